@@ -1,0 +1,1 @@
+"""Measurements: each module prints ratios against a stated reference, with hardware and commit."""

@@ -1,0 +1,326 @@
+"""Typed configuration: every default lives here, every range is checked here.
+
+A configuration is a tree of frozen dataclasses; :class:`RunConfig` is its root. ``from_mapping`` and ``to_mapping`` go
+to and from plain nested dicts (what YAML, JSON, Ray and checkpoints carry) and speak the user's names: the field
+``lambda_`` is the key ``lambda``. Faults are collected, so that one message names them all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field
+from typing import Any, Self
+
+from dce_ray.errors import ConfigError, unknown_name
+
+
+def number(default: Any, low: float = -math.inf, high: float = math.inf) -> Any:
+    """A field whose value must lie in [low, high]."""
+    return field(default=default, metadata={"low": low, "high": high})
+
+
+def choice(default: str, *names: str) -> Any:
+    """A field whose value must be one of ``names``."""
+    return field(default=default, metadata={"choices": names})
+
+
+def key_of(name: str) -> str:
+    """The user's key of a field: ``lambda_`` is ``lambda``."""
+    return name.rstrip("_")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Base of all configuration records: checks types and ranges, converts to and from mappings."""
+
+    def __post_init__(self) -> None:
+        faults = self.faults()
+        if faults:
+            raise ConfigError("\n".join(faults))
+
+    def faults(self) -> list[str]:
+        """Every rule this record breaks, one line each; empty where it is sound."""
+        hints = typing.get_type_hints(type(self))
+        lines = []
+        for item in dataclasses.fields(self):
+            value, name = getattr(self, item.name), key_of(item.name)
+            wrong = _type_fault(value, hints[item.name])
+            if wrong:
+                lines.append(f"{name}={value!r}: {wrong}")
+                continue
+            choices = item.metadata.get("choices")
+            if choices and value not in choices:
+                lines.append(unknown_name(name, str(value), choices))
+            low, high = item.metadata.get("low"), item.metadata.get("high")
+            if low is not None and value is not None and not low <= value <= high:
+                lines.append(f"{name}={value!r}: must lie in [{low:g}, {high:g}]")
+        return lines
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], where: str = "") -> Self:
+        """Build from a nested mapping with the user's keys.
+
+        Args:
+            mapping: values by key; keys that are absent keep their default.
+            where: prefix of the keys in messages, such as ``method.``.
+
+        Raises:
+            ConfigError: naming every unknown key (with the nearest known one), wrong type and value out of range.
+        """
+        hints = typing.get_type_hints(cls)
+        by_key = {key_of(item.name): item for item in dataclasses.fields(cls)}
+        values: dict[str, Any] = {}
+        lines: list[str] = []
+        for key, value in mapping.items():
+            if key not in by_key:
+                lines.append(unknown_name("key", f"{where}{key}", [f"{where}{known}" for known in by_key]))
+                continue
+            name = by_key[key].name
+            try:
+                values[name] = _coerce(value, hints[name], f"{where}{key}.")
+            except ConfigError as fault:
+                lines.append(str(fault))
+        for key, item in by_key.items():
+            if item.default is MISSING and item.default_factory is MISSING and key not in mapping:
+                lines.append(f"{where}{key}: missing; it has no default")
+        if not lines:
+            try:
+                return cls(**values)
+            except ConfigError as fault:
+                lines = [line if line.startswith("unknown") else f"{where}{line}" for line in fault.args[0].split("\n")]
+        raise ConfigError("\n".join(lines))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain nested dict with the user's keys: what YAML, JSON, Ray and checkpoints carry."""
+        return {key_of(item.name): _plain(getattr(self, item.name)) for item in dataclasses.fields(self)}
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with other values, checked like any other."""
+        return dataclasses.replace(self, **changes)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Config):
+        return value.to_mapping()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _coerce(value: Any, hint: Any, where: str) -> Any:
+    """What YAML and the command line leave open: nested mappings, lists for tuples, whole numbers for floats."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for option in options:
+        if isinstance(option, type) and issubclass(option, Config) and isinstance(value, Mapping):
+            return option.from_mapping(value, where)
+        if typing.get_origin(option) is tuple and isinstance(value, list | tuple):
+            inner = typing.get_args(option)[0]
+            return tuple(_coerce(item, inner, where) for item in value)
+    if float in options and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value
+
+
+def _type_fault(value: Any, hint: Any) -> str | None:
+    """Why ``value`` is not of type ``hint``, or None where it is."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for option in options:
+        if typing.get_origin(option) is tuple:
+            inner = typing.get_args(option)[0]
+            if isinstance(value, tuple) and all(_type_fault(item, inner) is None for item in value):
+                return None
+        elif option is float:
+            if isinstance(value, float | int) and not isinstance(value, bool) and not math.isnan(value):
+                return None
+        elif option is int:
+            if isinstance(value, int) and not isinstance(value, bool):
+                return None
+        elif isinstance(value, option):
+            return None
+    names = " or ".join(str(getattr(option, "__name__", option)) for option in options)
+    return f"must be of type {names}"
+
+
+@dataclass(frozen=True, slots=True)
+class MethodConfig(Config):
+    """The six scalars of the paper and the variants of SCS and MCM that the released code holds."""
+
+    delta: float = number(0.7, 0.0, 1.0)
+    """Disparity above which the streams disagree (Eq. 2); ``xi`` for the strategy ``threshold``."""
+    theta_rep: float = number(0.8, 0.0, 1.0)
+    """Attention above which a snippet represents its proposal (Eq. 5)."""
+    theta_pro: float = number(0.55, 0.0, 1.0)
+    """Attention above which a snippet belongs to a proposal."""
+    beta: float = number(0.5, 0.0, 100.0)
+    """Weight of the feature level (Eq. 12)."""
+    gamma: float = number(0.5, 0.0, 100.0)
+    """Weight of the label level (Eq. 12)."""
+    lambda_: float = number(1.0, 0.0, 1.0)
+    """Strength of the intervention (Eq. 3); 1 erases confounders, 0 keeps them."""
+    strategy: str = choice("ratio", "ratio", "threshold", "difference", "minmax", "minmax_as_printed")
+    """How Psi is made of the two attentions: Eq. 2, 14, 15, 16."""
+    epsilon: float = number(1e-8, 0.0, 1.0)
+    """Added to the denominator of Psi; 1e-5 in the released DELU."""
+    target: str = choice("representative", "representative", "ones", "proposal")
+    """What the label level pulls attentions to: Eq. 10, or one of the two released readings."""
+    reduction: str = choice("mean", "mean", "sum")
+    """``mean`` as released, ``sum`` as the paper prints it."""
+    representatives: str = choice("half_open", "half_open", "closed")
+    """``closed`` also counts the snippet behind a proposal's end in the feature level (a released off-by-one)."""
+    mcm_start_iteration: int = number(0, 0, 10**9)
+    """MCM acts from the iteration after this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingConfig(Config):
+    """How training batches are drawn."""
+
+    segments: int = number(320, 1, 100_000)
+    """Snippets that every training video is resampled to."""
+    batch: int = number(10, 2, 10_000)
+    """Videos per batch; what the pairs leave is drawn with replacement."""
+    pairs: int = number(3, 0, 5_000)
+    """Pairs of videos that share a class."""
+    min_snippets: int = number(1, 1, 100_000)
+    """Shorter videos are left out of training and test (11 on ActivityNet-1.2)."""
+    holdout_share: float = number(0.2, 0.0, 0.9)
+    """Part of the train videos that selection sees and training does not."""
+    holdout_seed: int = number(0, 0, 2**31 - 1)
+    """Seed of the holdout alone, so that all seeds of a search share one holdout."""
+
+    def faults(self) -> list[str]:
+        """Also: the pairs must fit into the batch."""
+        lines = Config.faults(self)
+        if not lines and 2 * self.pairs > self.batch:
+            lines.append(f"pairs={self.pairs}: {2 * self.pairs} videos do not fit into batch={self.batch}")
+        return lines
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig(Config):
+    """The optimisation."""
+
+    iterations: int = number(5000, 1, 10**9)
+    """Optimisation steps; the schedule of the uncertainty guide runs over them."""
+    learning_rate: float = number(5e-5, 0.0, 10.0)
+    """Adam's step size."""
+    weight_decay: float = number(1e-3, 0.0, 10.0)
+    """L2 term in the gradient, as in Adam (not AdamW)."""
+    eval_every: int = number(50, 1, 10**9)
+    """Iterations between evaluations."""
+    log_every: int = number(10, 1, 10**9)
+    """Iterations between readings of the loss terms (each waits for the device once)."""
+    precision: str = choice("float32", "float32", "tf32", "bf16")
+    """Arithmetic on CUDA; the CPU always computes in float32."""
+    compile: bool = False
+    """Whether torch.compile is tried on the network."""
+    resident: str = choice("auto", "auto", "host", "device")
+    """Where the training features lie; ``auto`` puts them on a CUDA device where they fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationConfig(Config):
+    """From outputs to the mAP table; the fields in which the published baselines differ have presets."""
+
+    proposal_thresholds: int = number(10, 1, 1000)
+    """Attention thresholds, evenly spaced from 0.1 to 0.9."""
+    class_threshold: float = number(0.2, 0.0, 1.0)
+    """Video-level score from which a class is predicted."""
+    outer_ratio: float = number(0.25, 0.0, 10.0)
+    """Outer margin of a proposal, as a part of its length."""
+    class_score_weight: float = number(0.2, 0.0, 10.0)
+    """Weight of the video-level class score in a proposal's score."""
+    nms: str = choice("gaussian", "gaussian", "linear", "hard")
+    """Kind of non-maximum suppression."""
+    nms_parameter: float = number(0.3, 1e-6, 10.0)
+    """Sigma of the gaussian kind, tIoU threshold of the other two."""
+    min_length: int = number(1, 1, 100_000)
+    """Shortest proposal that is kept, in snippets (2 in the published DELU)."""
+    drop_ambiguous: bool = True
+    """Whether proposals that touch an interval annotated as ambiguous are dropped (no effect where none is)."""
+    skip_videos: tuple[str, ...] = ()
+    """Test videos without predictions, whose ground truth still counts (DDG-Net on THUMOS14)."""
+    tiou_thresholds: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    """Temporal IoU thresholds of the table."""
+    averages: tuple[str, ...] = ("0.1:0.5", "0.3:0.7", "0.1:0.7")
+    """Averages of the table, each ``first:last`` threshold; the last one ranks."""
+    max_snippets_per_batch: int = number(16_384, 1, 10**9)
+    """Padded snippets that one inference batch may hold: the memory bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectiveConfig(Config):
+    """Weights and sizes of the loss terms; a baseline reads those it has (defaults: THUMOS14)."""
+
+    k_ratio: float = number(7.0, 1.0, 10_000.0)
+    """Multiple-instance learning averages the T // k_ratio largest logits."""
+    mil_original: float = number(1.0, 0.0, 1e6)
+    mil_suppressed: float = number(1.0, 0.0, 1e6)
+    contrastive: float = number(1.0, 0.0, 1e6)
+    mutual: float = number(1.0, 0.0, 1e6)
+    norm: float = number(0.8, 0.0, 1e6)
+    guide: float = number(0.8, 0.0, 1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class DeluObjectiveConfig(ObjectiveConfig):
+    """CO2-Net's terms and the two of evidential learning."""
+
+    guide: float = number(0.4, 0.0, 1e6)
+    evidential: float = number(1.3, 0.0, 1e6)
+    uncertainty_guide: float = number(0.4, 0.0, 1e6)
+    evidence: str = choice("exp", "exp", "relu")
+    """``exp``: exponential evidence and log loss (THUMOS14); ``relu``: squared error (ActivityNet-1.2)."""
+    evidence_ratio: int = number(9, 1, 10_000)
+    """Evidence averages the T // evidence_ratio snippets of highest attention."""
+    amplitude: float = number(0.7, 0.0, 100.0)
+    """Amplitude of the uncertainty guide's curve."""
+
+
+@dataclass(frozen=True, slots=True)
+class DdgNetObjectiveConfig(DeluObjectiveConfig):
+    """DELU's terms and the two of the graph network."""
+
+    feature_consistency: float = number(3.2, 0.0, 1e6)
+    complementary: float = number(1.0, 0.0, 1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig(Config):
+    """What differs between a baseline's published network variants."""
+
+    pool: bool = False
+    """Whether logits and attentions pass the average pool of the ActivityNet-1.2 variants."""
+    dropout: float = number(0.7, 0.0, 0.99)
+    """Dropout of fusion and classifier."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig(Config):
+    """All that decides a run. Build one with :func:`dce_ray.presets.run_config`."""
+
+    baseline: str
+    """Name in ``dce_ray.baselines.BASELINES``."""
+    data: str
+    """Folder of the feature store."""
+    objective: ObjectiveConfig
+    """The baseline's own record."""
+    preset: str = choice("paper", "paper", "released")
+    """Which published values the other fields started from."""
+    protocol: str = choice("holdout", "holdout", "paper", "confirm")
+    """``holdout``: train on train minus holdout, select on holdout; ``paper``: train on train, select on test (as
+    published); ``confirm``: train on all of train, select nothing, evaluate test once at the end."""
+    seed: int = number(0, 0, 2**31 - 1)
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``."""
+    scs: bool = True
+    """Whether the E step's intervention acts."""
+    mcm: bool = True
+    """Whether consistency mining acts."""
+    method: MethodConfig = MethodConfig()
+    network: NetworkConfig = NetworkConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()

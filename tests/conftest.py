@@ -1,0 +1,39 @@
+"""Data that lives beside the project: tests that need it skip, with the reason, where it is absent."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BESIDE = ROOT.parent / "shared"
+
+
+def beside(path: Path, variable: str, what: str) -> Path:
+    if not path.exists():
+        pytest.skip(f"{what} is not at {path}; set {variable} to its folder")
+    return path
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Folder of the golden numbers of the published implementations."""
+    return beside(Path(os.environ.get("DCE_GOLDEN", BESIDE / "golden")), "DCE_GOLDEN", "the golden data")
+
+
+@pytest.fixture(scope="session")
+def hapt_source() -> Path:
+    """Folder of the HAPT data set in the released layout."""
+    return beside(Path(os.environ.get("DCE_HAPT", BESIDE / "data" / "hapt")), "DCE_HAPT", "the HAPT data set")
+
+
+@pytest.fixture(scope="session")
+def real_annotations() -> Path:
+    """Folder that holds the annotation folders of THUMOS14 and ActivityNet-1.2."""
+    return beside(
+        Path(os.environ.get("DCE_ANNOTATIONS", BESIDE / "data" / "annotations")),
+        "DCE_ANNOTATIONS",
+        "the annotations of THUMOS14 and ActivityNet-1.2",
+    )
