@@ -1,0 +1,113 @@
+"""The command line of every ``python -m dce_ray.*``: ``key=value``, and errors with the nearest names.
+
+Hydra parses the overrides (quoting, lists, numbers, booleans); what may be overridden is a plain nested mapping of
+defaults, so that a command has one source of keys, and an unknown key is refused before anything starts.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from typing import Any, NoReturn
+
+from dce_ray.errors import ConfigError, DceError, unknown_name
+
+SWITCHES = {"on": True, "off": False}
+
+
+def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves of a nested mapping by dotted key; an empty mapping is a leaf."""
+    leaves: dict[str, Any] = {}
+    for key, value in mapping.items():
+        if isinstance(value, Mapping) and value:
+            leaves |= flatten(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves
+
+
+def parse(arguments: Sequence[str]) -> dict[str, Any]:
+    """Values by dotted key, in the order given; ``on`` and ``off`` are booleans.
+
+    Raises:
+        ConfigError: naming every argument that is not ``key=value``.
+    """
+    try:
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+        from hydra.errors import HydraException
+    except ModuleNotFoundError as absent:
+        raise ConfigError(
+            "the command line needs hydra-core: pip install hydra-core, or use dce_ray from Python"
+        ) from absent
+    parser = OverridesParser.create()
+    values: dict[str, Any] = {}
+    faults = []
+    for argument in arguments:
+        try:
+            override = parser.parse_override(argument)
+            if override.is_sweep_override() or override.is_add() or override.is_delete():
+                faults.append(f"{argument!r}: write key=value, and a list as 'key=[a,b]'")
+                continue
+            value = override.value()
+        except HydraException:
+            faults.append(f"{argument!r}: cannot be read as key=value; quote odd characters: \"key='odd (value)'\"")
+            continue
+        values[override.key_or_group] = SWITCHES.get(value, value) if isinstance(value, str) else value
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return values
+
+
+def apply(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of nested ``defaults`` with the ``values`` of dotted keys put in.
+
+    Raises:
+        ConfigError: naming every key that the defaults lack, each with the nearest known one.
+    """
+    result = deepcopy(dict(defaults))
+    faults = []
+    for dotted, value in values.items():
+        *path, last = dotted.split(".")
+        node: Any = result
+        for part in path:
+            node = node.get(part) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or last not in node:
+            faults.append(unknown_name("key", dotted, flatten(defaults)))
+        elif isinstance(node[last], dict) and node[last] and not isinstance(value, dict):
+            faults.append(f"{dotted}={value!r}: is a group; set one of {', '.join(flatten({dotted: node[last]}))}")
+        else:
+            node[last] = value
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return result
+
+
+def compose(defaults: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
+    """Nested ``defaults`` with the ``key=value`` arguments put in.
+
+    Raises:
+        ConfigError: naming every argument that cannot be read or whose key is unknown.
+    """
+    return apply(defaults, parse(arguments))
+
+
+def command(main: Callable[[list[str]], int | None], usage: str) -> NoReturn:
+    """Run a command and end the process: the body of every ``if __name__ == "__main__"``.
+
+    A user's mistake is one message on stderr and exit status 2; Ctrl-C is 130; ``--help`` prints ``usage``.
+    """
+    arguments = sys.argv[1:]
+    if any(argument in {"--help", "-h", "help"} for argument in arguments):
+        print(usage.strip())
+        sys.exit(0)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        sys.exit(main(arguments) or 0)
+    except DceError as fault:
+        print(f"{type(fault).__name__}: {fault}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
