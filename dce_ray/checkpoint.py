@@ -1,0 +1,105 @@
+"""Checkpoints: one file each, written whole or not at all, checked when read, the previous one kept.
+
+A checkpoint is a ``torch.save`` archive of plain values and tensors, loaded with ``weights_only=True``. PyTorch does
+not compare the archive's checksums when it loads, so they are compared here first.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dce_ray.errors import CheckpointError
+
+FORMAT = "dce-ray checkpoint"
+VERSION = 1
+
+log = logging.getLogger(__name__)
+
+
+def previous_of(path: Path) -> Path:
+    """Where the checkpoint that ``path`` replaced is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
+    """Write ``payload`` to ``path`` so that a crash at any moment leaves a readable checkpoint behind.
+
+    The file is written beside, flushed to the disk, and renamed; the one it replaces is kept as ``*.previous``.
+
+    Raises:
+        CheckpointError: when the file cannot be written (disk full, no permission); what was there stays.
+    """
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            torch.save({"format": FORMAT, "version": VERSION, **payload}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            path.replace(previous_of(path))
+        beside.replace(path)
+    except (OSError, RuntimeError) as fault:  # torch raises RuntimeError where the disk is full
+        beside.unlink(missing_ok=True)
+        raise CheckpointError(f"{path}: cannot be written ({fault}); free space or choose another folder") from fault
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """The payload of one checkpoint file, on the CPU.
+
+    Raises:
+        CheckpointError: when the file is absent, damaged, of a newer version, or not a checkpoint of this project.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged:
+            raise CheckpointError(f"{path}: damaged (the checksum of {damaged} differs)")
+        payload = torch.load(path, map_location="cpu", weights_only=True)
+    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as fault:
+        raise CheckpointError(f"{path}: damaged or not a checkpoint ({str(fault).splitlines()[0]})") from fault
+    if not isinstance(payload, dict) or payload.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: not a checkpoint of dce_ray.train; published weights are read by dce_ray.evaluate"
+        )
+    if payload.get("version") != VERSION:
+        found = payload.get("version")
+        raise CheckpointError(
+            f"{path}: format version {found}, this program reads {VERSION}; use the one that wrote it"
+        )
+    return payload
+
+
+def load_latest(path: Path) -> dict[str, Any] | None:
+    """The newest readable one of ``path`` and its predecessor; None where neither file exists.
+
+    A damaged newer file is reported by a warning and the previous one is used.
+
+    Raises:
+        CheckpointError: when files exist but none can be read.
+    """
+    faults = []
+    for candidate in (path, previous_of(path)):
+        if not candidate.exists():
+            continue
+        try:
+            payload = load_checkpoint(candidate)
+        except CheckpointError as fault:
+            faults.append(str(fault))
+            continue
+        for line in faults:
+            log.warning("%s; going on from %s", line, candidate.name)
+        return payload
+    if faults:
+        raise CheckpointError("\n".join(faults))
+    return None
