@@ -74,9 +74,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         )
     if payload.get("version") != VERSION:
         found = payload.get("version")
-        raise CheckpointError(
-            f"{path}: format version {found}, this program reads {VERSION}; use the one that wrote it"
-        )
+        raise CheckpointError(f"{path}: format version {found}, this program reads {VERSION}; use what wrote it")
     return payload
 
 

@@ -59,7 +59,7 @@ def test_absent_is_none(tmp_path):
 def test_foreign_and_newer_files_are_refused(tmp_path):
     foreign = tmp_path / "foreign.pt"
     torch.save({"fusion.0.weight": torch.zeros(1)}, foreign)
-    with pytest.raises(CheckpointError, match="not written by dce_ray"):
+    with pytest.raises(CheckpointError, match="not a checkpoint of dce_ray"):
         load_checkpoint(foreign)
     newer = tmp_path / "newer.pt"
     torch.save({"format": "dce-ray checkpoint", "version": 99}, newer)
