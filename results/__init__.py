@@ -1,0 +1,1 @@
+"""The published tables, and the code that builds tables and figures from measured runs."""
