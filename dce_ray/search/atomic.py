@@ -1,0 +1,111 @@
+"""Files that survive their writer: replaced as a whole, or appended to line by line.
+
+Numbers that are not finite are written as ``null``, so that every file is strict JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from dce_ray.errors import SearchError
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Replace ``path`` as a whole: a reader sees the old content or the new one, also after a power cut.
+
+    Raises:
+        SearchError: the disk is full or not writable.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as fault:
+        partial.unlink(missing_ok=True)
+        raise not_written(path, fault) from fault
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace ``path`` atomically with ``value`` as JSON; numbers that are not finite become ``null``."""
+    write_atomically(path, json.dumps(finite(value), indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        SearchError: the file is absent or no JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as fault:
+        raise SearchError(f"{path} does not exist; give the folder of an experiment") from fault
+    except (OSError, ValueError) as fault:
+        raise SearchError(f"{path} cannot be read: {fault}") from fault
+
+
+def append_line(path: Path, value: Any) -> None:
+    """Append ``value`` as one line of JSON, after cutting off what a killed writer left of its last line.
+
+    Raises:
+        SearchError: the disk is full or not writable.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cut_torn_line(path)
+        with path.open("ab") as file:
+            file.write((json.dumps(finite(value), allow_nan=False) + "\n").encode())
+    except OSError as fault:
+        raise not_written(path, fault) from fault
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """Lines that end with a line end; what follows the last one is still being written, or never will be."""
+    return path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+
+
+def cut_torn_line(path: Path) -> None:
+    """Remove what follows the last line end: the rest of a line whose writer was killed or ran out of disk."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        size = end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - 65536)
+            file.seek(start)
+            found = file.read(end - start).rfind(b"\n")
+            if found >= 0:
+                end = start + found + 1
+                break
+            end = start
+        if end < size:
+            file.truncate(end)
+
+
+def finite(value: Any) -> Any:
+    """The same value with None for every number that is not finite, and plain lists and dicts."""
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
+
+
+def not_written(path: Path, fault: OSError) -> SearchError:
+    """What to tell the user when ``path`` cannot be written."""
+    return SearchError(
+        f"{path} cannot be written ({fault.strerror or fault}); free space or mend the rights, then resume"
+    )
