@@ -312,7 +312,11 @@ class RunConfig(Config):
     protocol: str = choice("holdout", "holdout", "paper", "confirm")
     """``holdout``: train on train minus holdout, select on holdout; ``paper``: train on train, select on test (as
     published); ``confirm``: train on all of train, select nothing, evaluate test once at the end."""
+    metric: str = choice("detection", "detection", "classification")
+    """What selection ranks by: detection mAP (reads temporal labels of the holdout videos) or video-level
+    classification mAP (reads none: strictly weakly supervised)."""
     seed: int = number(0, 0, 2**31 - 1)
+    """Decides network, dropout and sampling."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``."""
     scs: bool = True

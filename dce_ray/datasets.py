@@ -1,0 +1,104 @@
+"""What ``data=`` may be: the name of a known data set, a feature store, or a folder in the released layout.
+
+A released layout is imported once into the cache and reused as long as its files are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+
+from dce_ray.data.synthetic import SIZES, ensure_synthetic
+from dce_ray.errors import DataError, unknown_name
+from dce_ray.presets import DATA_SETS
+from dce_ray.store import MANIFEST, open_store
+from dce_ray.store.released import import_released
+
+FEATURES = "-I3D-JOINTFeatures.npy"
+
+log = logging.getLogger(__name__)
+
+
+def cache_folder() -> Path:
+    """Where imported and generated stores lie: ``DCE_CACHE``, else ``~/.cache/dce-ray``."""
+    return Path(os.environ.get("DCE_CACHE", "~/.cache/dce-ray")).expanduser()
+
+
+def data_folder() -> Path:
+    """Where named data sets are looked for: ``DCE_DATA``, else ``./data``."""
+    return Path(os.environ.get("DCE_DATA", "data")).expanduser()
+
+
+def resolve_data(text: str) -> Path:
+    """The folder of the feature store that ``text`` means; imports or generates it where that was not done yet.
+
+    Args:
+        text: ``synthetic`` or ``synthetic-<size>``; ``thumos14``, ``activitynet12`` or ``hapt`` (released layout in
+            the data folder); a store's folder; a folder in the released layout.
+
+    Raises:
+        DataError: when it is none of these, with what was looked for.
+        DceError: when the import fails.
+    """
+    if text == "synthetic" or text.startswith("synthetic-"):
+        size = text.removeprefix("synthetic").removeprefix("-") or "small"
+        if size not in SIZES:
+            raise DataError(unknown_name("synthetic size", size, SIZES))
+        return ensure_synthetic(size, 0, cache_folder() / "synthetic")
+    if text in DATA_SETS and DATA_SETS[text].store_names:
+        return _imported(_named(text))
+    path = Path(text).expanduser()
+    if (path / MANIFEST).is_file():
+        open_store(path)
+        return path
+    if path.is_dir() and _feature_files(path):
+        return _imported(path)
+    names = [name for name, entry in DATA_SETS.items() if entry.store_names] + [f"synthetic-{size}" for size in SIZES]
+    if path.exists():
+        raise DataError(f"data={text}: neither a feature store ({MANIFEST}) nor a released layout (*{FEATURES}) in it")
+    raise DataError(f"data={text}: no such folder, and {unknown_name('data set', text, names)}")
+
+
+def _named(name: str) -> Path:
+    folder = data_folder()
+    for store_name in DATA_SETS[name].store_names:
+        for place in (folder, folder / store_name, folder / name):
+            if (place / f"{store_name}{FEATURES}").is_file():
+                return place
+    wanted = " or ".join(f"{store_name}{FEATURES}" for store_name in DATA_SETS[name].store_names)
+    raise DataError(
+        f"data={name}: {wanted} is not in {folder}; set DCE_DATA to its folder, or give data=<folder of the files>"
+    )
+
+
+def _feature_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"*{FEATURES}"))
+
+
+def _imported(source: Path) -> Path:
+    """The cached store of a released layout."""
+    files = _feature_files(source)
+    if len(files) != 1:
+        found = ", ".join(file.name for file in files)
+        raise DataError(
+            f"data={source}: several feature files ({found}); import one with python -m dce_ray.store import"
+        )
+    name = files[0].name.removesuffix(FEATURES)
+    target = cache_folder() / "stores" / f"{name}-{_fingerprint(source, name)}"
+    if not (target / MANIFEST).is_file():
+        log.info("importing %s into %s (once)", source, target)
+        report = import_released(source, target, name=name)
+        log.info("%s", report)
+    return target
+
+
+def _fingerprint(source: Path, name: str) -> str:
+    """Short hash over path, size and time of every file of a released layout."""
+    digest = hashlib.sha256()
+    annotations = (source / f"{name}-Annotations", source.parent / f"{name}-Annotations")
+    for file in [source / f"{name}{FEATURES}", *(f for folder in annotations for f in sorted(folder.glob("*")))]:
+        state = file.stat()
+        digest.update(f"{file.resolve()}|{state.st_size}|{state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,180 @@
+"""Which values a run starts from: published ones per baseline and data set, ours for the small data sets.
+
+``run_config`` lays them over each other, later ones winning:
+defaults (config.py) < the baseline's variant (baselines) < the data set's training (here) < evaluation (evaluation)
+< the six scalars and readings of ``preset`` (method) < ``overrides``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dce_ray.baselines import baseline_named
+from dce_ray.config import ObjectiveConfig, RunConfig
+from dce_ray.errors import ConfigError, unknown_name
+from dce_ray.evaluation.presets import evaluation_preset
+from dce_ray.method.presets import METHOD_PRESETS
+
+PRESETS = ("paper", "released")
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """What is known of a data set before it is opened."""
+
+    variant: str
+    """Published variant of network, objective, scalars and evaluation: ``thumos14`` or ``activitynet12``."""
+    store_names: tuple[str, ...] = ()
+    """Names that stores of this data set carry (the prefix of the released files)."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    objective: Mapping[str, Any] = field(default_factory=dict)
+    baselines: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    """Further values per baseline, nested like a run configuration."""
+
+
+THUMOS14 = DataSet(
+    variant="thumos14",
+    store_names=("Thumos14reduced",),
+    training={"learning_rate": 5e-5, "weight_decay": 1e-3, "iterations": 5000, "eval_every": 50},
+    sampling={"segments": 320},
+    baselines={"co2net": {"sampling": {"segments": 500}, "training": {"eval_every": 200}}},
+)
+"""Published by the baselines' authors; the scripts with SCS and MCM train 7,500 iterations (``preset=released``)."""
+
+ACTIVITYNET12 = DataSet(
+    variant="activitynet12",
+    store_names=("ActivityNet1.2",),
+    training={"learning_rate": 3e-5, "weight_decay": 5e-4, "iterations": 22_000, "eval_every": 200},
+    sampling={"segments": 60, "min_snippets": 11},
+)
+"""Published by the baselines' authors."""
+
+HAPT = DataSet(
+    variant="thumos14",
+    store_names=("HAPT",),
+    training={"learning_rate": 1e-3, "weight_decay": 1e-3, "iterations": 600, "eval_every": 50},
+    sampling={"segments": 160},
+)
+"""128 channels and 9 classes: a small network. Chosen on holdout."""
+
+SYNTHETIC = DataSet(
+    variant="thumos14",
+    store_names=("synthetic",),
+    training={"learning_rate": 1e-3, "weight_decay": 1e-3, "iterations": 300, "eval_every": 50},
+    sampling={"segments": 96},
+)
+"""The embedded data. Chosen on holdout."""
+
+DATA_SETS: dict[str, DataSet] = {
+    "thumos14": THUMOS14,
+    "activitynet12": ACTIVITYNET12,
+    "hapt": HAPT,
+    "synthetic": SYNTHETIC,
+    "default": DataSet(variant="thumos14", training=THUMOS14.training, sampling=THUMOS14.sampling),
+}
+
+
+def data_set_named(name: str) -> DataSet:
+    """The entry ``name`` of the table.
+
+    Raises:
+        ConfigError: for an unknown name, with the nearest known one.
+    """
+    if name not in DATA_SETS:
+        raise ConfigError(unknown_name("data set preset", name, DATA_SETS))
+    return DATA_SETS[name]
+
+
+def data_set_of(store_name: str) -> str:
+    """Name of the data set that a store of this name holds; ``default`` where it is none of the table's."""
+    for name, entry in DATA_SETS.items():
+        if any(store_name == known or store_name.startswith(f"{known}-") for known in entry.store_names):
+            return name
+    return "default"
+
+
+def run_config(
+    baseline: str,
+    data: str | Path,
+    *,
+    data_set: str,
+    preset: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """The configuration of a run from presets.
+
+    Args:
+        baseline: name in ``BASELINES``.
+        data: folder of the feature store.
+        data_set: name in ``DATA_SETS`` (``data_set_of(store.name)``).
+        preset: ``paper`` or ``released``; None takes the paper's values where it prints any, else the released ones.
+        overrides: nested mapping with the user's keys, laid over all else.
+
+    Raises:
+        ConfigError: for unknown names and for every value out of range.
+    """
+    entry, parts = data_set_named(data_set), baseline_named(baseline)
+    preset = preset or ("paper" if ("paper", entry.variant, baseline) in METHOD_PRESETS else "released")
+    if preset not in PRESETS:
+        raise ConfigError(unknown_name("preset", preset, PRESETS))
+    if (preset, entry.variant, baseline) not in METHOD_PRESETS:
+        raise ConfigError(
+            f"preset={preset}: nothing of that name is published for {baseline} on {entry.variant}; "
+            f"use preset={'released' if preset == 'paper' else 'paper'}"
+        )
+    mapping: dict[str, Any] = {"baseline": baseline, "data": str(data), "preset": preset}
+    layers = [
+        dict(parts.variants[entry.variant]),
+        {"training": entry.training, "sampling": entry.sampling, "objective": entry.objective},
+        _released_training(entry) if preset == "released" else {},
+        dict(entry.baselines.get(baseline, {})),
+        {"evaluation": evaluation_preset(preset, entry.variant, baseline, known=entry.store_names)},
+        {"method": METHOD_PRESETS[preset, entry.variant, baseline]},
+        overrides or {},
+    ]
+    for layer in layers:
+        mapping = merge(mapping, layer)
+    return run_config_from_mapping(mapping)
+
+
+def _released_training(entry: DataSet) -> dict[str, Any]:
+    return {"training": {"iterations": 7500}} if entry is THUMOS14 else {}
+
+
+def run_config_from_mapping(mapping: Mapping[str, Any]) -> RunConfig:
+    """A run configuration from a nested mapping; ``objective`` is read by the baseline's own record.
+
+    Raises:
+        ConfigError: naming everything that is unknown, of the wrong type or out of range.
+    """
+    kind = baseline_named(str(mapping.get("baseline", ""))).objective_config
+    given = mapping.get("objective", {})
+    faults: list[str] = []
+    objective: ObjectiveConfig = kind()
+    if isinstance(given, Mapping):
+        try:
+            objective = kind.from_mapping(given, "objective.")
+        except ConfigError as fault:
+            faults.append(str(fault))
+    else:
+        objective = given
+    try:
+        config = RunConfig.from_mapping({**mapping, "objective": objective})
+    except ConfigError as fault:
+        faults.append(str(fault))
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return config
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings laid over each other; the values of ``above`` win."""
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        result[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
