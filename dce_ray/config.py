@@ -166,8 +166,8 @@ class MethodConfig(Config):
     target: str = choice("representative", "representative", "ones", "proposal")
     """What the label level pulls attentions to: Eq. 10, or one of the two released readings."""
     reduction: str = choice("mean", "mean", "pooled", "sum")
-    """``mean`` as released, ``sum`` as the paper prints it; ``pooled`` averages the label level, too, over all proposals
-    of the batch instead of per video first."""
+    """``mean`` as released, ``sum`` as the paper prints it; ``pooled`` averages the label level over all proposals of
+    the batch at once instead of per video first."""
     representatives: str = choice("half_open", "half_open", "closed")
     """``closed`` also counts the snippet behind a proposal's end in the feature level (a released off-by-one)."""
     mcm_start_iteration: int = number(0, 0, 10**9)
