@@ -37,3 +37,11 @@ def real_annotations() -> Path:
         "DCE_ANNOTATIONS",
         "the annotations of THUMOS14 and ActivityNet-1.2",
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the smallest synthetic store; read only."""
+    from dce_ray.data.synthetic import generate_synthetic
+
+    return generate_synthetic(tmp_path_factory.mktemp("synthetic") / "tiny", size="tiny", seed=0)

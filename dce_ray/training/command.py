@@ -77,8 +77,9 @@ def main(arguments: list[str]) -> int:
         raise ConfigError(f"folder={folder}: holds a run already; go on with resume={folder} or choose another folder")
     run = Run(config)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", config.to_mapping())
     write_json(folder / "environment.json", environment())
+    write_json(folder / "options.json", {"test": bool(options["test"])})
+    write_json(folder / "config.json", config.to_mapping())
     return _train(run, folder, test=bool(options["test"]))
 
 
@@ -126,18 +127,19 @@ def _default_folder(config: RunConfig) -> Path:
 
 def _go_on(values: Mapping[str, Any]) -> int:
     folder = Path(str(values["resume"]))
-    extra = sorted(set(values) - {"resume", "device", "test"})
+    extra = sorted(set(values) - {"resume", "device"})
     if extra:
-        raise ConfigError(f"resume={folder}: takes no other key than device= and test=, found {', '.join(extra)}")
+        raise ConfigError(f"resume={folder}: takes no other key than device=, found {', '.join(extra)}")
     try:
         mapping = json.loads((folder / "config.json").read_text())
+        options = json.loads((folder / "options.json").read_text())
     except OSError as fault:
-        raise ConfigError(f"resume={folder}: holds no run (config.json: {fault.strerror})") from fault
+        raise ConfigError(f"resume={folder}: holds no run ({fault.filename}: {fault.strerror})") from fault
     config = run_config_from_mapping(mapping | {"device": str(values.get("device", mapping["device"]))})
     run = Run(config)
     if not run.restore(folder / "checkpoint.pt"):
         log.info("%s holds no checkpoint yet; starting at the first iteration", folder)
-    return _train(run, folder, test=bool(values.get("test", False)))
+    return _train(run, folder, test=bool(options["test"]))
 
 
 @dataclass

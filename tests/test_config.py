@@ -1,0 +1,74 @@
+"""Configuration: ranges, types, the user's keys, and one message for all faults."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dce_ray.config import DeluObjectiveConfig, EvaluationConfig, MethodConfig, RunConfig, SamplingConfig
+from dce_ray.errors import ConfigError
+
+
+def test_lambda_is_the_users_key():
+    config = MethodConfig.from_mapping({"lambda": 0.3})
+    assert config.lambda_ == 0.3
+    assert config.to_mapping()["lambda"] == 0.3
+    with pytest.raises(ConfigError, match=r"did you mean method\.lambda"):
+        MethodConfig.from_mapping({"lambda_": 0.3}, "method.")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("delta", -0.01), ("delta", 1.01), ("theta_rep", 2), ("beta", -1), ("lambda_", 1.5), ("delta", math.nan),
+     ("delta", "0.5"), ("delta", True), ("strategy", "Ratio"), ("mcm_start_iteration", 1.5)],
+)  # fmt: skip
+def test_what_is_out_of_range_or_of_the_wrong_type_is_refused(field, value):
+    with pytest.raises(ConfigError, match=field.rstrip("_")):
+        MethodConfig(**{field: value})
+
+
+def test_all_faults_come_at_once():
+    with pytest.raises(ConfigError) as fault:
+        MethodConfig.from_mapping({"delta": 2.0, "beta": "x", "strategy": "rato"}, "method.")
+    lines = str(fault.value).splitlines()
+    assert lines[0] == "method.delta=2.0: must lie in [0, 1]"
+    assert lines[1] == "method.beta='x': must be of type float"
+    assert "did you mean ratio?" in lines[2]
+
+
+def test_pairs_must_fit_into_the_batch():
+    assert SamplingConfig(batch=6, pairs=3).batch == 6
+    with pytest.raises(ConfigError, match="6 videos do not fit into batch=5"):
+        SamplingConfig(batch=5, pairs=3)
+
+
+def test_lists_become_tuples():
+    config = EvaluationConfig.from_mapping({"tiou_thresholds": [0.5, 1], "skip_videos": ["a"]})
+    assert config.tiou_thresholds == (0.5, 1.0)
+    assert config.skip_videos == ("a",)
+
+
+@given(
+    delta=st.floats(0, 1),
+    beta=st.floats(0, 100),
+    strength=st.floats(0, 1),
+    start=st.integers(0, 10**9),
+    scs=st.booleans(),
+)
+def test_a_run_configuration_survives_json_and_pickle(delta, beta, strength, start, scs):
+    method = MethodConfig(delta=delta, beta=beta, lambda_=strength, mcm_start_iteration=start)
+    config = RunConfig(baseline="delu", data="folder", objective=DeluObjectiveConfig(), method=method, scs=scs)
+    mapping = json.loads(json.dumps(config.to_mapping()))
+    objective = DeluObjectiveConfig.from_mapping(mapping.pop("objective"))
+    assert RunConfig.from_mapping({**mapping, "objective": objective}) == config
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
+def test_what_has_no_default_must_be_given():
+    with pytest.raises(ConfigError, match="baseline: missing"):
+        RunConfig.from_mapping({"data": "x", "objective": DeluObjectiveConfig()})

@@ -1,0 +1,177 @@
+"""``python -m dce_ray.train`` as a user meets it: real processes, killed and interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+QUICK = (
+    "baseline=delu",
+    "training.iterations=60",
+    "training.eval_every=10",
+    "training.log_every=5",
+    "training.learning_rate=0.001",
+    "sampling.segments=24",
+    "sampling.batch=6",
+    "sampling.pairs=2",
+    "device=cpu",
+)
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def train(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dce_ray.train", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment())
+
+
+def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "dce_ray.train", *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=cwd, env=environment()
+    )
+
+
+def wait_for(condition, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
+def final_weights(folder: Path) -> torch.Tensor:
+    payload = torch.load(folder / "checkpoint.pt", weights_only=True)
+    assert payload["iteration"] == 60
+    return torch.cat([value.flatten() for value in payload["network"].values()])
+
+
+@pytest.fixture(scope="module")
+def never_stopped(tiny_store, tmp_path_factory) -> Path:
+    cwd = tmp_path_factory.mktemp("whole")
+    run = train(*QUICK, f"data={tiny_store}", "folder=run", "test=on", cwd=cwd)
+    assert run.returncode == 0, run.stderr
+    assert "mAP" in run.stdout
+    return cwd / "run"
+
+
+def test_a_run_writes_its_folder(never_stopped):
+    names = {item.name for item in never_stopped.iterdir()}
+    expected = {"config.json", "environment.json", "progress.jsonl", "checkpoint.pt", "best.pt", "curves.png"}
+    expected |= {f"table-{split}.{suffix}" for split in ("holdout", "test") for suffix in ("json", "md", "csv", "tex")}
+    assert expected <= names
+    lines = [json.loads(line) for line in (never_stopped / "progress.jsonl").read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == list(range(5, 61, 5))
+    assert "mAP/0.5" in lines[1]["metrics"]
+    assert (never_stopped / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_killed_at_random_and_resumed_ends_with_the_same_weights(never_stopped, tiny_store, tmp_path):
+    chance = random.Random(7)
+    folder = tmp_path / "run"
+    process = start(*QUICK, f"data={tiny_store}", f"folder={folder}", "test=on", cwd=tmp_path)
+    for _ in range(3):
+        reached = len(read_progress(folder))
+        wait_for(
+            lambda reached=reached, process=process: len(read_progress(folder)) > reached or process.poll() is not None
+        )
+        time.sleep(chance.uniform(0, 0.2))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        process = start(f"resume={folder}", cwd=tmp_path)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert torch.equal(final_weights(folder), final_weights(never_stopped))
+    assert read_progress(folder) == read_progress(never_stopped)
+    assert json.loads((folder / "table-test.json").read_text()) == json.loads(
+        (never_stopped / "table-test.json").read_text()
+    )
+
+
+def wait_for_news(process: subprocess.Popen[str], folder: Path) -> None:
+    reached = len(read_progress(folder))
+    wait_for(lambda: len(read_progress(folder)) > reached or process.poll() is not None)
+
+
+def read_progress(folder: Path) -> list[int]:
+    path = folder / "progress.jsonl"
+    return [json.loads(line)["iteration"] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(never_stopped, tiny_store, tmp_path):
+    folder = tmp_path / "run"
+    process = start(*QUICK, f"data={tiny_store}", f"folder={folder}", cwd=tmp_path)
+    wait_for(lambda: read_progress(folder))
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert f"resume={folder}" in output
+    again = train(f"resume={folder}", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert torch.equal(final_weights(folder), final_weights(never_stopped))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["method.detla=1"], "did you mean method.delta?"),
+        (["baseline=dulu"], "did you mean delu?"),
+        (["method.delta=1.5"], "method.delta=1.5: must lie in [0, 1]"),
+        (["training.iterations=few"], "must be of type int"),
+        (["preset=papr"], "did you mean paper?"),
+        (["protocol=holdot"], "did you mean holdout?"),
+        (["data=no/such/folder"], "no such folder"),
+        (["data=thumos15"], "did you mean thumos14?"),
+        (["data=thumos14"], "Thumos14reduced-I3D-JOINTFeatures.npy"),
+        (["device=tpu"], "device='tpu'"),
+        (["config=absent.yaml"], "cannot be read"),
+        (["resume=absent"], "holds no run"),
+        (["resume=absent", "seed=1"], "takes no other key"),
+    ],
+)
+def test_a_mistake_is_one_message_and_nothing_is_started(arguments, message, tiny_store, tmp_path):
+    given = [f"data={tiny_store}", *arguments] if "data=" not in arguments[0] else arguments
+    run = train(*(arguments if "resume" in arguments[0] else given), cwd=tmp_path)
+    assert run.returncode == 2
+    assert message in run.stderr
+    assert "Traceback" not in run.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(never_stopped, tiny_store, tmp_path):
+    before = (never_stopped / "config.json").read_bytes()
+    run = train(*QUICK, f"data={tiny_store}", f"folder={never_stopped}", cwd=tmp_path)
+    assert run.returncode == 2
+    assert "holds a run already" in run.stderr
+    assert (never_stopped / "config.json").read_bytes() == before
+
+
+def test_a_configuration_file_is_laid_over_the_presets(tiny_store, tmp_path):
+    (tmp_path / "best.yaml").write_text("baseline: co2net\nmethod: {delta: 0.25, lambda: 0.5}\n")
+    run = train(
+        "config=best.yaml", f"data={tiny_store}", "training.iterations=1", "sampling.segments=16", "method.beta=0.125",
+        "folder=run", cwd=tmp_path,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["baseline"] == "co2net"
+    assert (config["method"]["delta"], config["method"]["lambda"], config["method"]["beta"]) == (0.25, 0.5, 0.125)
+
+
+def test_help_names_groups_and_keys(tmp_path):
+    run = train("--help", cwd=tmp_path)
+    assert run.returncode == 0
+    for word in ("baseline=co2net|delu|ddgnet", "scs=on|off", "protocol=", "method.lambda", "resume="):
+        assert word in run.stdout
+    keys = train("keys", cwd=tmp_path)
+    assert "method.theta_rep=" in keys.stdout
