@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dce_ray.search.statistics import Estimate
-from dce_ray.search.style import COLOURS, HATCHES, INK, LINES, MARKERS, MUTED, PAPER, caption, new_figure, say
+from dce_ray.search.style import COLOURS, INK, LINES, MARKERS, MUTED, PAPER, caption, new_figure, say
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +54,8 @@ def interval_chart(points: Sequence[Point], title: str, measure: str, reference:
         say(left, "No run is finished yet.")
         return figure
     for place, point in enumerate(points):
-        left.scatter(list(point.values.values()), [place] * len(point.values), s=26, facecolor="none", edgecolor=MUTED)
+        rings = list(point.values.values())
+        left.scatter(rings, [place - 0.27] * len(rings), s=16, facecolor="none", edgecolor=MUTED, linewidth=0.9)
         if point.estimate is None:
             left.text(0.02, place, "no finished run", transform=left.get_yaxis_transform(), va="center", color=MUTED)
         else:
@@ -91,67 +92,71 @@ def _whisker(axes: Axes, place: float, estimate: Estimate, *, plain: bool) -> No
     )
 
 
-def bar_chart(groups: Mapping[str, Sequence[Point]], title: str, measure: str) -> Figure:
-    """Bars side by side per group with intervals and numbers: one hatch per setting, a broken axis is said so.
+def group_chart(groups: Mapping[str, Sequence[Point]], title: str, measure: str) -> Figure:
+    """Means with intervals side by side per group, one marker per setting, seeds as rings.
+
+    Marks and no bars: the differences of interest are small against the values, and a bar on a cut axis misleads.
 
     Args:
-        groups: points per group (baseline); the settings of all groups have the same labels.
+        groups: points per group (baseline); settings have the same labels in all groups.
         title: of the figure.
         measure: what the values are; the unit is added.
     """
     figure, axes = new_figure(6.6, 3.4)
     axes.set(title=title, ylabel=f"{measure} (%)")
     points = [point for members in groups.values() for point in members]
-    ends = [end for point in points if point.estimate for end in _ends(point)]
-    if not ends:
+    if not any(point.estimate for point in points):
         say(axes, "No run is finished yet.")
         return figure
     labels = list(dict.fromkeys(point.label for point in points))
-    width = 0.8 / len(labels)
-    floor = max(0.0, min(ends) - 0.6 * (max(ends) - min(ends)) - 0.5)
     for index, label in enumerate(labels):
-        for place, members in enumerate(groups.values()):
-            for point in (one for one in members if one.label == label):
-                spot = place + (index - (len(labels) - 1) / 2) * width
-                _bar(axes, spot, point, width, index, label if place == 0 else None, floor)
+        offset = (index - (len(labels) - 1) / 2) * 0.8 / len(labels)
+        places = [place + offset for place in range(len(groups))]
+        members = [next((one for one in group if one.label == label), None) for group in groups.values()]
+        for place, point in zip(places, members, strict=True):
+            if point is None or point.estimate is None:
+                axes.text(
+                    place, 0.02, "missing", transform=axes.get_xaxis_transform(), ha="center", color=MUTED, rotation=90
+                )
+            else:
+                _upright(axes, place, point, index)
+        axes.plot([], [], **_mark(index), linestyle="none", label=label)
     axes.set_xticks(range(len(groups)), list(groups))
-    axes.set_ylim(floor, max(ends) + 0.12 * (max(ends) - floor))
+    axes.set_xlim(-0.5, len(groups) - 0.5)
+    for border in range(1, len(groups)):
+        axes.axvline(border - 0.5, color=MUTED, linewidth=0.5, linestyle=":")
     axes.grid(visible=False, axis="x")
     axes.tick_params(axis="x", length=0)
-    figure.legend(loc="outside lower left", ncols=min(5, len(labels)), handlelength=1.8, handleheight=1.1)
-    cut = f"; the axis starts at {floor:.0f} %" if floor > 0 else ""
-    axes.set_title(f"Bars: mean and 95 % interval, {seeds_text(points)}{cut}.", loc="right", fontsize=7.5, color=MUTED)
+    axes.margins(y=0.12)
+    figure.legend(loc="outside upper right", ncols=min(6, len(labels)), handletextpad=0.2, columnspacing=1.2)
+    caption(figure, f"Ring: one seed. Mark and bar: mean and 95 % interval, {seeds_text(points)}.")
     return figure
 
 
-def _ends(point: Point) -> list[float]:
-    if point.estimate is None:
-        return []
-    low, high = point.estimate.low, point.estimate.high
-    return [*point.values.values(), point.estimate.mean, *(end for end in (low, high) if end is not None)]
+def _mark(index: int) -> dict[str, Any]:
+    return {
+        "marker": MARKERS[index % len(MARKERS)],
+        "color": COLOURS[index % len(COLOURS)],
+        "markeredgecolor": INK,
+        "markersize": 7,
+    }
 
 
-def _bar(axes: Axes, spot: float, point: Point, width: float, index: int, label: str | None, floor: float) -> None:
+def _upright(axes: Axes, place: float, point: Point, index: int) -> None:
+    """Mean, vertical interval, rings of the seeds and the mean in figures at ``place``."""
     if point.estimate is None:
-        axes.text(spot, floor, " missing", rotation=90, ha="center", va="bottom", color=MUTED, fontsize=7.5)
         return
-    axes.bar(
-        spot,
-        point.estimate.mean - floor,
-        0.9 * width,
-        bottom=floor,
-        facecolor=COLOURS[index % len(COLOURS)],
-        edgecolor=PAPER,
-        hatch=HATCHES[index % len(HATCHES)],
-        label=label,
-    )
-    if point.estimate.half_width is not None:
-        axes.errorbar(
-            [spot], [point.estimate.mean], yerr=[point.estimate.half_width], color=INK, capsize=3, linewidth=1
-        )
-    top = max(_ends(point))
+    rings = list(point.values.values())
+    axes.scatter([place - 0.05] * len(rings), rings, s=14, facecolor="none", edgecolor=MUTED, linewidth=0.8, zorder=2)
+    width = None if point.estimate.half_width is None else [point.estimate.half_width]
+    axes.errorbar([place], [point.estimate.mean], yerr=width, ecolor=INK, capsize=3, elinewidth=1, **_mark(index))
     axes.annotate(
-        f"{point.estimate.mean:.1f}", (spot, top), (0, 2), textcoords="offset points", ha="center", fontsize=7.5
+        f"{point.estimate.mean:.1f}",
+        (place, point.estimate.mean),
+        (7, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=7.5,
     )
 
 

@@ -6,12 +6,13 @@ states apart, colour only repeats them. Values are shown in percent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dce_ray.search.importance import Importance
 from dce_ray.search.style import BLUE, GRID, HATCHES, INK, MUTED, ORANGE, PAPER, SYMBOLS, caption, new_figure, say
-from dce_ray.search.trial_table import PARAMETERS, TrialRow, TrialTable
+from dce_ray.search.trial_table import PARAMETERS, SearchRange, TrialRow, TrialTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +59,7 @@ def history(table: TrialTable, measure: str) -> Figure:
         )
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.margins(y=0.12)
-    figure.legend(loc="outside lower left", ncols=5, handletextpad=0.3, columnspacing=1.2)
+    figure.legend(loc="outside lower left", ncols=6, handletextpad=0.2, columnspacing=1.0)
     return figure
 
 
@@ -99,8 +100,7 @@ def slices(table: TrialTable, measure: str) -> Figure:
     for axes, name in zip(grid.flat, PARAMETERS, strict=True):
         axes.set_xlabel(SYMBOLS[name])
         _slice(axes, table, name)
-    for axes in grid[:, 0]:
-        axes.set_ylabel(f"{measure} (%)", fontsize=7.5)
+    figure.supylabel(f"{measure} (%)", fontsize=8.5)
     handles = {
         label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
@@ -111,16 +111,25 @@ def slices(table: TrialTable, measure: str) -> Figure:
 
 def _slice(axes: Axes, table: TrialTable, name: str) -> None:
     places = [(value, row) for row in table.rows if (value := row.parameter(name)) is not None]
-    _scatter_states(axes, table, places)
-    searched = table.ranges.get(name)
     values = {value for value, _ in places}
-    if searched is None or searched.constant:
-        fixed = f"fixed at {values.pop():g}" if len(values) == 1 else ("tied to another" if values else "no trial")
-        axes.text(0.5, 0.97, fixed, transform=axes.transAxes, ha="center", va="top", color=MUTED, fontsize=7.5)
+    searched = table.ranges.get(name)
+    if len(values) < 2 and (searched is None or searched.constant):
+        axes.set(xticks=[])
+        fixed = f"fixed at {values.pop():g}" if values else "not recorded"
+        axes.text(0.5, 0.5, fixed, transform=axes.transAxes, ha="center", va="center", color=MUTED)
+        return
+    _scatter_states(axes, table, places)
+    if searched is None:
+        axes.text(0.5, 1.0, "not searched on its own", transform=axes.transAxes, ha="center", color=MUTED, fontsize=7.5)
         return
     if searched.log:
+        from matplotlib.ticker import LogLocator, NullFormatter
+
         axes.set_xscale("log")
-        axes.set_xlim(searched.low / 1.1, searched.high * 1.1)
+        axes.set_xlim(searched.low / 1.15, searched.high * 1.15)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         margin = 0.05 * (searched.high - searched.low)
         axes.set_xlim(searched.low - margin, searched.high + margin)
@@ -129,34 +138,36 @@ def _slice(axes: Axes, table: TrialTable, name: str) -> None:
 def parallel_coordinates(table: TrialTable, measure: str) -> Figure:
     """One line per trial through its parameters to its value; the best trial is drawn boldly on top."""
     figure, axes = new_figure(6.6, 3.4)
-    axes.set_title("Parallel coordinates")
+    axes.set_title("Parallel coordinates", pad=18)
     rows = [row for row in table.in_state("finished", "pruned") if row.value is not None]
     rows = [row for row in rows if all(row.parameter(name) is not None for name in PARAMETERS)]
     if not rows:
         say(axes, "No trial reached a value yet.")
         return figure
-    columns = [[float(row.parameter(name) or 0) for row in rows] for name in PARAMETERS]
-    columns.append([100 * (row.value or 0) for row in rows])
-    limits = [_limits(table, name, column) for name, column in zip([*PARAMETERS, "value"], columns, strict=True)]
-    places = range(len(columns))
-    for index, row in enumerate(rows):
-        heights = [_height(column[index], *limit) for column, limit in zip(columns, limits, strict=True)]
-        axes.plot(places, heights, **_line_of(row, table))
-    _draw_rulers(axes, limits, [*(SYMBOLS[name] for name in PARAMETERS), "value (%)"])
+    rulers = [_ruler(table, name, [float(row.parameter(name) or 0) for row in rows]) for name in PARAMETERS]
+    values = [100 * (row.value or 0) for row in rows]
+    rulers.append(SearchRange(min(values), max(values)))
+    for row, value in zip(rows, values, strict=True):
+        entries = [*(float(row.parameter(name) or 0) for name in PARAMETERS), value]
+        heights = [_height(entry, ruler) for entry, ruler in zip(entries, rulers, strict=True)]
+        axes.plot(range(len(heights)), heights, **_line_of(row, table))
+    _draw_rulers(axes, rulers, [*(SYMBOLS[name] for name in PARAMETERS), "value (%)"])
     counts = f"{len(table.in_state('finished'))} finished (solid), {len(table.in_state('pruned'))} pruned (dotted)"
     caption(figure, f"Value: {measure}. {counts}; the best is drawn bold with discs.")
     return figure
 
 
-def _limits(table: TrialTable, name: str, values: Sequence[float]) -> tuple[float, float]:
-    searched = table.ranges.get(name)
-    if searched is not None:
-        return searched.low, searched.high
-    return min(values), max(values)
+def _ruler(table: TrialTable, name: str, values: Sequence[float]) -> SearchRange:
+    searched = table.ranges.get(name, SearchRange(min(values), max(values)))
+    return SearchRange(min(searched.low, *values), max(searched.high, *values), searched.log)
 
 
-def _height(value: float, low: float, high: float) -> float:
-    return 0.5 if high == low else (value - low) / (high - low)
+def _height(value: float, ruler: SearchRange) -> float:
+    """Where on its ruler a value stands, in [0, 1]; the middle of one that holds a single value."""
+    if ruler.constant:
+        return 0.5
+    low, high, place = (math.log(x) if ruler.log else x for x in (ruler.low, ruler.high, value))
+    return (place - low) / (high - low)
 
 
 def _line_of(row: TrialRow, table: TrialTable) -> dict[str, Any]:
@@ -167,23 +178,22 @@ def _line_of(row: TrialRow, table: TrialTable) -> dict[str, Any]:
     return {"color": BLUE, "linewidth": 0.9, "alpha": 0.75, "zorder": 2}
 
 
-def _draw_rulers(axes: Axes, limits: Sequence[tuple[float, float]], labels: Sequence[str]) -> None:
+def _draw_rulers(axes: Axes, rulers: Sequence[SearchRange], labels: Sequence[str]) -> None:
     """A vertical ruler per column with its ends written at it."""
     axes.grid(visible=False)
-    axes.set(
-        xlim=(-0.15, len(labels) - 0.85), ylim=(-0.02, 1.02), yticks=[], xticks=range(len(labels)), xticklabels=labels
-    )
+    axes.set(xlim=(-0.25, len(labels) - 0.75), ylim=(-0.02, 1.02), yticks=[])
+    axes.set_xticks(range(len(labels)), labels)
     axes.tick_params(axis="x", length=0, pad=14, labelsize=9)
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
-    for place, (low, high) in enumerate(limits):
+    for place, ruler in enumerate(rulers):
         axes.axvline(place, color=GRID, linewidth=1.4, zorder=0)
-        for value, height, below in ((high, 1.03, False), (low, -0.03, True)):
-            if below and low == high:
-                continue
-            axes.text(
-                place, height, f"{value:.3g}", ha="center", va="top" if below else "bottom", fontsize=7.5, color=MUTED
-            )
+        if ruler.constant:
+            axes.text(place + 0.06, 0.53, f"{ruler.low:.3g}", fontsize=7.5, color=MUTED)
+            continue
+        log = " (log)" if ruler.log else ""
+        axes.text(place, 1.03, f"{ruler.high:.3g}{log}", ha="center", va="bottom", fontsize=7.5, color=MUTED)
+        axes.text(place, -0.03, f"{ruler.low:.3g}", ha="center", va="top", fontsize=7.5, color=MUTED)
 
 
 def importance_chart(importance: Importance) -> Figure:
