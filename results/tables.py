@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dce_ray.search.statistics import Estimate, mean_interval, paired_interval
+from dce_ray.search.measured import Measured
+from dce_ray.search.statistics import Estimate
 from results.published import PrintedTable, comparison, printed_table
 
 BASELINE_NAMES = {"co2net": "CO2-Net", "delu": "DELU", "ddgnet": "DDG-Net"}
@@ -47,45 +48,6 @@ class Table:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     """Below the table: what is missing and why, how selection was supervised."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What was measured for one setting (a configuration without its seed)."""
-
-    name: str
-    """Such as ``baseline`` or ``scs+mcm``."""
-    scores: Mapping[int, Mapping[str, float]]
-    """Fractions in [0, 1] by seed and column."""
-    planned: int = 0
-    """Seeds that were asked for; more than ``len(scores)`` where some failed or are not done."""
-
-    def cells(self) -> dict[str, Estimate]:
-        """Mean and interval over seeds in percent, by column; columns that a seed lacks are missing."""
-        return {
-            column: mean_interval([score[column] for score in self.scores.values()]).scaled(100)
-            for column in _shared_columns(self.scores)
-        }
-
-    def gain(self, plain: Measured) -> tuple[dict[str, Estimate], int]:
-        """Difference to ``plain`` paired by seed, in percent points by column, and the number of pairs."""
-        seeds = sorted(self.scores.keys() & plain.scores.keys())
-        ours = {seed: self.scores[seed] for seed in seeds}
-        theirs = {seed: plain.scores[seed] for seed in seeds}
-        shared = [column for column in _shared_columns(ours) if column in _shared_columns(theirs)]
-        cells = {
-            column: paired_interval(
-                {seed: score[column] for seed, score in ours.items()},
-                {seed: score[column] for seed, score in theirs.items()},
-            ).scaled(100)
-            for column in shared
-        }
-        return cells, len(seeds)
-
-
-def _shared_columns(scores: Mapping[int, Mapping[str, float]]) -> list[str]:
-    first, *others = scores.values() or [{}]
-    return [column for column in first if all(column in other for other in others)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,18 +140,18 @@ def parallel_coordinates(table: TrialTable, measure: str) -> Figure:
     figure, axes = new_figure(6.6, 3.4)
     axes.set_title("Parallel coordinates", pad=18)
     rows = [row for row in table.in_state("finished", "pruned") if row.value is not None]
-    rows = [row for row in rows if all(row.parameter(name) is not None for name in PARAMETERS)]
+    names = [name for name in PARAMETERS if all(row.parameter(name) is not None for row in rows)]
     if not rows:
         say(axes, "No trial reached a value yet.")
         return figure
-    rulers = [_ruler(table, name, [float(row.parameter(name) or 0) for row in rows]) for name in PARAMETERS]
+    rulers = [_ruler(table, name, [float(row.parameter(name) or 0) for row in rows]) for name in names]
     values = [100 * (row.value or 0) for row in rows]
     rulers.append(SearchRange(min(values), max(values)))
     for row, value in zip(rows, values, strict=True):
-        entries = [*(float(row.parameter(name) or 0) for name in PARAMETERS), value]
+        entries = [*(float(row.parameter(name) or 0) for name in names), value]
         heights = [_height(entry, ruler) for entry, ruler in zip(entries, rulers, strict=True)]
         axes.plot(range(len(heights)), heights, **_line_of(row, table))
-    _draw_rulers(axes, rulers, [*(SYMBOLS[name] for name in PARAMETERS), "value (%)"])
+    _draw_rulers(axes, rulers, [*(SYMBOLS[name] for name in names), "value (%)"])
     counts = f"{len(table.in_state('finished'))} finished (solid), {len(table.in_state('pruned'))} pruned (dotted)"
     caption(figure, f"Value: {measure}. {counts}; the best is drawn bold with discs.")
     return figure

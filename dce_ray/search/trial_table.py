@@ -49,7 +49,7 @@ class TrialRow:
     gamma: float | None
     lambda_: float | None
     value: float | None
-    """What ranks, a fraction in [0, 1]; for a pruned trial, what it had when it was stopped."""
+    """What ranks, a fraction in [0, 1]: the best score over the trial's evaluations."""
     best_iteration: int | None
     """Iteration at which the highest score was reported."""
     iterations: int | None
@@ -125,11 +125,12 @@ def read_trials(folder: ExperimentFolder, study: optuna.Study | None = None) -> 
         SearchError: the folder holds no study.
     """
     study = study or open_study(folder)
-    records = {item.record().number: item for item in folder.trials()}
     rows, ranges = [], {}
     for trial in study.get_trials(deepcopy=False):
-        home = records.get(trial.number)
-        rows.append(_row(trial, home.record() if home else None, home.progress() if home else []))
+        key = trial.user_attrs.get("key")
+        home = folder.trial(key) if key else None
+        known = home is not None and home.exists()
+        rows.append(_row(trial, home.record() if home and known else None, home.progress() if home and known else []))
         for name, distribution in trial.distributions.items():
             if name in PARAMETERS and isinstance(distribution, optuna.distributions.FloatDistribution):
                 ranges[name] = SearchRange(distribution.low, distribution.high, distribution.log)
@@ -138,34 +139,35 @@ def read_trials(folder: ExperimentFolder, study: optuna.Study | None = None) -> 
 
 def _row(trial: optuna.trial.FrozenTrial, record: TrialRecord | None, progress: Sequence[Progress]) -> TrialRow:
     scores = {step: score for step, score in trial.intermediate_values.items() if math.isfinite(score)}
-    params = {**(record.params if record else {}), **trial.params}
-    last_step = max([*trial.intermediate_values, *(line.iteration for line in progress)], default=None)
+    params = {**(record.params if record else {}), **trial.user_attrs.get("params", {}), **trial.params}
+    best_step = min(scores, key=lambda step: (-scores[step], step), default=None)
     value = trial.value if trial.value is not None and math.isfinite(trial.value) else None
-    if value is None and trial.state == optuna.trial.TrialState.PRUNED and scores:
-        value = scores[max(scores)]
+    if trial.state == optuna.trial.TrialState.PRUNED:  # Optuna keeps the last score there, finished trials the best
+        value = None if best_step is None else scores[best_step]
     return TrialRow(
         number=trial.number,
-        key=trial.user_attrs.get("key", record.key if record else None),
+        key=trial.user_attrs.get("key"),
         state=STATES[trial.state],
         **{"lambda_" if name == "lambda" else name: params.get(name) for name in PARAMETERS},
         value=value,
-        best_iteration=_best_step(scores) if scores else (record.iteration if record else None),
-        iterations=last_step,
+        best_iteration=best_step,
+        iterations=max([*trial.intermediate_values, *(line.iteration for line in progress)], default=None),
         psi_share=_last_reading(progress, "psi_share"),
         mcm_share=_last_reading(progress, "mcm_share"),
         origin=trial.user_attrs.get("origin", record.origin if record else None),
         duration_s=trial.duration.total_seconds() if trial.duration else None,
-        error=trial.user_attrs.get("error", record.error if record else None),
+        error=trial.user_attrs.get("error"),
     )
-
-
-def _best_step(scores: Mapping[int, float]) -> int:
-    return max(scores, key=lambda step: (scores[step], -step))
 
 
 def _last_reading(progress: Sequence[Progress], name: str) -> float | None:
     readings = [line.metrics[name] for line in progress if line.metrics.get(name) is not None]
     return readings[-1] if readings else None
+
+
+def column_names() -> list[str]:
+    """Columns of the written tables; the field ``lambda_`` is ``lambda`` there."""
+    return [name for name, _ in _fields()]
 
 
 def write_trials(table: TrialTable, parquet: Path, comma_separated: Path) -> None:
