@@ -1,0 +1,252 @@
+"""Embedded data: a generated data set whose confounding is real and known.
+
+Each class has an appearance (RGB) and a motion (FLOW) template. Besides action there is *visual context* (looks like
+the action, does not move like it), *motion context* (the reverse) and plain background; action is strong in an
+instance's core and weak at its rims. Context keeps to the videos of its class. What each snippet is lies beside the
+store (:func:`dce_ray.data.context.load_context`). Everything is written in the released layout and imported from
+there, as real data is.
+
+From the command line: ``python -m dce_ray.data.synthetic size=small seed=0 target=<folder>``.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dce_ray.data.context import SnippetContext, context_path
+from dce_ray.data.synthetic_features import Clarity, World, draw_features, draw_world
+from dce_ray.data.synthetic_timeline import (
+    FPS,
+    STRIDE_FRAMES,
+    Confounding,
+    Timeline,
+    class_lengths_s,
+    draw_timeline,
+)
+from dce_ray.errors import ConfigError, StoreError, unknown_name
+from dce_ray.store import FeatureStore
+from dce_ray.store.released import import_released
+
+log = logging.getLogger(__name__)
+
+NAME = "synthetic"
+"""Name of every generated store."""
+GENERATOR = 1
+"""Raised with every change that changes the data, so that no cached store of an older generator is taken for new."""
+
+USAGE = """
+usage: python -m dce_ray.data.synthetic [size=small] [seed=0] [target=synthetic-small-0]
+
+Generate the embedded data set as a feature store.
+  size=tiny|small|thumos14   see dce_ray/data/synthetic.py: SIZES
+  seed=<whole number>        decides everything
+  target=<folder>            the store; <folder>.context.npz beside it says what each snippet is
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticSize:
+    """All that decides a generated data set but its seed."""
+
+    train_videos: int
+    test_videos: int
+    classes: int
+    channels: int
+    """Channels of one stream."""
+    duration_log_s: tuple[float, float]
+    """Mean and deviation of the log duration in seconds."""
+    snippets: tuple[int, int]
+    """Least and largest number of snippets of a video."""
+    confounding: Confounding = field(default_factory=Confounding)
+    clarity: Clarity = field(default_factory=Clarity)
+
+
+SIZES: dict[str, SyntheticSize] = {
+    "tiny": SyntheticSize(12, 8, 3, 16, (3.2, 0.3), (20, 60)),
+    "small": SyntheticSize(60, 40, 6, 32, (4.0, 0.25), (60, 120)),
+    "thumos14": SyntheticSize(200, 212, 20, 1024, (4.98, 0.85), (14, 2600)),
+}
+"""``tiny`` for tests, ``small`` for a search in minutes, ``thumos14`` with the numbers of THUMOS14."""
+
+
+def generate_synthetic(target: Path | str, *, size: str = "small", seed: int = 0) -> Path:
+    """Generate a data set and import it as the feature store ``target``.
+
+    Memory stays bounded by what the import needs (the features once) plus one video.
+
+    Args:
+        target: folder of the store, must not exist.
+        size: name in :data:`SIZES`.
+        seed: decides everything, whole number from 0.
+
+    Returns:
+        ``target``.
+
+    Raises:
+        ConfigError: unknown size, or a negative seed.
+        StoreError: ``target`` exists or cannot be written.
+    """
+    target = Path(target)
+    plan = _plan_named(size, seed)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        raise StoreError(f"{target} exists; a store is never overwritten: choose another target or delete it")
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.source-", dir=target.parent) as folder:
+        truth = write_released(Path(folder), plan, seed)
+        truth.save(context_path(target))  # before the store, so that no whole store lacks its record
+        import_released(
+            Path(folder),
+            target,
+            name=NAME,
+            fps=FPS,
+            stride_frames=STRIDE_FRAMES,
+            train_subset="validation",
+            test_subset="test",
+            strict=True,
+        )
+    return target
+
+
+def ensure_synthetic(size: str = "small", seed: int = 0, cache_folder: Path | str = "data") -> Path:
+    """The store of ``size`` and ``seed`` below ``cache_folder``, generated where it is not there yet.
+
+    Raises:
+        ConfigError: unknown size, or a negative seed.
+        StoreError: what is there is damaged, or it cannot be written.
+    """
+    _plan_named(size, seed)
+    target = Path(cache_folder).expanduser() / f"{NAME}-{size}-seed{seed}-v{GENERATOR}"
+    if target.exists():
+        FeatureStore.open(target)
+        return target
+    log.info("generating synthetic data (size %s, seed %d) at %s", size, seed, target)
+    try:
+        return generate_synthetic(target, size=size, seed=seed)
+    except StoreError:
+        if not target.exists():
+            raise
+        FeatureStore.open(target)  # another process was first; its store is the same
+        return target
+
+
+def _plan_named(size: str, seed: int) -> SyntheticSize:
+    if size not in SIZES:
+        raise ConfigError(unknown_name("synthetic size", str(size), SIZES))
+    if seed < 0:
+        raise ConfigError(f"seed={seed}: must be 0 or larger")
+    return SIZES[size]
+
+
+def draw_timelines(plan: SyntheticSize, seed: int) -> list[Timeline]:
+    """All videos without their features, train videos first; classes take turns within each subset."""
+    lengths_s = class_lengths_s(plan.classes)
+    turns = [*range(plan.train_videos), *range(plan.test_videos)]
+    return [
+        draw_timeline(
+            np.random.default_rng([seed, 1, video]),
+            main_class=turn % plan.classes,
+            lengths_s=lengths_s,
+            duration_log_s=plan.duration_log_s,
+            snippets=plan.snippets,
+            confounding=plan.confounding,
+        )
+        for video, turn in enumerate(turns)
+    ]
+
+
+def write_released(folder: Path, plan: SyntheticSize, seed: int) -> SnippetContext:
+    """Write the released layout into ``folder``, one video in memory at a time; returns the truth about it."""
+    world = draw_world(
+        np.random.default_rng([seed, 0]), classes=plan.classes, channels=plan.channels, clarity=plan.clarity
+    )
+    timelines = draw_timelines(plan, seed)
+    names = [f"video_{'train' if row < plan.train_videos else 'test'}_{row:07d}" for row in range(len(timelines))]
+    videos = [_LazyVideo(world, timeline, (seed, 2, row)) for row, timeline in enumerate(timelines)]
+    _write_object_array(folder / f"{NAME}-I3D-JOINTFeatures.npy", videos)
+    annotations = folder / f"{NAME}-Annotations"
+    annotations.mkdir()
+    for column, values in _annotation_columns(plan, timelines, names):
+        np.save(annotations / f"{column}.npy", values)
+    return SnippetContext(
+        kinds=np.concatenate([timeline.kinds for timeline in timelines]),
+        strengths=np.concatenate([timeline.strengths for timeline in timelines]),
+        classes=np.concatenate([timeline.classes for timeline in timelines]),
+        starts=np.cumsum([0, *(len(timeline.kinds) for timeline in timelines)]),
+        video_names=tuple(names),
+    )
+
+
+def _annotation_columns(
+    plan: SyntheticSize, timelines: list[Timeline], names: list[str]
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    class_names = [f"Action{index:02d}" for index in range(plan.classes)]
+    labels = [[class_names[label] for label in timeline.labels] for timeline in timelines]
+    pairs = [np.stack([timeline.starts_s, timeline.ends_s], axis=1).tolist() for timeline in timelines]
+    yield "videoname", np.array(names, dtype="S")
+    yield "subset", np.array(["validation"] * plan.train_videos + ["test"] * plan.test_videos, dtype="S")
+    yield "classlist", np.array(class_names, dtype="S")
+    yield "labels_all", _objects([sorted(set(row)) for row in labels])
+    yield "labels", _objects(labels)
+    yield "segments", _objects(pairs)
+    yield "duration", np.array([[timeline.duration_s] for timeline in timelines])
+    yield "extracted_fps", np.full(len(timelines), FPS)
+    yield "original_fps", np.full(len(timelines), FPS)
+
+
+def _objects(rows: list[Any]) -> NDArray[Any]:
+    """One-dimensional object array of lists, whatever their lengths."""
+    array = np.empty(len(rows), dtype=object)
+    array[:] = rows
+    return array
+
+
+class _LazyVideo:
+    """Stands for a video's features until they are pickled, which is when they are drawn."""
+
+    def __init__(self, world: World, timeline: Timeline, seed: tuple[int, int, int]) -> None:
+        self._world, self._timeline, self._seed = world, timeline, seed
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """The pickle of the array itself: a reader never learns of this class."""
+        return draw_features(np.random.default_rng(self._seed), self._world, self._timeline).__reduce__()
+
+
+def _write_object_array(path: Path, rows: list[Any]) -> None:
+    """``np.save`` of an object array, without keeping what was pickled: without its memo the pickler forgets it."""
+    array = np.empty(len(rows), dtype=object)
+    array[:] = rows
+    with path.open("wb") as file:
+        header = {"descr": "|O", "fortran_order": False, "shape": array.shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        pickler = pickle.Pickler(file, protocol=4)
+        pickler.fast = True
+        pickler.dump(array)
+
+
+def main(arguments: list[str]) -> int:
+    """The command line of this module."""
+    from dce_ray.commandline import compose
+
+    values = compose({"size": "small", "seed": 0, "target": ""}, arguments)
+    size, seed = str(values["size"]), values["seed"]
+    if not isinstance(seed, int):
+        raise ConfigError(f"seed={seed!r}: must be a whole number")
+    target = generate_synthetic(values["target"] or f"{NAME}-{size}-{seed}", size=size, seed=seed)
+    store = FeatureStore.open(target)
+    print(f"{target}: {len(store.video_names)} videos, {int(store.lengths.sum())} snippets of {store.feature_size}")
+    return 0
+
+
+if __name__ == "__main__":
+    from dce_ray.commandline import command
+
+    command(main, USAGE)
