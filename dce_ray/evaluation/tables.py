@@ -1,0 +1,219 @@
+"""The mAP table: one record, and its printed forms.
+
+Values are fractions in [0, 1]; every printed form shows percent. Shapes: K tIoU thresholds, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dce_ray.errors import EvaluationError
+from dce_ray.evaluation.checks import check_thresholds
+from dce_ray.evaluation.detection import mean_ap
+from dce_ray.evaluation.rendering import csv_lines, latex_table, markdown_table, percent, text_table
+
+Real = NDArray[np.float64]
+
+FORMAT = "dce-ray mAP table"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MapTable:
+    """What an evaluation says; build it with :func:`map_table`."""
+
+    thresholds: tuple[float, ...]
+    """tIoU thresholds, K."""
+    map: Real
+    """Mean over the classes that have instances, ``(K,)``, in [0, 1]."""
+    averages: Mapping[str, float]
+    """By ``first:last``: mean of ``map`` over the thresholds from first to last; the last one ranks."""
+    class_ap: Real
+    """``(K, C)`` in [0, 1]; NaN where a class has no instance."""
+    class_names: tuple[str, ...]
+    classification_map: float
+    """Mean average precision of the video-level classes, in [0, 1]; NaN where it was not measured."""
+    videos: int
+    """Videos whose instances count."""
+    instances: int
+    """Annotated instances."""
+    caption: str = ""
+
+    @property
+    def ranking(self) -> float:
+        """The average by which runs are compared: the last one, in [0, 1]."""
+        return list(self.averages.values())[-1]
+
+    def metrics(self) -> dict[str, float]:
+        """Values by metric name, in [0, 1]: ``mAP/0.5``, ``mAP/avg_0.1:0.7``, ``mAP/classification`` if measured."""
+        values = {f"mAP/{tiou:g}": float(value) for tiou, value in zip(self.thresholds, self.map, strict=True)}
+        values |= {f"mAP/avg_{name}": value for name, value in self.averages.items()}
+        if not math.isnan(self.classification_map):
+            values["mAP/classification"] = self.classification_map
+        return values
+
+    def rows(self, per_class: bool = False) -> tuple[list[str], list[list[str]]]:
+        """Header and cells of the printed table in percent: mAP per threshold and averages, then classes if asked."""
+        header = ["", *(f"{tiou:g}" for tiou in self.thresholds), *(f"avg {name}" for name in self.averages)]
+        body = [["mAP", *(percent(value) for value in (*self.map, *self.averages.values()))]]
+        if per_class:
+            spans = [_span(self.thresholds, name) for name in self.averages]
+            for name, ap_K in zip(self.class_names, self.class_ap.T, strict=True):
+                body.append([name, *(percent(value) for value in (*ap_K, *(ap_K[span].mean() for span in spans)))])
+        return header, body
+
+    def notes(self) -> str:
+        """Size of the data and classification mAP, one line."""
+        measured = "" if math.isnan(self.classification_map) else f"; classification mAP {self.classification_map:.2%}"
+        missing = int(np.isnan(self.class_ap[0]).sum())
+        absent = f"; {missing} of {len(self.class_names)} classes have no instance and are not averaged"
+        return f"mAP in % over tIoU; {self.videos} videos, {self.instances} instances{measured}" + absent * bool(
+            missing
+        )
+
+    def text(self, per_class: bool = False) -> str:
+        """The table for a terminal."""
+        caption = [self.caption] if self.caption else []
+        return "\n".join([*caption, text_table(*self.rows(per_class)), self.notes()])
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def markdown(self, per_class: bool = False) -> str:
+        """The table in Markdown, with caption and notes."""
+        caption = [f"**{self.caption}**", ""] if self.caption else []
+        return "\n".join([*caption, markdown_table(*self.rows(per_class)), "", self.notes(), ""])
+
+    def csv(self, per_class: bool = True) -> str:
+        """The table as CSV: fractions in full precision, an empty cell where a class has no instance."""
+        header, body = self.rows(per_class)
+        spans = [_span(self.thresholds, name) for name in self.averages]
+        values = [[*self.map, *self.averages.values()]]
+        if per_class:
+            values += [[*ap_K, *(ap_K[span].mean() for span in spans)] for ap_K in self.class_ap.T]
+        cells = [
+            [row[0], *("" if math.isnan(value) else repr(float(value)) for value in line)]
+            for row, line in zip(body, values, strict=True)
+        ]
+        return csv_lines(["class", *header[1:]], cells)
+
+    def latex(self, per_class: bool = False) -> str:
+        """The table as a LaTeX ``table`` (booktabs), in percent."""
+        return latex_table(*self.rows(per_class), caption=" ".join(filter(None, [self.caption, self.notes()])))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain values for JSON, without loss: NaN becomes None, floats keep every digit."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "thresholds": list(self.thresholds),
+            "map": self.map.tolist(),
+            "averages": dict(self.averages),
+            "class_ap": [[_plain(value) for value in row] for row in self.class_ap.tolist()],
+            "class_names": list(self.class_names),
+            "classification_map": _plain(self.classification_map),
+            "videos": self.videos,
+            "instances": self.instances,
+            "caption": self.caption,
+        }
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> MapTable:
+        """The table that :meth:`to_mapping` wrote.
+
+        Raises:
+            EvaluationError: for another format or version, or values that are missing.
+        """
+        missing = sorted({item.name for item in fields(cls)} - set(mapping))
+        if mapping.get("format") != FORMAT or mapping.get("version") != VERSION or missing:
+            raise EvaluationError(
+                f"not a {FORMAT} of version {VERSION}: format {mapping.get('format')!r}, version "
+                f"{mapping.get('version')!r}, missing {', '.join(missing) or 'nothing'}; use what wrote it"
+            )
+        return cls(
+            thresholds=tuple(mapping["thresholds"]),
+            map=np.array(mapping["map"], np.float64),
+            averages=dict(mapping["averages"]),
+            class_ap=np.array(mapping["class_ap"], np.float64).reshape(len(mapping["thresholds"]), -1),
+            class_names=tuple(mapping["class_names"]),
+            classification_map=math.nan if mapping["classification_map"] is None else mapping["classification_map"],
+            videos=mapping["videos"],
+            instances=mapping["instances"],
+            caption=mapping["caption"],
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MapTable) and self.to_mapping() == other.to_mapping()
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def map_table(
+    class_ap: Real,
+    *,
+    thresholds: Sequence[float],
+    averages: Sequence[str],
+    class_names: Sequence[str],
+    videos: int,
+    instances: int,
+    classification_map: float = math.nan,
+    caption: str = "",
+) -> MapTable:
+    """Make the table of per-class average precisions.
+
+    Args:
+        class_ap: ``(K, C)`` from :func:`dce_ray.evaluation.detection.detection_ap`.
+        thresholds: K tIoU thresholds.
+        averages: names ``first:last`` of averages over thresholds, the ranking one last.
+        class_names: C names.
+        videos: videos whose instances count.
+        instances: annotated instances.
+        classification_map: in [0, 1]; NaN where it was not measured.
+        caption: what the table is of.
+
+    Raises:
+        EvaluationError: no class has an instance, or an average that holds no threshold.
+    """
+    levels = tuple(check_thresholds(thresholds).tolist())
+    means = mean_ap(class_ap)
+    if not averages:
+        raise EvaluationError(f"no averages: name at least one first:last of the thresholds {list(levels)}; it ranks")
+    return MapTable(
+        thresholds=levels,
+        map=means,
+        averages={name: float(means[_span(levels, name)].mean()) for name in averages},
+        class_ap=class_ap,
+        class_names=tuple(class_names),
+        classification_map=float(classification_map),
+        videos=videos,
+        instances=instances,
+        caption=caption,
+    )
+
+
+def _span(thresholds: Sequence[float], name: str) -> NDArray[np.int64]:
+    """Positions of the thresholds from ``first`` to ``last``, both included.
+
+    Raises:
+        EvaluationError: when the name is not ``first:last`` with both of them thresholds of the table.
+    """
+    levels = np.asarray(thresholds)
+    try:
+        first, last = (float(part) for part in name.split(":"))
+    except ValueError:
+        first = last = math.nan
+    inside = np.flatnonzero((levels > first - 1e-9) & (levels < last + 1e-9))
+    ends = [np.isclose(levels, end, rtol=0, atol=1e-9).any() for end in (first, last)]
+    if not len(inside) or not all(ends):
+        raise EvaluationError(f"average {name!r}: write first:last, both of them thresholds of {levels.tolist()}")
+    return inside
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
