@@ -100,8 +100,7 @@ def evaluate(
         caption: what the table is of.
 
     Raises:
-        EvaluationError: no video, none with an annotated instance, ``skip_videos`` that the store does not know,
-            outputs that are NaN or infinite (the video is named).
+        EvaluationError: no video, no annotated instance in them, outputs that are NaN or infinite (the video is named).
     """
     videos = np.asarray(videos, np.int64)
     if not len(videos):
@@ -109,7 +108,9 @@ def evaluate(
     predicted = np.flatnonzero(~_skipped(store, videos, config) & (store.lengths[videos] > 0))
     evidence: dict[int, Evidence] = {}
     scores_NC = np.empty((len(videos), len(store.class_names)))
-    for place, outputs in run_network(network, store, videos, predicted, config.max_snippets_per_batch, device):
+    for place, outputs in run_network(
+        network, store, videos, predicted, max_snippets=config.max_snippets_per_batch, device=device
+    ):
         try:
             evidence[place] = observe(outputs.logits, outputs.attention, config)
         except EvaluationError as fault:
@@ -138,6 +139,7 @@ def run_network(
     store: FeatureStore,
     videos: Whole,
     places: Whole,
+    *,
     max_snippets: int,
     device: torch.device | str = "cpu",
 ) -> Iterator[tuple[int, VideoOutputs]]:

@@ -73,9 +73,8 @@ class MapTable:
         measured = "" if math.isnan(self.classification_map) else f"; classification mAP {self.classification_map:.2%}"
         missing = int(np.isnan(self.class_ap[0]).sum())
         absent = f"; {missing} of {len(self.class_names)} classes have no instance and are not averaged"
-        return f"mAP in % over tIoU; {self.videos} videos, {self.instances} instances{measured}" + absent * bool(
-            missing
-        )
+        size = f"{self.videos} videos, {self.instances} instances"
+        return f"mAP in % over tIoU; {size}{measured}{absent if missing else ''}"
 
     def text(self, per_class: bool = False) -> str:
         """The table for a terminal."""
