@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dce_ray.baselines.baseline import Baseline, Objective
 from dce_ray.baselines.co2net import CO2NET
+from dce_ray.baselines.ddgnet import DDGNET
 from dce_ray.baselines.delu import DELU
 from dce_ray.baselines.network import TrunkNetwork, TwoStreamNetwork
 from dce_ray.errors import ConfigError, unknown_name
 
-BASELINES: dict[str, Baseline] = {baseline.name: baseline for baseline in (CO2NET, DELU)}
+BASELINES: dict[str, Baseline] = {baseline.name: baseline for baseline in (CO2NET, DELU, DDGNET)}
 """Every baseline by name."""
 
 

@@ -74,4 +74,4 @@ def uncertainty_weights(suppressed_BTC: Tensor, *, amplitude: float, progress: f
     ranks_T = torch.arange(snippets, device=suppressed_BTC.device, dtype=suppressed_BTC.dtype)
     theta_T = 2 * (ranks_T + 0.5) / snippets - 1
     curve_T = amplitude * torch.tanh(theta_T * (1 - 2 * progress)) + 1
-    return curve_T[uncertainty_BT.argsort(dim=1, stable=True)]
+    return curve_T[uncertainty_BT.argsort(dim=1)]
