@@ -55,6 +55,8 @@ class TrialRecord:
     """What ranks, a fraction in [0, 1]: best score so far on the selecting split, or the test score (confirm)."""
     iteration: int | None = None
     """Iteration at which ``value`` was reached."""
+    stop_at: int | None = None
+    """Last iteration of a confirmation run, chosen on holdout; None trains the full length."""
     error: str | None = None
     """Why it failed."""
     started: float | None = None

@@ -1,0 +1,231 @@
+"""Ask and tell on the study: which trial runs next, whether it goes on, and how it ended.
+
+The study in the journal is the truth. A trial that is RUNNING there but not in this process was interrupted; it goes
+on as itself from its last checkpoint, so that a kill makes no second trial and every trial counts exactly once.
+Ray is not needed here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import optuna
+from optuna.trial import Trial, TrialState
+
+from dce_ray.search.folder import ExperimentFolder, TrialFolder, TrialRecord
+from dce_ray.search.sampling import make_sampler
+from dce_ray.search.space import SearchSpace
+
+ENDED = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+RATHER_NOT = {"data", "device", "resident", "log_every", "compile"}
+"""Keys of a RunConfig that say where and how fast a run computes, not what."""
+
+
+class Ledger(Protocol):
+    """What the Tune side needs to know of runs: a study's trials or a plan's confirmation runs."""
+
+    def ask(self) -> TrialFolder | None:
+        """The next run, its record written; None where there is nothing left to start."""
+
+    def report(self, key: str, iteration: int, score: float | None) -> bool:
+        """Take note of a score; whether the run shall stop here."""
+
+    def finish(self, key: str) -> None:
+        """The run reached its full length."""
+
+    def prune(self, key: str) -> None:
+        """The run was stopped early because :meth:`report` said so."""
+
+    def fail(self, key: str, error: str) -> None:
+        """The run cannot go on."""
+
+
+def trial_key(config: Mapping[str, Any], digest: str) -> str:
+    """Name of a trial: decided by all that decides its numbers, parameters and seed included.
+
+    Args:
+        config: the RunConfig as a mapping.
+        digest: of the feature store, in place of its path.
+    """
+    text = json.dumps([_decisive(config), digest], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _decisive(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _decisive(value) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if key not in RATHER_NOT
+    }
+
+
+@dataclass
+class StudyLedger:
+    """Trials of one study.
+
+    Args:
+        folder: the experiment, locked by the caller.
+        study: opened with ``sampling.open_study``; its pruner decides who stops.
+        space: what varies.
+        configure: the RunConfig mapping of six scalars.
+        digest: of the feature store.
+        first_points: published values by preset name, run before anything else and never stopped early.
+        num_trials: trials in all, the first points included.
+    """
+
+    folder: ExperimentFolder
+    study: optuna.Study
+    space: SearchSpace
+    configure: Callable[[Mapping[str, float]], dict[str, Any]]
+    digest: str
+    sampler: str = "tpe"
+    seed: int = 0
+    num_trials: int = 32
+    live: dict[str, Trial] = field(default_factory=dict)
+    """Trials that run in this process, by key."""
+
+    def __post_init__(self) -> None:
+        self._interrupted = [t.number for t in self._trials() if t.state == TrialState.RUNNING]
+        self._mend_records()
+
+    def enqueue(self, points: Mapping[str, Mapping[str, float]]) -> list[str]:
+        """Queue the published points, equal ones once; what was changed or left out, one line each."""
+        notes = []
+        for origin, point in points.items():
+            searched, differences = self.space.project(point)
+            notes += [f"first point {origin}: {line}" for line in differences]
+            if searched:
+                self.study.enqueue_trial(searched, user_attrs={"origin": origin}, skip_if_exists=True)
+        return notes
+
+    @property
+    def started(self) -> int:
+        """Trials that were ever started."""
+        return sum(trial.state != TrialState.WAITING for trial in self._trials())
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no trial is left to start."""
+        return not self._interrupted and self.started >= self.num_trials
+
+    @property
+    def complete(self) -> bool:
+        """Whether every trial has ended."""
+        ended = sum(trial.state in ENDED for trial in self._trials())
+        return self.exhausted and ended >= self.num_trials
+
+    def ask(self) -> TrialFolder | None:
+        """The next trial: an interrupted one, a first point, or a new suggestion."""
+        if self._interrupted:
+            number = self._interrupted.pop(0)
+            self.study.sampler = make_sampler(self.sampler, self.seed, number)
+            trial = Trial(self.study, self._trials()[number]._trial_id)
+        elif self.started < self.num_trials:
+            self.study.sampler = make_sampler(self.sampler, self.seed, self.started)
+            trial = self.study.ask()
+        else:
+            return None
+        return self._start(trial)
+
+    def _start(self, trial: Trial) -> TrialFolder:
+        for name, item in self.space.searched.items():  # returns the known value where the trial has one
+            trial.suggest_float(name, item.low, item.high, log=item.log)
+        params = self.space.complete(trial.params)
+        config = self.configure(params)
+        key = trial_key(config, self.digest)
+        folder = self.folder.trial(key)
+        if not folder.exists():
+            origin = trial.user_attrs.get("origin", "search")
+            folder.write(
+                TrialRecord(key, trial.number, "trial", "running", params, config, config["seed"], origin=origin)
+            )
+        folder.update(state="running", started=folder.record().started or time.time(), ended=None, error=None)
+        if "key" not in trial.user_attrs:
+            trial.set_user_attr("params", params)
+            trial.set_user_attr("key", key)
+        self.live[key] = trial
+        self._catch_up(trial, folder)
+        return folder
+
+    def _catch_up(self, trial: Trial, folder: TrialFolder) -> None:
+        """Report what the worker had written when the driver was killed before it could."""
+        for line in folder.progress():
+            score = line.metrics.get("score")
+            if score is not None:
+                self._note(trial, line.iteration, score)
+
+    def _note(self, trial: Trial, iteration: int, score: float) -> None:
+        known = self.study._storage.get_trial(trial._trial_id).intermediate_values
+        if iteration not in known:
+            trial.report(score, iteration)
+
+    def report(self, key: str, iteration: int, score: float | None) -> bool:
+        """Put a score into the study; whether the pruner stops the trial here (never a first point)."""
+        if score is None or not math.isfinite(score):
+            return False
+        trial = self.live[key]
+        self._note(trial, iteration, score)
+        return trial.should_prune() and trial.user_attrs.get("origin") is None
+
+    def finish(self, key: str) -> None:
+        """Tell COMPLETE with the best score over the evaluations; FAIL where there is no finite one."""
+        trial = self.live[key]
+        scores = trial.storage.get_trial(trial._trial_id).intermediate_values
+        if not scores:
+            self.fail(key, "no evaluation gave a finite score")
+            return
+        iteration, value = best_of(scores)
+        trial.set_user_attr("iteration", iteration)
+        self._end(key, TrialState.COMPLETE, value)
+
+    def prune(self, key: str) -> None:
+        """Tell PRUNED; the scores stay as intermediate values."""
+        self._end(key, TrialState.PRUNED)
+
+    def fail(self, key: str, error: str) -> None:
+        """Tell FAIL, with the reason."""
+        self.live[key].set_user_attr("error", error)
+        self._end(key, TrialState.FAIL)
+
+    def _end(self, key: str, state: TrialState, value: float | None = None) -> None:
+        trial = self.live.pop(key)
+        self.study.tell(trial.number, value, state)
+        self._write_end(self._trials()[trial.number])
+
+    def _write_end(self, trial: optuna.trial.FrozenTrial) -> None:
+        """Bring ``trial.json`` to what the study says of an ended trial."""
+        scores = {step: score for step, score in trial.intermediate_values.items() if math.isfinite(score)}
+        iteration, value = best_of(scores) if scores else (None, None)
+        self.folder.trial(trial.user_attrs["key"]).update(
+            state=ENDED[trial.state],
+            value=value,
+            iteration=iteration,
+            error=trial.user_attrs.get("error"),
+            ended=trial.datetime_complete.timestamp() if trial.datetime_complete else time.time(),
+            host=socket.gethostname(),
+        )
+
+    def _mend_records(self) -> None:
+        """Records whose trial ended in the study just before the driver was killed."""
+        for trial in self._trials():
+            if trial.state in ENDED and "key" in trial.user_attrs:
+                record = self.folder.trial(trial.user_attrs["key"]).record()
+                if record.state != ENDED[trial.state]:
+                    self._write_end(trial)
+
+    def _trials(self) -> list[optuna.trial.FrozenTrial]:
+        trials: list[optuna.trial.FrozenTrial] = self.study.get_trials(deepcopy=False)
+        return trials
+
+
+def best_of(scores: Mapping[int, float]) -> tuple[int, float]:
+    """Iteration and value of the highest score; the earliest of equals."""
+    iteration = min(scores, key=lambda step: (-scores[step], step))
+    return iteration, scores[iteration]

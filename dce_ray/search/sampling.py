@@ -1,0 +1,112 @@
+"""Optuna's samplers and pruners by our names, and the one study of an experiment."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from dce_ray.errors import ConfigError, unknown_name
+from dce_ray.search.atomic import cut_torn_line
+
+STUDY = "search"
+REDUCTION = 3
+"""Of the trials that reach a rung, one in three goes on to three times as many iterations."""
+
+
+def open_study(path: Path) -> optuna.Study:
+    """The study of an experiment, made where there is none.
+
+    The caller holds the folder's lock: what a killed writer left (half a line, a lock file) is removed first, because
+    the next line would otherwise be appended to the half one and make the whole journal unreadable.
+    """
+    optuna.logging.disable_default_handler()
+    optuna.logging.enable_propagation()
+    optuna.logging.set_verbosity(logging.WARNING)
+    cut_torn_line(path)
+    for leftover in path.parent.glob(f"{path.name}.lock*"):
+        leftover.unlink()
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    return optuna.create_study(storage=storage, study_name=STUDY, direction="maximize", load_if_exists=True)
+
+
+def make_sampler(name: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
+    """A sampler for one trial.
+
+    A fresh one per trial, seeded by the search's seed and the trial's number, makes a suggestion depend on the study
+    alone: a search that was killed suggests what it would have, and never repeats its random stream.
+
+    Raises:
+        ConfigError: for an unknown name.
+    """
+    if name not in SAMPLERS:
+        raise ConfigError(unknown_name("sampler", name, SAMPLERS))
+    state = np.random.SeedSequence([seed, number]).generate_state(1)
+    return SAMPLERS[name](int(state[0]) % 2**31)
+
+
+def make_pruner(name: str, min_iterations: int, iterations: int) -> optuna.pruners.BasePruner:
+    """A pruner on iterations.
+
+    Args:
+        name: key of :data:`SCHEDULERS`.
+        min_iterations: no trial is stopped before.
+        iterations: length of a full trial.
+
+    Raises:
+        ConfigError: for an unknown name.
+    """
+    if name not in SCHEDULERS:
+        raise ConfigError(unknown_name("scheduler", name, SCHEDULERS))
+    return SCHEDULERS[name](min_iterations, iterations)
+
+
+def _tpe(seed: int) -> optuna.samplers.BaseSampler:
+    # constant_liar: trials that still run count as bad ones, so that parallel suggestions keep apart.
+    return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+
+
+def _cmaes(seed: int) -> optuna.samplers.BaseSampler:
+    # Stopped trials count with their last value: with early stopping hardly any others are left to learn from.
+    return optuna.samplers.CmaEsSampler(seed=seed, consider_pruned_trials=True)
+
+
+def _gp(seed: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.GPSampler(seed=seed)
+
+
+SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
+    "tpe": _tpe,
+    "gp": _gp,
+    "cmaes": _cmaes,
+    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+}
+SCHEDULERS: dict[str, Callable[[int, int], optuna.pruners.BasePruner]] = {
+    "asha": lambda first, last: optuna.pruners.SuccessiveHalvingPruner(
+        min_resource=first, reduction_factor=REDUCTION, min_early_stopping_rate=0
+    ),
+    "hyperband": lambda first, last: optuna.pruners.HyperbandPruner(
+        min_resource=first, max_resource=last, reduction_factor=REDUCTION
+    ),
+    "median": lambda first, last: optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=first),
+    "none": lambda first, last: optuna.pruners.NopPruner(),
+}
+
+
+def default_scheduler(sampler: str) -> str:
+    """Early stopping by halving, except for the Gaussian process, which learns from full-length trials only."""
+    return "none" if sampler == "gp" else "asha"
+
+
+def first_rung(iterations: int, eval_every: int) -> int:
+    """Iterations before which no trial is stopped: a 27th of the full length, a multiple of ``eval_every``.
+
+    Three halvings by :data:`REDUCTION` lie between it and the full length; as a multiple of ``eval_every`` every rung
+    falls on an evaluation, so that trials are compared at equal iterations.
+    """
+    return max(1, round(iterations / REDUCTION**3 / eval_every)) * eval_every

@@ -1,0 +1,1 @@
+"""What may vary: one file per baseline, one section per data set."""

@@ -1,0 +1,125 @@
+"""A run that trains nothing: its score is a function of the six scalars, the seed and the iteration."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+from dce_ray.errors import CheckpointError, NonFiniteError
+from dce_ray.search.atomic import write_json
+from trainables.base import RunTrainable
+
+
+@dataclass
+class ToyTable:
+    score: float
+    caption: str = ""
+
+    def metrics(self):
+        return {"mAP/avg_0.1:0.7": self.score}
+
+    def to_mapping(self):
+        return {"score": self.score, "caption": self.caption}
+
+
+@dataclass
+class ToyEvaluation:
+    table: ToyTable
+
+    def export(self, path):
+        write_json(path, {"results": {}})
+
+
+@dataclass
+class ToyRun:
+    config: SimpleNamespace
+    iteration: int = 0
+    best: SimpleNamespace | None = None
+    behaviour: dict = field(default_factory=dict)
+
+    @property
+    def selection_split(self):
+        return {"holdout": "holdout", "paper": "test", "confirm": None}[self.config.protocol]
+
+    def advance(self, iterations):
+        toy = self.config.toy
+        if toy.get("sleep_s"):
+            time.sleep(toy["sleep_s"] * iterations)
+        self.iteration += iterations
+        if self.config.params["beta"] > toy.get("nan_above", math.inf):
+            raise NonFiniteError(self.iteration, "mcm_feature")
+        once = toy.get("kill_once")
+        if once and self.iteration >= toy["kill_at"]:
+            try:
+                Path(once).touch(exist_ok=False)
+            except FileExistsError:
+                pass
+            else:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return {"loss/total": 1.0 / self.iteration}
+
+    def evaluate(self, split):
+        params = self.config.params
+        distance = sum((params[name] - 0.6) ** 2 for name in ("delta", "theta_rep", "theta_pro"))
+        quality = math.exp(-distance) * (0.9 if split == "test" else 1.0)
+        return ToyEvaluation(ToyTable(quality * (1 - math.exp(-self.iteration / 5)) + 0.01 * self.config.seed))
+
+    def select(self):
+        outcome = self.evaluate(self.selection_split)
+        improved = self.best is None or outcome.table.score > self.best.score
+        if improved:
+            self.best = SimpleNamespace(iteration=self.iteration, score=outcome.table.score, table=outcome.table)
+        return outcome, improved
+
+    def score(self, table):
+        return table.score
+
+    def save(self, path):
+        best = self.best and [self.best.iteration, self.best.score]
+        write_json(path, {"iteration": self.iteration, "best": best})
+
+    def restore(self, path):
+        if not path.exists():
+            return False
+        try:
+            state = json.loads(path.read_text())
+        except ValueError as fault:
+            raise CheckpointError(f"{path}: damaged") from fault
+        self.iteration = state["iteration"]
+        if state["best"]:
+            iteration, score = state["best"]
+            self.best = SimpleNamespace(iteration=iteration, score=score, table=ToyTable(score))
+        return True
+
+
+class ToyTrainable(RunTrainable):
+    baseline = "delu"
+
+    def read_config(self, record):
+        mapping = record.config
+        return SimpleNamespace(
+            protocol=mapping["protocol"],
+            seed=record.seed,
+            params=record.params,
+            toy=mapping.get("toy", {}),
+            training=SimpleNamespace(**mapping["training"]),
+        )
+
+    def make_run(self, config):
+        return ToyRun(config)
+
+
+def toy_config(params, **toy):
+    return {
+        "protocol": "holdout",
+        "seed": 0,
+        "method": dict(params),
+        "training": {"iterations": 27, "eval_every": 1},
+        "toy": toy,
+    }
