@@ -13,10 +13,10 @@ from pathlib import Path
 from dce_ray.data.synthetic import SIZES, ensure_synthetic
 from dce_ray.errors import DataError, unknown_name
 from dce_ray.presets import DATA_SETS
-from dce_ray.store import MANIFEST, open_store
+from dce_ray.store import open_store
+from dce_ray.store.layout import FEATURES_SUFFIX, ReleasedFiles, locate
 from dce_ray.store.released import import_released
-
-FEATURES = "-I3D-JOINTFeatures.npy"
+from dce_ray.store.schema import MANIFEST
 
 log = logging.getLogger(__name__)
 
@@ -53,11 +53,13 @@ def resolve_data(text: str) -> Path:
     if (path / MANIFEST).is_file():
         open_store(path)
         return path
-    if path.is_dir() and _feature_files(path):
+    if path.is_dir() and any(path.glob(f"*{FEATURES_SUFFIX}")):
         return _imported(path)
     names = [name for name, entry in DATA_SETS.items() if entry.store_names] + [f"synthetic-{size}" for size in SIZES]
     if path.exists():
-        raise DataError(f"data={text}: neither a feature store ({MANIFEST}) nor a released layout (*{FEATURES}) in it")
+        raise DataError(
+            f"data={text}: holds neither {MANIFEST} (a store) nor *{FEATURES_SUFFIX} (released layout)"
+        )
     raise DataError(f"data={text}: no such folder, and {unknown_name('data set', text, names)}")
 
 
@@ -65,40 +67,29 @@ def _named(name: str) -> Path:
     folder = data_folder()
     for store_name in DATA_SETS[name].store_names:
         for place in (folder, folder / store_name, folder / name):
-            if (place / f"{store_name}{FEATURES}").is_file():
+            if (place / f"{store_name}{FEATURES_SUFFIX}").is_file():
                 return place
-    wanted = " or ".join(f"{store_name}{FEATURES}" for store_name in DATA_SETS[name].store_names)
+    wanted = " or ".join(f"{store_name}{FEATURES_SUFFIX}" for store_name in DATA_SETS[name].store_names)
     raise DataError(
         f"data={name}: {wanted} is not in {folder}; set DCE_DATA to its folder, or give data=<folder of the files>"
     )
 
 
-def _feature_files(folder: Path) -> list[Path]:
-    return sorted(folder.glob(f"*{FEATURES}"))
-
-
 def _imported(source: Path) -> Path:
     """The cached store of a released layout."""
-    files = _feature_files(source)
-    if len(files) != 1:
-        found = ", ".join(file.name for file in files)
-        raise DataError(
-            f"data={source}: several feature files ({found}); import one with python -m dce_ray.store import"
-        )
-    name = files[0].name.removesuffix(FEATURES)
-    target = cache_folder() / "stores" / f"{name}-{_fingerprint(source, name)}"
+    files = locate(source)
+    target = cache_folder() / "stores" / f"{files.name}-{_fingerprint(files)}"
     if not (target / MANIFEST).is_file():
         log.info("importing %s into %s (once)", source, target)
-        report = import_released(source, target, name=name)
-        log.info("%s", report)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        log.info("%s", import_released(source, target, name=files.name))
     return target
 
 
-def _fingerprint(source: Path, name: str) -> str:
+def _fingerprint(files: ReleasedFiles) -> str:
     """Short hash over path, size and time of every file of a released layout."""
     digest = hashlib.sha256()
-    annotations = (source / f"{name}-Annotations", source.parent / f"{name}-Annotations")
-    for file in [source / f"{name}{FEATURES}", *(f for folder in annotations for f in sorted(folder.glob("*")))]:
+    for file in (files.features, *sorted(files.annotations.iterdir())):
         state = file.stat()
         digest.update(f"{file.resolve()}|{state.st_size}|{state.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:12]

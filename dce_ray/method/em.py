@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -66,7 +67,9 @@ def _whole(tensor: Tensor) -> Tensor:
 
 
 def _whole_outputs(outputs: TwoStreamOutputs) -> TwoStreamOutputs:
-    return TwoStreamOutputs(
+    """The same record, a baseline's own one included, in whole precision."""
+    return replace(
+        outputs,
         features=_whole(outputs.features),
         logits=_whole(outputs.logits),
         rgb_attention=_whole(outputs.rgb_attention),
