@@ -1,5 +1,6 @@
 """The feature store: one data set in one folder, memory-mapped, shared by all processes of a machine."""
 
+from dce_ray.store.export import export_released
 from dce_ray.store.reader import FeatureStore, Instances, Intervals, open_store
 from dce_ray.store.released import import_released
 from dce_ray.store.report import Finding, ImportReport
@@ -14,6 +15,7 @@ __all__ = [
     "Instances",
     "Intervals",
     "VideoAnnotation",
+    "export_released",
     "import_released",
     "open_store",
     "write_store",

@@ -6,7 +6,7 @@ All files have one entry per video in the same order; reading checks no more tha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -200,7 +200,7 @@ def write_released(
     folder: Path,
     name: str,
     features: NDArray[Any],
-    tables: dict[str, Sequence[Any]],
+    tables: Mapping[str, Sequence[Any]],
     *,
     class_names: Sequence[str],
     ambiguous: Sequence[tuple[str, float, float]] = (),

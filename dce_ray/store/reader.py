@@ -207,6 +207,11 @@ class FeatureStore:
         multi_hot[position, label] = 1
         return multi_hot
 
+    def video_labels(self) -> list[list[int]]:
+        """Class indices of every video, in the order in which they were annotated."""
+        labels: list[list[int]] = self._table["labels"].to_pylist()
+        return labels
+
     def instances(self, videos: ArrayLike) -> Instances:
         """Annotated instances of ``videos``, in their order."""
         columns = ("instance_label", "instance_start_s", "instance_end_s")

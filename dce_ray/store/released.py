@@ -72,7 +72,7 @@ def import_released(
         target,
         description,
         _videos(released, inspector, strict=strict, progress=progress),
-        provenance=_provenance(released),
+        provenance=_provenance(released, subsets),
         report=lambda: report_json(files.name, inspector.findings, notices, videos),
     )
     findings = tuple(inspector.findings)
@@ -136,12 +136,13 @@ def _videos(
         )
 
 
-def _provenance(released: Released) -> dict[str, Any]:
+def _provenance(released: Released, subsets: dict[str, str]) -> dict[str, Any]:
     now = datetime.datetime.now(tz=datetime.UTC)
     return {
         "made_by": f"dce_ray {__version__}",
         "made_at": now.isoformat(timespec="seconds"),
         "source": str(released.files.features.parent.resolve()),
+        "subsets": subsets,
         "source_files": {
             source.path.name: {"size": source.size, "sha256": source.sha256} for source in released.sources.values()
         },
