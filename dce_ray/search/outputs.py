@@ -87,7 +87,8 @@ def measure_of(config: Mapping[str, Any]) -> str:
 
 def selection_of(config: Mapping[str, Any]) -> tuple[str, str]:
     """Protocol and metric of a search's configuration."""
-    return str(config.get("protocol", "holdout")), str(config.get("metric", "detection"))
+    run = config.get("run", {})
+    return str(run.get("protocol", "holdout")), str(run.get("metric", "detection"))
 
 
 def _draw(
