@@ -1,0 +1,87 @@
+"""Opening an MLflow store: created by one process alone if it is a local database, given up soon if it is silent."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from dce_ray.errors import TrackingError
+from dce_ray.tracking.address import Address
+from dce_ray.tracking.desk import wait_for_lock
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Requests that create a run must not be repeated below us: the writer looks before it creates again.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+"""What MLflow reads from the environment at every request; its own default retries for four minutes."""
+CREATION_PATIENCE_S = 60.0
+
+
+@contextlib.contextmanager
+def short_requests() -> Iterator[None]:
+    """Inside, MLflow gives up on a request after seconds and does not report usage."""
+    before = {name: os.environ.get(name) for name in ENVIRONMENT}
+    os.environ.update(ENVIRONMENT)
+    quiet = {name: logging.getLogger(name).level for name in ("alembic", "mlflow")}
+    for name in quiet:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for name, level in quiet.items():
+            logging.getLogger(name).setLevel(level)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def connect(address: Address) -> MlflowClient:
+    """A client of the store, which answers; a local database is created first, by one process at a time.
+
+    Several processes that create one SQLite database at once leave it unusable.
+
+    Raises:
+        TrackingError: the store does not answer or is none.
+    """
+    from mlflow import MlflowClient
+
+    try:
+        with _creation(address):
+            client = MlflowClient(tracking_uri=address.uri)
+            client.search_experiments(max_results=1)
+    except TrackingError:
+        raise
+    except Exception as fault:  # whatever the drivers of the databases raise
+        raise unreachable(address, fault) from fault
+    return client
+
+
+@contextlib.contextmanager
+def _creation(address: Address) -> Iterator[None]:
+    file = address.database_file
+    if file is None:
+        yield
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_name(f".{file.name}.lock").open("w") as lock:
+        wait_for_lock(lock.fileno(), CREATION_PATIENCE_S, f"{file} is being made by another process; try again")
+        yield
+
+
+def unreachable(address: Address, fault: Exception) -> TrackingError:
+    """What to tell the user when the store does not answer."""
+    reason = str(fault).strip().splitlines()[0][:300] if str(fault).strip() else type(fault).__name__
+    remedy = "start the server or mend tracking.uri" if address.server else "see whether another program uses the file"
+    return TrackingError(f"MLflow at {address.uri} does not answer ({reason}); {remedy}, then sync")

@@ -1,0 +1,234 @@
+"""What an experiment folder says, in MLflow's words: runs, tags, parameters, metrics with steps.
+
+Everything here is a function of the folder alone, timestamps included, so that sending it twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dce_ray.commandline import flatten
+from dce_ray.search.atomic import whole_lines
+from dce_ray.search.folder import ExperimentFolder, Progress, TrialFolder, TrialRecord
+
+PARAMETERS = ("delta", "theta_rep", "theta_pro", "beta", "gamma", "lambda")
+EXPERIMENT_TAG, KEY_TAG = "dce.experiment", "dce.trial_key"
+LONGEST = 5000
+"""Longest tag that every MLflow store takes, in characters."""
+STATUS = {"finished": "FINISHED", "failed": "FAILED", "pruned": "KILLED", "interrupted": "KILLED", "running": "RUNNING"}
+"""MLflow's status of a state; a pruned trial was stopped from outside, its tag ``status`` says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One point of a metric's curve."""
+
+    key: str
+    value: float
+    step: int
+    """Iteration."""
+    time_ms: int
+    """Unix time in milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunContent:
+    """One MLflow run: the search itself, a trial, or a confirmation run."""
+
+    kind: str
+    """``search``, ``trial`` or ``confirm``."""
+    key: str
+    """Names the run within its search."""
+    name: str
+    """What the UI shows."""
+    status: str
+    """``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``."""
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    start_ms: int
+    end_ms: int | None
+    results: tuple[Value, ...] = ()
+    """Values that exist once the run has ended."""
+    folder: Path = field(default=Path())
+    """Where its files lie."""
+
+    @property
+    def identity(self) -> str:
+        """Names the run within its search for ever: the tag ``dce.trial_key``.
+
+        A confirmation that is planned anew reuses names (``top1-0``) for other settings: these are other runs.
+        """
+        if self.kind == "search":
+            return self.key
+        settings = hashlib.sha256(repr(sorted(self.params.items())).encode()).hexdigest()[:8]
+        return f"{self.kind}/{self.key}" + (f"/{settings}" if self.kind == "confirm" else "")
+
+
+def experiment_name(folder: ExperimentFolder) -> str:
+    """``<data>/<baseline>``, as the folder lies under the results root."""
+    return "/".join(folder.path.parts[-3:-1])
+
+
+def ranking_metric(folder: ExperimentFolder) -> str:
+    """Name of the curve that ranks trials: the last average of the run's evaluation."""
+    averages = folder.config.get("run", {}).get("evaluation", {}).get("averages") or ["0.1:0.7"]
+    return f"mAP/avg_{averages[-1]}"
+
+
+def trial_content(folder: ExperimentFolder, trial: TrialFolder, *, live: bool) -> RunContent:
+    """A trial or confirmation run.
+
+    Args:
+        folder: the search it belongs to.
+        trial: its folder.
+        live: whether the search is running; where it is not, a trial that still says so was interrupted.
+    """
+    record = trial.record()
+    state = "interrupted" if record.state == "running" and not live else record.state
+    tags = _common_tags(folder) | {
+        "kind": record.kind,
+        "components": record.components,
+        "protocol": str(record.config.get("protocol", "")),
+        "seed": str(record.seed),
+        "origin": record.origin,
+        "status": state,
+        "host": record.host,
+        "search": folder.path.name,
+    }
+    if record.error:
+        tags["error"] = record.error[:LONGEST]
+    if record.kind == "confirm":
+        tags["candidate"] = record.key.rsplit("-", 1)[0]
+    return RunContent(
+        kind=record.kind,
+        key=record.key,
+        name=f"{folder.path.name} {_name(record)}",
+        status=STATUS[state],
+        tags=tags,
+        params=_params(record),
+        start_ms=_ms(record.started),
+        end_ms=None if record.ended is None else _ms(record.ended),
+        results=tuple(_results(record)),
+        folder=trial.path,
+    )
+
+
+def search_content(folder: ExperimentFolder, *, live: bool, identity: str) -> RunContent:
+    """The search itself: the parent of all its trials and confirmation runs.
+
+    Args:
+        folder: the search.
+        live: whether it is running.
+        identity: names the search; see :func:`dce_ray.tracking.identity.identity_of`.
+    """
+    records = [item.record() for item in (*folder.trials(), *folder.confirmations())]
+    config = folder.config
+    state = "running" if live else _search_state(folder, config, records)
+    starts = [record.started for record in records if record.started is not None]
+    ends = [record.ended for record in records if record.ended is not None]
+    run = config.get("run", {})
+    return RunContent(
+        kind="search",
+        key=identity,
+        name=folder.path.name,
+        status=STATUS[state],
+        tags=_common_tags(folder)
+        | {
+            "kind": "search",
+            "protocol": str(run.get("protocol", "")),
+            "status": state,
+            "host": str(folder.environment.get("host", records[0].host if records else "")),
+            "search": folder.path.name,
+            **{f"trials.{name}": str(count) for name, count in _counts(records).items()},
+        },
+        params={key: _text(value) for key, value in flatten(config).items()},
+        start_ms=_ms(min(starts, default=(folder.path / "config.json").stat().st_mtime)),
+        end_ms=None if live else _ms(max(ends, default=folder.path.stat().st_mtime)),
+        folder=folder.path,
+    )
+
+
+def _search_state(folder: ExperimentFolder, config: Mapping[str, Any], records: list[TrialRecord]) -> str:
+    """``finished``, ``failed`` or ``interrupted``: what a search that no longer runs has come to."""
+    states = {record.state for record in records}
+    if states == {"failed"}:
+        return "failed"
+    confirmed = folder.confirmation.is_file() or config.get("confirm", {}).get("seeds") == 0
+    return "finished" if confirmed and states and "running" not in states else "interrupted"
+
+
+def _name(record: TrialRecord) -> str:
+    if record.kind == "confirm":
+        return f"confirm {record.key}"
+    return f"trial {record.number:03d}" if record.number >= 0 else f"{record.origin} on the selecting split"
+
+
+def progress_values(trial: TrialFolder) -> list[list[Value]]:
+    """The curve of a trial, one list per reading; the first reading of an iteration counts.
+
+    A trial that resumes from a checkpoint repeats iterations. Its values are the same, its clock is not: MLflow, which
+    only adds, would draw the point twice if the second reading were sent too.
+    """
+    seen: set[int] = set()
+    readings = []
+    for line in _readings(trial):
+        if line.iteration in seen:
+            continue
+        seen.add(line.iteration)
+        time_ms = _ms(line.time)
+        readings.append(
+            [
+                Value(key, float(value), line.iteration, time_ms)
+                for key, value in line.metrics.items()
+                if value is not None
+            ]
+        )
+    return readings
+
+
+def _readings(trial: TrialFolder) -> Iterator[Progress]:
+    for line in whole_lines(trial.path / "progress.jsonl"):
+        try:
+            value = json.loads(line)
+            yield Progress(int(value["iteration"]), float(value["time"]), value["metrics"])
+        except (ValueError, KeyError, TypeError):  # a line whose writer was killed and whose successor ended it
+            continue
+
+
+def _results(record: TrialRecord) -> Iterator[Value]:
+    if record.value is not None and record.ended is not None:
+        # Never one column: a trial's score ranks on the selecting split, a confirmation run's is the test result.
+        key = "best_score" if record.kind == "trial" else "test_score"
+        yield Value(key, record.value, record.iteration or 0, _ms(record.ended))
+
+
+def _common_tags(folder: ExperimentFolder) -> dict[str, str]:
+    data, baseline = folder.path.parts[-3:-1]
+    return {"data": data, "baseline": baseline, "commit": str(folder.environment.get("commit", "unknown"))}
+
+
+def _params(record: TrialRecord) -> dict[str, str]:
+    """The six under the paper's names, all else under its dotted key."""
+    scalars = {f"method.{name}" for name in PARAMETERS}
+    fixed = {key: _text(value) for key, value in flatten(record.config).items() if key not in scalars}
+    if record.stop_at is not None:
+        fixed["stop_at"] = str(record.stop_at)
+    return {name: _text(float(record.params[name])) for name in PARAMETERS if name in record.params} | fixed
+
+
+def _counts(records: list[TrialRecord]) -> dict[str, int]:
+    states = [record.state for record in records if record.kind == "trial"]
+    return {name: states.count(name) for name in ("finished", "pruned", "failed")}
+
+
+def _text(value: Any) -> str:
+    return (value if isinstance(value, str) else json.dumps(value))[:LONGEST]
+
+
+def _ms(seconds: float | None) -> int:
+    return round((seconds or 0.0) * 1000)

@@ -1,0 +1,125 @@
+"""The corner of an experiment folder that belongs to tracking: ``tracking/``.
+
+``identity.json`` names the search for ever, wherever its folder is copied; ``<store>.json`` is the last report per
+MLflow store; ``<store>.lock`` lets one process at a time send to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+from dce_ray.errors import TrackingError
+from dce_ray.search.atomic import read_json, write_json
+from dce_ray.search.folder import ExperimentFolder
+from dce_ray.tracking.report import SyncReport
+
+READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def identity_of(folder: ExperimentFolder) -> str:
+    """The name of the search that no other search has: 32 hex digits, made once and kept in the folder.
+
+    A folder that cannot be written (an archive) is named by its configuration, which cannot change there.
+    """
+    path = folder.path / "tracking" / "identity.json"
+    if not path.is_file():
+        partial = path.with_name(f".identity.{uuid4().hex[:8]}")
+        try:
+            path.parent.mkdir(exist_ok=True)
+            partial.write_text(json.dumps({"search": uuid4().hex}) + "\n")
+            with contextlib.suppress(FileExistsError):  # another process named it in the meantime
+                os.link(partial, path)
+        except OSError as fault:
+            if fault.errno not in READ_ONLY:
+                raise TrackingError(f"{path} cannot be written ({fault.strerror}); free space, then sync") from fault
+            files = (folder.path / "config.json", folder.path / "environment.json")
+            parts = [str(folder.path.parts[-3:]).encode(), *(file.read_bytes() for file in files if file.is_file())]
+            return hashlib.sha256(b"\n".join(parts)).hexdigest()[:32]
+        finally:
+            partial.unlink(missing_ok=True)
+    return str(read_json(path)["search"])
+
+
+def _of_store(folder: ExperimentFolder, uri: str, suffix: str) -> Path:
+    return folder.path / "tracking" / f"{hashlib.sha256(uri.encode()).hexdigest()[:12]}{suffix}"
+
+
+def write_report(folder: ExperimentFolder, report: SyncReport) -> None:
+    """Keep the report of a store."""
+    write_json(_of_store(folder, report.uri, ".json"), report.to_mapping())
+
+
+def last_report(folder: ExperimentFolder, uri: str) -> SyncReport | None:
+    """The report that the last sender to this store kept; None where nothing was ever sent."""
+    path = _of_store(folder, uri, ".json")
+    return SyncReport.from_mapping(read_json(path)) if path.is_file() else None
+
+
+@contextlib.contextmanager
+def only_sender(folder: ExperimentFolder, uri: str, patience_s: float) -> Iterator[None]:
+    """Be the only process that sends ``folder`` to this store; the system lets go when the process dies.
+
+    Args:
+        folder: the search.
+        uri: the store.
+        patience_s: how long to wait for another sender.
+
+    Raises:
+        TrackingError: another process is still sending.
+    """
+    path = _of_store(folder, uri, ".lock")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        file = path.open("w")
+    except OSError as fault:
+        if fault.errno in READ_ONLY:  # an archive: nobody mirrors it, and two syncs at once are mended by the writer
+            yield
+            return
+        raise TrackingError(f"{path} cannot be written ({fault.strerror}); free space, then sync") from fault
+    with file:
+        wait_for_lock(
+            file.fileno(),
+            patience_s,
+            f"{folder.path} is being sent to {uri} by another process (a running search does so by itself); "
+            f"try again when it has ended",
+        )
+        yield
+
+
+def wait_for_lock(descriptor: int, patience_s: float, refusal: str) -> None:
+    """Lock an open file, waiting for at most ``patience_s`` seconds.
+
+    Raises:
+        TrackingError: with the message ``refusal`` when another process keeps it for longer.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as fault:
+            if time.monotonic() >= deadline:
+                raise TrackingError(refusal) from fault
+            time.sleep(0.1)
+
+
+def search_is_running(folder: ExperimentFolder) -> bool:
+    """Whether a search holds the folder's lock on this machine."""
+    path = folder.path / ".lock"
+    if not path.is_file():
+        return False
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

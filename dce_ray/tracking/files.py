@@ -1,0 +1,82 @@
+"""Which files of an experiment folder become artifacts of which run, and the tables made of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dce_ray.search.atomic import read_json
+from dce_ray.search.folder import ExperimentFolder, TrialFolder
+from dce_ray.tracking.content import RunContent, Value
+from dce_ray.tracking.tables import Table, best_reading, class_table, from_csv, map_table
+
+if TYPE_CHECKING:
+    from dce_ray.evaluation import MapTable
+
+SEARCH_FILES = (
+    "config.json",
+    "environment.json",
+    "best.yaml",
+    "trials.csv",
+    "trials.parquet",
+    "report.html",
+    "confirmation.md",
+    "confirmation.csv",
+    "confirmation.tex",
+    "confirmation.json",
+)
+CONFIRM_FILES = ("trial.json", "table.json", "detections.json", "checkpoint.pt")
+
+
+def search_files(folder: ExperimentFolder) -> Iterator[tuple[Path, str]]:
+    """Files of the search that exist, each with its artifact folder."""
+    for name in SEARCH_FILES:
+        if (folder.path / name).is_file():
+            yield folder.path / name, ""
+    for picture in sorted(folder.figures.glob("*")):
+        if picture.is_file() and picture.suffix in {".png", ".svg"}:
+            yield picture, "figures"
+
+
+def trial_files(trial: TrialFolder, kind: str) -> Iterator[tuple[Path, str]]:
+    """Files of one run that exist; a confirmed run keeps its detections and its checkpoint."""
+    names = CONFIRM_FILES if kind == "confirm" else CONFIRM_FILES[:2]
+    for name in names:
+        if (trial.path / name).is_file():
+            yield trial.path / name, ""
+
+
+def search_tables(folder: ExperimentFolder) -> dict[str, Table]:
+    """Tables of the search by name: all trials, and the confirmation."""
+    files = {"trials": folder.path / "trials.csv", "confirmation": folder.path / "confirmation.csv"}
+    return {name: from_csv(path) for name, path in files.items() if path.is_file()}
+
+
+def read_map_table(trial: TrialFolder) -> MapTable | None:
+    """The whole mAP table of a run; None where the run has none (yet)."""
+    if not trial.table.is_file():
+        return None
+    from dce_ray.evaluation import MapTable  # brings torch, which a mirror does without until a run is confirmed
+
+    return MapTable.from_mapping(read_json(trial.table))
+
+
+def confirmed_values(trial: TrialFolder, content: RunContent) -> list[Value]:
+    """The table of a confirmed run as metrics ``test/mAP/...``, so that the run table of the UI can show them."""
+    if content.kind != "confirm" or content.end_ms is None:
+        return []
+    table = read_map_table(trial)
+    step = trial.record().iteration or 0
+    values = table.metrics() if table is not None else {}
+    return [Value(f"test/{key}", value, step, content.end_ms) for key, value in values.items() if math.isfinite(value)]
+
+
+def trial_tables(trial: TrialFolder) -> dict[str, Table]:
+    """Tables of a run by name: ``map``, and ``class_ap`` where the whole table was kept."""
+    table = read_map_table(trial)
+    if table is not None:
+        return {"map": map_table(table), "class_ap": class_table(table)}
+    reading = best_reading(trial.progress(), trial.record().iteration)
+    return {"map": reading} if reading else {}

@@ -1,0 +1,188 @@
+"""Sending an experiment folder to MLflow so that every run and every value arrives once, whatever happens in between.
+
+A run is looked for by its tags before it is created; values carry the folder's own times, so that sending them again
+adds nothing; files are replaced. What this process has sent it remembers, what earlier ones have sent the store tells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dce_ray.errors import DceError
+from dce_ray.search.folder import ExperimentFolder
+from dce_ray.tracking.address import Address, address_of, ui_url
+from dce_ray.tracking.connection import connect, short_requests
+from dce_ray.tracking.content import EXPERIMENT_TAG, KEY_TAG, experiment_name, ranking_metric
+from dce_ray.tracking.data_input import data_input
+from dce_ray.tracking.desk import identity_of, only_sender, search_is_running, write_report
+from dce_ray.tracking.parcel import Parcel, parcels
+from dce_ray.tracking.report import SyncReport
+from dce_ray.tracking.store import PARENT_TAG, SENT_TAG, KnownRun, RunStore, StoreDown, StoreRefused
+from dce_ray.tracking.tables import LIST_TAG, table_tag
+from dce_ray.tracking.views import EXPERIMENT_TAGS, TAG, VIEW, view_state
+
+SUPERSEDED = "superseded"
+
+
+def sync(folder: ExperimentFolder | Path | str, uri: str | None = None, *, patience_s: float = 30.0) -> SyncReport:
+    """Bring an experiment folder into MLflow; a second time changes nothing.
+
+    Args:
+        folder: what a search wrote, finished or not.
+        uri: tracking URI; None is ``MLFLOW_TRACKING_URI``, else the database of the results folder.
+        patience_s: how long to wait for another process that sends the same folder.
+
+    Raises:
+        TrackingError: for an address that is none, or a folder that another process keeps sending.
+        SearchError: for a folder that holds no experiment.
+    """
+    experiment = folder if isinstance(folder, ExperimentFolder) else ExperimentFolder.open(folder)
+    address = address_of(experiment, uri)
+    with only_sender(experiment, address.uri, patience_s):
+        return Writer(experiment, address).send(live=search_is_running(experiment))
+
+
+@dataclass(slots=True)
+class Memory:
+    """What this process has sent of one run."""
+
+    fingerprint: str = ""
+    readings: int = 0
+    files: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    """Size and time of each file."""
+
+
+class Writer:
+    """Sends one folder to one store, pass by pass.
+
+    Args:
+        folder: the search.
+        address: the store; opened with the first pass.
+    """
+
+    def __init__(self, folder: ExperimentFolder, address: Address) -> None:
+        self.folder = folder
+        self.address = address
+        self.identity = identity_of(folder)
+        self.store: RunStore | None = None
+        self.experiment_id = ""
+        self.known: dict[str, KnownRun] = {}
+        """Runs in the store by identity."""
+        self.memory: dict[str, Memory] = {}
+        """By run id."""
+
+    def send(self, *, live: bool) -> SyncReport:
+        """One pass: all that the folder holds and the store does not.
+
+        Args:
+            live: whether the search is running.
+
+        Returns:
+            What was done, and what could not be; a store that does not answer ends the pass early.
+        """
+        report = SyncReport(self.address.uri, experiment_name(self.folder))
+        with short_requests():
+            try:
+                store = self._open()
+                report.experiment_id = self.experiment_id
+                report.url = ui_url(self.address, self.experiment_id, VIEW)
+                self._send_all(store, report, live=live)
+            except StoreDown as fault:
+                self.store = None  # a request may have been carried out without our knowing: look again first
+                report.faults.append(str(fault))
+            except DceError as fault:
+                report.faults.append(str(fault))
+        write_report(self.folder, report)
+        return report
+
+    def _open(self) -> RunStore:
+        if self.store is None:
+            store = RunStore(connect(self.address), self.address, self.identity)
+            tags = EXPERIMENT_TAGS | {TAG: view_state(ranking_metric(self.folder))}
+            self.experiment_id = store.experiment(experiment_name(self.folder), tags)
+            self.known = store.runs(self.experiment_id)
+            self.store = store
+        return self.store
+
+    def _send_all(self, store: RunStore, report: SyncReport, *, live: bool) -> None:
+        everything = list(parcels(self.folder, live=live, identity=self.identity))
+        report.runs = len(everything)
+        parent_id = self._run(store, report, everything[0], None).run_id
+        # The search comes last: it is up to date only when its trials are.
+        for parcel in (*everything[1:], everything[0]):
+            known = self._run(store, report, parcel, parent_id)
+            memory = self.memory.setdefault(known.run_id, Memory())
+            try:
+                if parcel.fingerprint not in (known.sent, memory.fingerprint):
+                    self._deliver(store, report, parcel, known, memory)
+                    memory.fingerprint = parcel.fingerprint
+                report.current += 1
+            except StoreRefused as fault:
+                report.faults.append(str(fault))
+        self._retire(store, {parcel.content.identity for parcel in everything})
+
+    def _retire(self, store: RunStore, present: set[str]) -> None:
+        """Mark confirmation runs that a later plan of the same search has replaced: the folder holds them no more."""
+        for identity in self.known.keys() - present:
+            known = self.known[identity]
+            if known.tags.get("kind") == "confirm" and known.tags.get("status") != SUPERSEDED:
+                store.send(known, (), {}, {"status": SUPERSEDED})
+                store.set_status(known, "KILLED", None)
+
+    def _run(self, store: RunStore, report: SyncReport, parcel: Parcel, parent_id: str | None) -> KnownRun:
+        """The run in the store, created where it is not there yet."""
+        content = parcel.content
+        known = self.known.get(content.identity)
+        if known is None:
+            tags = dict(content.tags) | {EXPERIMENT_TAG: self.identity, KEY_TAG: content.identity}
+            if content.kind != "search" and parent_id is not None:
+                tags[PARENT_TAG] = parent_id
+            known = self.known[content.identity] = store.create(self.experiment_id, content, tags)
+            report.created += 1
+        return known
+
+    def _deliver(self, store: RunStore, report: SyncReport, parcel: Parcel, known: KnownRun, memory: Memory) -> None:
+        content, ended = parcel.content, parcel.content.status != "RUNNING"
+        if not ended and known.status != "RUNNING":
+            store.set_status(known, "RUNNING", None)
+        readings = parcel.readings()
+        values = [value for reading in readings[memory.readings :] for value in reading]
+        values += parcel.results()
+        tags = {key: value for key, value in content.tags.items() if known.tags.get(key) != value}
+        store.send(known, values, self._new_params(report, parcel, known), tags)
+        memory.readings = len(readings)
+        report.values += len(values)
+        if ended:
+            self._send_input(store, report, parcel, known)
+            self._send_files(store, parcel, known, memory)
+            store.set_status(known, content.status, content.end_ms)
+            store.send(known, (), {}, {SENT_TAG: parcel.fingerprint})
+
+    def _new_params(self, report: SyncReport, parcel: Parcel, known: KnownRun) -> dict[str, str]:
+        """Parameters that the run lacks; those that it has cannot be changed in MLflow."""
+        params, name = parcel.content.params, parcel.content.name
+        for key, value in params.items():
+            if known.params.get(key, value) != value:
+                report.notes.append(f"{name}: MLflow keeps {key}={known.params[key]}, it is now {value}")
+        return {key: value for key, value in params.items() if key not in known.params}
+
+    def _send_input(self, store: RunStore, report: SyncReport, parcel: Parcel, known: KnownRun) -> None:
+        data = data_input(parcel.config)
+        if data is not None:
+            store.add_input(known, data)
+        elif parcel.content.kind == "search":
+            report.notes.append(f"the data set of {parcel.content.name} is gone; its runs have no input")
+
+    def _send_files(self, store: RunStore, parcel: Parcel, known: KnownRun, memory: Memory) -> None:
+        for path, place in parcel.files:
+            state = (path.stat().st_size, path.stat().st_mtime_ns)
+            if memory.files.get(path) != state:
+                store.upload(known, path, place)
+                memory.files[path] = state
+        tables = parcel.tables()
+        for name, table in tables.items():
+            store.write(known, table.split_json(), f"tables/{name}.json")
+            store.write(known, table.comma_separated(), f"tables/{name}.csv")
+            store.write(known, table.markdown(), f"tables/{name}.md")
+        store.send(known, (), {}, {LIST_TAG: table_tag([f"tables/{name}.json" for name in tables])} if tables else {})
