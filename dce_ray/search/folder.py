@@ -141,6 +141,11 @@ class TrialFolder:
         self.write(record)
         return record
 
+    def discard_checkpoint(self) -> None:
+        """Remove the run's state, the kept predecessor included: an ended trial needs none."""
+        for path in self.path.glob(f"{self.checkpoint.stem}*{self.checkpoint.suffix}"):
+            path.unlink(missing_ok=True)
+
     def append(self, iteration: int, metrics: Mapping[str, float], time_s: float | None = None) -> None:
         """Append one line of progress, after cutting off what a killed writer left of its last one.
 

@@ -203,7 +203,9 @@ class StudyLedger:
         """Bring ``trial.json`` to what the study says of an ended trial."""
         scores = {step: score for step, score in trial.intermediate_values.items() if math.isfinite(score)}
         iteration, value = best_of(scores) if scores else (None, None)
-        self.folder.trial(trial.user_attrs["key"]).update(
+        home = self.folder.trial(trial.user_attrs["key"])
+        home.discard_checkpoint()
+        home.update(
             state=ENDED[trial.state],
             value=value,
             iteration=iteration,

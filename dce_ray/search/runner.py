@@ -32,6 +32,7 @@ from dce_ray.search.tuning import (
 SLOTS_FRESH_S = 10.0
 """For so long the number of slots is believed before the cluster is asked again."""
 NO_LIMIT = 10**9
+INTERRUPTED = "interrupted"
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,11 @@ class Stop:
     reason: str
     failure: bool
     """Whether it was a fault of the environment (and not Ctrl-C or the time budget)."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the user stopped it."""
+        return self.reason == INTERRUPTED
 
 
 def run_ledger(
@@ -132,7 +138,7 @@ def _stop_on_signal(conductor: Conductor) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         if conductor.reason is not None:
             raise KeyboardInterrupt
-        conductor.stop("interrupted")
+        conductor.stop(INTERRUPTED)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

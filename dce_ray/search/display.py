@@ -1,0 +1,149 @@
+"""What a user sees of a running search: a live table on a terminal, one line per event elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TextIO
+
+from dce_ray.search.folder import TrialRecord
+from dce_ray.search.tuning import Observer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+REFRESH_PER_S = 2
+
+
+class Display(Observer):
+    """Counts, best trial, rate and time left.
+
+    Args:
+        title: of the table.
+        total: runs in all.
+        iterations: length of a full run.
+        counts: ended runs of an earlier session, by state.
+        stream: where to; a live table if it is a terminal.
+    """
+
+    def __init__(
+        self, title: str, total: int, iterations: int, counts: Counter[str], stream: TextIO | None = None
+    ) -> None:
+        self.title, self.total, self.iterations = title, total, iterations
+        self.stream = stream or sys.stdout
+        self.counts = counts
+        self.before = sum(counts.values())
+        self.began = time.monotonic()
+        self.best: TrialRecord | None = None
+        self.running: dict[str, tuple[TrialRecord, int, float | None]] = {}
+        self.live = False
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the table for as long as the block runs, if there is a terminal."""
+        if not self.stream.isatty():
+            yield
+            return
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(file=self.stream)
+        with Live(get_renderable=self.table, console=console, refresh_per_second=REFRESH_PER_S, transient=True):
+            self.live = True
+            try:
+                yield
+            finally:
+                self.live = False
+
+    def started(self, record: TrialRecord) -> None:
+        """A run begins or goes on."""
+        self.running[record.key] = (record, 0, None)
+
+    def scored(self, record: TrialRecord, iteration: int, score: float | None) -> None:
+        """A run went on."""
+        self.running[record.key] = (record, iteration, score)
+
+    def ended(self, record: TrialRecord) -> None:
+        """A run ended."""
+        self.running.pop(record.key, None)
+        self.counts[record.state] += 1
+        better = (
+            record.state == "finished" and record.value is not None and record.number >= 0 and record.kind == "trial"
+        )
+        leads = better and (self.best is None or (record.value or 0.0) > (self.best.value or 0.0))
+        if leads:
+            self.best = record
+        outcome = {
+            "finished": f"{percent(record.value)} at iteration {record.iteration}" + (", best so far" if leads else ""),
+            "pruned": f"best {percent(record.value)} at iteration {record.iteration}",
+            "failed": record.error or "",
+        }[record.state]
+        self._line(f"[{self.done}/{self.total}] {label(record)} {record.state}: {outcome}  {parameters(record)}")
+
+    def retried(self, record: TrialRecord, error: str) -> None:
+        """A worker was lost."""
+        self._line(f"{label(record)} lost its process and goes on from its checkpoint: {error}")
+
+    def _line(self, text: str) -> None:
+        if not self.live:
+            print(text.rstrip(), file=self.stream, flush=True)
+
+    @property
+    def done(self) -> int:
+        """Runs that ended."""
+        return sum(self.counts.values())
+
+    def table(self) -> Table:
+        """The live table."""
+        from rich.table import Table
+
+        counts = ", ".join(f"{self.counts[state]} {state}" for state in ("finished", "pruned", "failed"))
+        table = Table(
+            title=f"{self.title}: {len(self.running)} running, {counts} of {self.total}", title_justify="left"
+        )
+        for column in ("run", "iteration", "score", "parameters"):
+            table.add_column(column)
+        for record, iteration, score in sorted(self.running.values(), key=lambda item: item[0].number):
+            table.add_row(
+                label(record), f"{iteration}/{record.stop_at or self.iterations}", percent(score), parameters(record)
+            )
+        if self.best:
+            table.add_section()
+            table.add_row(
+                f"best: {label(self.best)}", str(self.best.iteration), percent(self.best.value), parameters(self.best)
+            )
+        table.caption = self.rate()
+        return table
+
+    def rate(self) -> str:
+        """Runs per minute and the time left at that rate."""
+        minutes = (time.monotonic() - self.began) / 60
+        ended = self.done - self.before
+        if not ended:
+            return f"{minutes:.1f} min"
+        per_minute = ended / minutes if minutes else math.inf
+        left = (self.total - self.done) / per_minute
+        return f"{minutes:.1f} min, {per_minute:.1f} per minute, about {left:.1f} min left"
+
+
+def label(record: TrialRecord) -> str:
+    """How a run is called."""
+    if record.kind == "confirm":
+        return f"confirm {record.key}"
+    if record.origin == "baseline":
+        return "plain baseline"
+    return f"trial {record.number}" + (f" ({record.origin})" if record.origin != "search" else "")
+
+
+def percent(value: float | None) -> str:
+    """A fraction in percent."""
+    return "-" if value is None else f"{100 * value:.2f}"
+
+
+def parameters(record: TrialRecord) -> str:
+    """The six scalars in short."""
+    return " ".join(f"{name}={value:.3g}" for name, value in record.params.items())
