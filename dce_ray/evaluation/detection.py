@@ -7,7 +7,7 @@ Where orders are open, ours are these, so that a table never depends on the mach
 in the order of their rows; of instances with equal tIoU the one annotated last is tried first (what the published
 ``argsort()[::-1]`` does with a stable sort; theirs is unstable). A prediction or an instance of zero length never
 matches; the published code lets two empty segments match at one place, because 0 / 0 passes its comparison.
-Shapes: N predictions, M instances, C classes, K tIoU thresholds, P pairs that overlap.
+Shapes: N predictions, M instances, C classes, K tIoU thresholds, P pairs of a prediction and an instance.
 """
 
 from __future__ import annotations
@@ -47,26 +47,48 @@ def detection_ap(proposals: Proposals, ground_truth: GroundTruth, tiou_threshold
     """
     thresholds = check_thresholds(tiou_thresholds)
     check_detections(proposals, ground_truth)
-    classes = len(ground_truth.class_names)
-    instances = np.bincount(ground_truth.label, minlength=classes)
-    ranked = proposals.select(np.lexsort((-proposals.score, proposals.label)))
+    ranked = proposals.select(_by_class_and_score(proposals))
     hit_KN = match(ranked, ground_truth, thresholds)
-    bounds = np.searchsorted(ranked.label, np.arange(classes + 1))
-    ap_KC = np.full((len(thresholds), classes), np.nan)
-    for label in np.flatnonzero(instances):
-        ap_KC[:, label] = _interpolated_ap(hit_KN[:, bounds[label] : bounds[label + 1]], instances[label])
-    return ap_KC
+    return _interpolated_ap(hit_KN, ranked.label, np.bincount(ground_truth.label, minlength=classes_of(ground_truth)))
 
 
-def _interpolated_ap(hit_KN: NDArray[np.bool_], instances: int) -> Real:
-    """Area under the monotone precision-recall curve of ranked predictions, ``(K,)``.
+def classes_of(ground_truth: GroundTruth) -> int:
+    """C."""
+    return len(ground_truth.class_names)
 
-    Recall rises at hits alone, by 1 / instances; precision there is the best of this and all later ranks.
+
+def _by_class_and_score(proposals: Proposals) -> Whole:
+    """Rows by class, then falling score, then row."""
+    by_score = np.argsort(-proposals.score, kind="stable")
+    label = proposals.label[by_score]
+    short = label.astype(np.uint16) if label.max(initial=0) < 2**16 else label  # NumPy sorts 16 bits by radix
+    order: Whole = by_score[np.argsort(short, kind="stable")]
+    return order
+
+
+def _interpolated_ap(hit_KN: NDArray[np.bool_], label_N: Whole, instances_C: Whole) -> Real:
+    """Area under the monotone precision-recall curve of each threshold and class, ``(K, C)``.
+
+    Recall rises at hits alone, by 1 / instances; precision there is the best of this and all later hits.
+
+    Args:
+        hit_KN: rows ranked by class and falling score.
+        label_N: class of each row, rising.
+        instances_C: annotated instances of each class; NaN results where there is none.
     """
-    precision_KN = np.cumsum(hit_KN, axis=1) / np.arange(1, hit_KN.shape[1] + 1)
-    best_KN = np.maximum.accumulate(precision_KN[:, ::-1], axis=1)[:, ::-1]
-    area: Real = (best_KN * hit_KN).sum(axis=1) / instances
-    return area
+    levels, classes = len(hit_KN), len(instances_C)
+    level, row = np.nonzero(hit_KN)
+    curve = level * classes + label_N[row]
+    hits = np.bincount(curve, minlength=levels * classes)
+    number = np.arange(1, len(row) + 1) - np.repeat(np.cumsum(hits) - hits, hits)
+    rank = row + 1 - np.searchsorted(label_N, np.arange(classes))[label_N[row]]
+    precision = np.zeros((levels * classes, hits.max(initial=0)))
+    precision[curve, number - 1] = number / rank
+    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    area_KC = (best * (precision > 0)).sum(axis=1).reshape(levels, classes)
+    ap_KC: Real = np.full((levels, classes), np.nan)
+    np.divide(area_KC, instances_C, out=ap_KC, where=instances_C > 0)
+    return ap_KC
 
 
 def match(ranked: Proposals, ground_truth: GroundTruth, thresholds: Real) -> NDArray[np.bool_]:
@@ -82,9 +104,7 @@ def match(ranked: Proposals, ground_truth: GroundTruth, thresholds: Real) -> NDA
         ground_truth: M instances.
         thresholds: ``(K,)``, in (0, 1].
     """
-    row_P, instance_P, tiou_P = overlapping_pairs(ranked, ground_truth)
-    order = np.lexsort((-instance_P, -tiou_P, row_P))
-    row_P, instance_P, tiou_P = row_P[order], instance_P[order], tiou_P[order]
+    row_P, instance_P, tiou_P = _in_order(*overlapping_pairs(ranked, ground_truth, thresholds.min()))
     level, pair = np.nonzero(tiou_P >= thresholds[:, None])
     row, instance = level * len(ranked) + row_P[pair], level * len(ground_truth) + instance_P[pair]
     hit = np.zeros(len(thresholds) * len(ranked), bool)
@@ -102,43 +122,64 @@ def match(ranked: Proposals, ground_truth: GroundTruth, thresholds: Real) -> NDA
     return hit.reshape(len(thresholds), len(ranked))
 
 
-def overlapping_pairs(proposals: Proposals, ground_truth: GroundTruth) -> tuple[Whole, Whole, Real]:
-    """All pairs of a prediction and an instance of its video and class that overlap: row, instance, tIoU in (0, 1]."""
-    order, low, high = _candidates(proposals, ground_truth)
-    counts = np.maximum(high - low, 0)
-    row = np.repeat(np.arange(len(proposals)), counts)
+def _in_order(row_P: Whole, instance_P: Whole, tiou_P: Real) -> tuple[Whole, Whole, Real]:
+    """Pairs, whose rows rise already, by row, falling tIoU and falling instance; few rows have more than one."""
+    again = row_P[1:] == row_P[:-1]
+    several = np.zeros(len(row_P), bool)
+    several[1:] |= again
+    several[:-1] |= again
+    mixed = np.flatnonzero(several)
+    order = np.arange(len(row_P))
+    order[mixed] = mixed[np.lexsort((-instance_P[mixed], -tiou_P[mixed], row_P[mixed]))]
+    return row_P[order], instance_P[order], tiou_P[order]
+
+
+def overlapping_pairs(proposals: Proposals, ground_truth: GroundTruth, least: float) -> tuple[Whole, Whole, Real]:
+    """All pairs of a prediction and an instance of its video and class with tIoU of at least ``least`` > 0.
+
+    Returns:
+        Row (rising), instance and tIoU of each pair.
+    """
+    row, order, low, high = _candidates(proposals, ground_truth)
+    counts = high - low
+    row = np.repeat(row, counts)
     instance = order[np.arange(len(row)) + np.repeat(low - (np.cumsum(counts) - counts), counts)]
     start, end = proposals.start[row], proposals.end[row]
     their_start, their_end = ground_truth.start[instance], ground_truth.end[instance]
-    shared = np.minimum(end, their_end) - np.maximum(start, their_start)
-    overlap = shared > 0
-    row, instance, shared = row[overlap], instance[overlap], shared[overlap]
-    union = (their_end - their_start)[overlap] + (end - start)[overlap] - shared
-    return row, instance, shared / union
+    shared = np.maximum(np.minimum(end, their_end) - np.maximum(start, their_start), 0.0)
+    union = (their_end - their_start) + (end - start) - shared
+    tiou = np.divide(shared, union, out=np.zeros(len(row)), where=union > 0)
+    near = np.flatnonzero(tiou >= least)
+    return row[near], instance[near], tiou[near]
 
 
-def _candidates(proposals: Proposals, ground_truth: GroundTruth) -> tuple[Whole, Whole, Whole]:
-    """Instances sorted by video, class and start, and the range of them that each prediction may overlap.
+def _candidates(proposals: Proposals, ground_truth: GroundTruth) -> tuple[Whole, Whole, Whole, Whole]:
+    """Which instances each prediction may overlap, few more than it does.
 
-    Outside of the range an instance belongs to another video or class, starts behind the prediction's end, or ends
-    (with all before it) in front of its start. Times are compared by rank, in whole numbers.
+    Groups (one video, one class) are laid behind each other on one axis of time, so that two binary searches find, for
+    all predictions at once, the first instance that has not ended and the first that has not begun.
+
+    Returns:
+        The rows with an instance of their class in their video; all instances sorted by video, class and start; and
+        for each of the rows the range of the sorted instances, from its first to behind its last.
     """
-    classes = len(ground_truth.class_names)
+    classes = classes_of(ground_truth)
     group = ground_truth.video * classes + ground_truth.label
     order = np.lexsort((ground_truth.start, group))
-    group = group[order]
-    times, rank = np.unique(
-        np.concatenate([proposals.start, proposals.end, ground_truth.start[order], ground_truth.end[order]]),
-        return_inverse=True,
-    )
-    start, end, their_start, their_end = np.split(
-        rank, np.cumsum([len(proposals), len(proposals), len(ground_truth)]).tolist()
-    )
+    present = np.bincount(group, minlength=len(ground_truth.video_names) * classes) > 0
     wanted = proposals.video * classes + proposals.label
-    reach = np.maximum.accumulate(group * len(times) + their_end)
-    low = np.searchsorted(reach, wanted * len(times) + start, side="right")
-    high = np.searchsorted(group * len(times) + their_start, wanted * len(times) + end, side="left")
-    return order, low, high
+    rows = np.flatnonzero(present[wanted])
+    earliest, latest = ground_truth.start.min(), ground_truth.end.max()
+    lift = np.cumsum(present) * (latest - earliest + 8.0)  # further apart than the margins below
+    up = lift[group[order]]
+    reach = np.maximum.accumulate(ground_truth.end[order] + up)
+    up_wanted = lift[wanted[rows]]
+    # One snippet of margin outweighs the rounding of lifted times; pairs without overlap fall out later.
+    start = np.clip(proposals.start[rows], earliest - 1.0, latest + 1.0) - 1.0
+    end = np.clip(proposals.end[rows], earliest - 1.0, latest + 1.0) + 1.0
+    low = np.searchsorted(reach, start + up_wanted)
+    high = np.searchsorted(ground_truth.start[order] + up, end + up_wanted)
+    return rows, order, low, np.maximum(low, high)
 
 
 def mean_ap(class_ap: Real) -> Real:

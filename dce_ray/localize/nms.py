@@ -98,21 +98,19 @@ def _changes(*columns: NDArray[np.generic]) -> NDArray[np.bool_]:
 
 
 def _clusters(proposals: Proposals) -> tuple[Whole, Whole]:
-    """Rows sorted by video, class, start, end and falling score, and the cluster of each sorted row, from 0.
+    """Rows sorted by video, class, start and end, and the cluster of each sorted row, from 0.
 
     A cluster ends where a segment starts a whole snippet behind the end of all before it: nothing overlaps beyond,
-    with or without the added 1.
+    with or without the added 1. Groups (one video, one class) are laid behind each other on one axis of time.
     """
     group = proposals.video * (proposals.label.max(initial=0) + 1) + proposals.label
-    order = np.lexsort((-proposals.score, proposals.end, proposals.start, group))
-    group, start, end = group[order], proposals.start[order], proposals.end[order]
-    new_group = _changes(group)
-    span = float(end.max(initial=0.0) - start.min(initial=0.0)) + 4.0  # lifts each group above the one before
-    lift = np.cumsum(new_group) * span
-    reach = np.maximum.accumulate(end + lift)
-    gap = np.zeros(len(order), bool)
-    gap[1:] = start[1:] + lift[1:] >= reach[:-1] + 1.0
-    return order, np.cumsum(new_group | gap) - 1
+    span = float(proposals.end.max(initial=0.0) - proposals.start.min(initial=0.0)) + 4.0
+    start, end = proposals.start + group * span, proposals.end + group * span
+    order = np.lexsort((end, start))
+    reach = np.maximum.accumulate(end[order])
+    fresh = np.ones(len(order), bool)
+    fresh[1:] = start[order[1:]] >= reach[:-1] + 1.0
+    return order, np.cumsum(fresh) - 1
 
 
 def _cells(rows: Proposals, cluster: Whole) -> Whole:

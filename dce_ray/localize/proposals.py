@@ -79,16 +79,16 @@ def observe(logits_TC: NDArray[Any], attention_T: NDArray[Any], config: Evaluati
         )
     weighted_TC = logits_TC * attention_T[:, None]
     scores = class_scores(weighted_TC, max(1, length // 10))
-    if not np.isfinite(weighted_TC).all():
-        raise EvaluationError(
-            f"{np.count_nonzero(~np.isfinite(weighted_TC))} of {weighted_TC.size} logits times attention are NaN or "
-            f"infinite; the network has diverged or the features hold NaN"
-        )
     classes = np.flatnonzero(scores >= config.class_threshold)
     if not len(classes):
         classes = np.array([scores.argmax()])
     sums = np.zeros((length + 1, len(classes)))
     np.cumsum(weighted_TC[:, classes], axis=0, dtype=np.float64, out=sums[1:])
+    if not (np.isfinite(scores).all() and np.isfinite(sums[-1]).all()):  # these see every NaN of the outputs
+        raise EvaluationError(
+            f"{np.count_nonzero(~np.isfinite(weighted_TC))} of {weighted_TC.size} logits times attention are NaN or "
+            f"infinite; the network has diverged or the features hold NaN"
+        )
     return Evidence(attention_T.astype(np.float64), classes, scores[classes], sums)
 
 
@@ -172,6 +172,6 @@ def _score(evidence: Sequence[Evidence], video: Whole, start: Whole, end: Whole,
     first = (np.cumsum(predicted) - predicted)[video] + slot
     bonus = config.class_score_weight * np.concatenate([item.class_scores for item in evidence])[first]
     label = np.concatenate([item.classes for item in evidence])[first]
-    order = np.lexsort((label, video))
+    order = np.argsort(video * (int(label.max(initial=0)) + 1) + label, kind="stable")
     rows = Proposals(video, start.astype(np.float64), end.astype(np.float64), label, contrast + bonus)
     return rows.select(order)
