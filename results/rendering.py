@@ -55,7 +55,7 @@ def markdown(table: Table) -> str:
             cell.ljust(width) if place < 3 else cell.rjust(width)
             for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ]
-        return f"| {' | '.join(padded)} |"
+        return f"| {' | '.join(text.replace('|', chr(92) + '|') for text in padded)} |"
 
     rule = [("-" * width if place < 3 else "-" * (width - 1) + ":") for place, width in enumerate(widths)]
     lines = [f"**{table.caption}**", "", line(header), line(rule), *(line(cells) for cells in body), ""]
@@ -79,6 +79,7 @@ def comma_separated(table: Table) -> str:
     return text.getvalue()
 
 
+GREEK = ("beta", "gamma", "delta", "theta", "lambda", "psi", "Psi")
 LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -94,12 +95,21 @@ LATEX_SPECIAL = {
     "—": "---",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "→": r"$\to$",
+    **{letter: rf"$\{name}$" for letter, name in zip("βγδθλψΨ", GREEK, strict=True)},
 }
+LAST_LATIN = 0x17F
+"""Up to this character LaTeX reads UTF-8 without further packages."""
 
 
 def escape_latex(text: str) -> str:
-    """``text`` with every character that LaTeX would act upon written so that it shows."""
-    return "".join(LATEX_SPECIAL.get(character, character) for character in text)
+    """``text`` with every character that LaTeX would act upon, or does not know, written so that it shows."""
+
+    def shown(character: str) -> str:
+        known = character if ord(character) <= LAST_LATIN else rf"\texttt{{U+{ord(character):04X}}}"
+        return LATEX_SPECIAL.get(character, known)
+
+    return "".join(shown(character) for character in text)
 
 
 def latex(table: Table) -> str:

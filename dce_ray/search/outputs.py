@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dce_ray.search import figures, html
-from dce_ray.search.atomic import read_json, write_atomically
-from dce_ray.search.charts import Point, interval_chart
+from dce_ray.search.atomic import write_atomically
 from dce_ray.search.folder import ExperimentFolder
 from dce_ray.search.importance import importance_of
 from dce_ray.search.measured import Measured, gather
 from dce_ray.search.style import house_style, write_figure
 from dce_ray.search.trial_table import PARAMETERS, TrialTable, column_names, open_study, read_trials, write_trials
+from results.figures import settings_figure
 from results.rendering import html_table
 from results.tables import sweep_table
 
@@ -104,24 +104,8 @@ def _draw(
             "slices": figures.slices(table, measure),
         }
         if confirmed:
-            drawings["confirmation"] = confirmation_chart(confirmed)
+            drawings["confirmation"] = settings_figure("Confirmation on test", confirmed, PLAIN)
         return {name: write_figure(drawing, folder.figures, name) for name, drawing in drawings.items()}
-
-
-def confirmation_chart(confirmed: Sequence[Measured]) -> Figure:
-    """The ranking average of every confirmed setting on test, and its paired difference to the plain baseline."""
-    column = next((list(score)[-1] for one in confirmed for score in one.scores.values()), "")
-    reference = next((one for one in confirmed if one.name == PLAIN), None)
-    points = [point_of(one, column, reference) for one in confirmed]
-    measure = f"average mAP {column.removeprefix('avg_').replace('_', ':')} on test"
-    return interval_chart(points, "Confirmation on test", measure, PLAIN)
-
-
-def point_of(one: Measured, column: str, reference: Measured | None) -> Point:
-    """One column of a setting as a point of a chart, in percent."""
-    values = {seed: 100 * score[column] for seed, score in one.scores.items() if column in score}
-    gain = None if reference is None or one is reference else one.gain(reference)[0].get(column)
-    return Point(one.name, values, one.cells().get(column), gain)
 
 
 def _page(
@@ -178,8 +162,3 @@ def _trials(table: TrialTable) -> str:
     best = table.rows.index(table.best) if table.best else None
     title = f"All {len(rows)} trials; value is a fraction in [0, 1], the best trial is set off."
     return html.data_table(title, names, rows, best=best, tall=len(rows) > 20)
-
-
-def confirmation_summary(folder: ExperimentFolder) -> dict[str, Any] | None:
-    """What ``confirmation.json`` holds, or None before the confirmation ended."""
-    return dict(read_json(folder.confirmation)) if folder.confirmation.is_file() else None
