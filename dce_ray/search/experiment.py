@@ -110,8 +110,8 @@ class Search:
         candidates = select(self.folder, ledger.study, settings.confirm.top, self.experiment.components)
         if not candidates or candidates[0].number < 0:
             raise SearchError(
-                f"no trial ran to its full length, so there is nothing to confirm; see trials.csv in "
-                f"{self.folder.path} for what failed, or go on with more trials: resume={self.folder.path} search.num_trials="
+                f"no trial ran to its full length, so there is nothing to confirm; {self.folder.path / 'trials.csv'} "
+                f"says what failed; to go on: resume={self.folder.path} search.num_trials=<more>"
             )
         from dce_ray.search.confirmation import write_best, write_confirmation
 

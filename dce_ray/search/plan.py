@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from dce_ray.checkpoint import previous_of
 from dce_ray.errors import SearchError
 from dce_ray.search.atomic import read_json
 from dce_ray.search.folder import TrialFolder, TrialRecord
@@ -68,6 +69,7 @@ class PlanLedger:
             self.fail(key, "no evaluation gave a finite score")
             return
         del self.live[key]
+        previous_of(item.folder.checkpoint).unlink(missing_ok=True)
         item.folder.update(state="finished", value=value, iteration=iteration, ended=time.time())
 
     def prune(self, key: str) -> None:

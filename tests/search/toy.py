@@ -11,26 +11,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+
 from dce_ray.errors import CheckpointError, NonFiniteError
+from dce_ray.evaluation import MapTable, map_table
 from dce_ray.search.atomic import write_json
 from trainables.base import RunTrainable
 
 
-@dataclass
-class ToyTable:
-    score: float
-    caption: str = ""
+def toy_table(score):
+    return map_table(
+        np.full((2, 1), score),
+        thresholds=(0.1, 0.7),
+        averages=("0.1:0.7",),
+        class_names=("jump",),
+        videos=1,
+        instances=1,
+    )
 
-    def metrics(self):
-        return {"mAP/avg_0.1:0.7": self.score}
 
-    def to_mapping(self):
-        return {"score": self.score, "caption": self.caption}
+PAPER = {"delta": 0.8, "theta_rep": 0.9, "theta_pro": 0.6, "beta": 0.5, "gamma": 0.5, "lambda": 1.0}
+"""Published for DELU on THUMOS14."""
 
 
 @dataclass
 class ToyEvaluation:
-    table: ToyTable
+    table: MapTable
 
     def export(self, path):
         write_json(path, {"results": {}})
@@ -68,17 +74,17 @@ class ToyRun:
         params = self.config.params
         distance = sum((params[name] - 0.6) ** 2 for name in ("delta", "theta_rep", "theta_pro"))
         quality = math.exp(-distance) * (0.9 if split == "test" else 1.0)
-        return ToyEvaluation(ToyTable(quality * (1 - math.exp(-self.iteration / 5)) + 0.01 * self.config.seed))
+        return ToyEvaluation(toy_table(quality * (1 - math.exp(-self.iteration / 5)) + 0.01 * self.config.seed))
 
     def select(self):
         outcome = self.evaluate(self.selection_split)
-        improved = self.best is None or outcome.table.score > self.best.score
+        improved = self.best is None or outcome.table.ranking > self.best.score
         if improved:
-            self.best = SimpleNamespace(iteration=self.iteration, score=outcome.table.score, table=outcome.table)
+            self.best = SimpleNamespace(iteration=self.iteration, score=outcome.table.ranking, table=outcome.table)
         return outcome, improved
 
     def score(self, table):
-        return table.score
+        return table.ranking
 
     def save(self, path):
         best = self.best and [self.best.iteration, self.best.score]
@@ -94,7 +100,7 @@ class ToyRun:
         self.iteration = state["iteration"]
         if state["best"]:
             iteration, score = state["best"]
-            self.best = SimpleNamespace(iteration=iteration, score=score, table=ToyTable(score))
+            self.best = SimpleNamespace(iteration=iteration, score=score, table=toy_table(score))
         return True
 
 

@@ -1,0 +1,61 @@
+"""One local Ray for all tests of the search, and an experiment of toy runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from toy import toy_config
+
+from dce_ray.search.folder import ExperimentFolder
+from dce_ray.search.ledger import StudyLedger
+from dce_ray.search.sampling import make_pruner, open_study
+from dce_ray.search.space import load_space
+
+HERE = Path(__file__).resolve().parent
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A Ray with two CPUs whose workers can import the toy runs."""
+    import ray
+
+    from dce_ray.search import session
+
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    os.environ.update(session.QUIET)
+    session._start("local", 2)
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture
+def experiment_folder(tmp_path):
+    return ExperimentFolder.create(tmp_path / "experiment", {"run": {}}, {})
+
+
+@pytest.fixture
+def make_ledger(experiment_folder):
+    """A ledger on the study of ``experiment_folder``; calling it again is what a resumed search does."""
+
+    def make(num_trials=8, sampler="tpe", scheduler="none", seed=0, space=None, iterations=27, **toy):
+        def configure(params):
+            config = toy_config(params, **toy)
+            config["training"]["iterations"] = iterations
+            return config
+
+        study = open_study(experiment_folder.study)
+        study.pruner = make_pruner(scheduler, 1, iterations)
+        return StudyLedger(
+            experiment_folder,
+            study,
+            space or load_space("delu", "default", {}),
+            configure,
+            "digest",
+            sampler=sampler,
+            seed=seed,
+            num_trials=num_trials,
+        )
+
+    return make

@@ -1,0 +1,198 @@
+"""Ask and tell without Ray: the study is the truth, whatever moment the process dies at."""
+
+import math
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from toy import PAPER
+
+from dce_ray.search.folder import ExperimentFolder
+from dce_ray.search.ledger import best_of, trial_key
+from dce_ray.search.sampling import first_rung, open_study
+
+RELEASED = PAPER | {"delta": 0.85, "theta_rep": 0.8, "beta": 0.3, "gamma": 0.3}
+
+
+def run_all(ledger, score=lambda params, iteration: params["delta"] * iteration / 27, iterations=27):
+    while (folder := ledger.ask()) is not None:
+        for iteration in range(1, iterations + 1):
+            if ledger.report(folder.key, iteration, score(folder.record().params, iteration)):
+                ledger.prune(folder.key)
+                break
+        else:
+            ledger.finish(folder.key)
+
+
+def test_states_values_and_records_agree_with_the_study(make_ledger, experiment_folder):
+    ledger = make_ledger(num_trials=3)
+    finished, pruned, failed = ledger.ask(), ledger.ask(), ledger.ask()
+    for iteration, score in ((1, 0.2), (2, 0.6), (3, 0.4)):
+        ledger.report(finished.key, iteration, score)
+        ledger.report(pruned.key, iteration, score / 2)
+    ledger.finish(finished.key)
+    ledger.prune(pruned.key)
+    ledger.fail(failed.key, "NonFiniteError: mcm_feature is not finite")
+    trials = ledger.study.trials
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
+    assert trials[0].value == 0.6
+    assert trials[1].intermediate_values == {1: 0.1, 2: 0.3, 3: 0.2}
+    records = [item.record() for item in experiment_folder.trials()]
+    assert [record.state for record in records] == ["finished", "pruned", "failed"]
+    assert [(record.value, record.iteration) for record in records] == [(0.6, 2), (0.3, 2), (None, None)]
+    assert "mcm_feature" in records[2].error
+    assert ledger.study.best_trial.number == 0
+    assert ledger.ask() is None
+    assert ledger.complete
+
+
+def test_pruned_trial_is_never_the_best_one(make_ledger):
+    ledger = make_ledger(num_trials=2)
+    early, full = ledger.ask(), ledger.ask()
+    ledger.report(early.key, 1, 0.9)
+    ledger.prune(early.key)
+    ledger.report(full.key, 27, 0.5)
+    ledger.finish(full.key)
+    assert ledger.study.best_value == 0.5
+
+
+def test_scores_that_are_not_finite_never_count(make_ledger):
+    ledger = make_ledger(num_trials=2)
+    some, none = ledger.ask(), ledger.ask()
+    assert not ledger.report(some.key, 1, math.nan)
+    ledger.report(some.key, 2, 0.3)
+    ledger.finish(some.key)
+    ledger.report(none.key, 1, math.nan)
+    ledger.finish(none.key)
+    assert [(trial.state.name, trial.value) for trial in ledger.study.trials] == [("COMPLETE", 0.3), ("FAIL", None)]
+
+
+def test_first_points_run_first_once_and_are_not_stopped(make_ledger, experiment_folder):
+    ledger = make_ledger(num_trials=12, scheduler="asha")
+    points = {"paper": PAPER, "released": RELEASED}
+    assert ledger.enqueue(points) == []
+    make_ledger(num_trials=12, scheduler="asha").enqueue(points)  # a resumed search queues them again
+    run_all(ledger, lambda params, iteration: -1.0 if params in (PAPER, RELEASED) else 1.0)
+    records = [item.record() for item in experiment_folder.trials()]
+    assert [(record.origin, dict(record.params)) for record in records[:2]] == [
+        ("paper", PAPER),
+        ("released", RELEASED),
+    ]
+    assert [record.state for record in records[:2]] == ["finished", "finished"]
+    assert {record.origin for record in records[2:]} == {"search"}
+    assert len(records) == 12
+
+
+def test_equal_first_points_are_one(make_ledger):
+    ledger = make_ledger(num_trials=4)
+    ledger.enqueue({"paper": PAPER, "released": PAPER})
+    run_all(ledger)
+    assert [trial.params == {**PAPER} for trial in ledger.study.trials] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])
+def test_schedulers_stop_bad_trials_and_keep_good_ones(make_ledger, scheduler):
+    ledger = make_ledger(num_trials=20, scheduler=scheduler, sampler="random")
+    run_all(ledger)
+    states = [trial.state for trial in ledger.study.trials]
+    assert states.count(TrialState.PRUNED) >= 4
+    assert states.count(TrialState.COMPLETE) >= 2
+    best = max(trial.params["delta"] for trial in ledger.study.trials)
+    assert ledger.study.best_trial.params["delta"] >= 0.9 * best
+
+
+def test_interrupted_trial_goes_on_as_itself(make_ledger, experiment_folder):
+    first = make_ledger(num_trials=3)
+    done, left = first.ask(), first.ask()
+    first.report(done.key, 27, 0.5)
+    first.finish(done.key)
+    first.report(left.key, 1, 0.1)
+    left.append(2, {"score": 0.2})  # the worker wrote it, the driver died before it could report
+    second = make_ledger(num_trials=3)
+    assert second.started == 2
+    again = second.ask()
+    assert again.key == left.key
+    assert second.study.trials[1].intermediate_values == {1: 0.1, 2: 0.2}
+    second.report(again.key, 2, 0.7)  # repeated from the checkpoint: the first report stays
+    second.finish(again.key)
+    run_all(second)
+    trials = second.study.trials
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3
+    assert trials[1].value == 0.2
+    assert len({trial.user_attrs["key"] for trial in trials}) == len(experiment_folder.trials()) == 3
+
+
+def test_kill_between_ask_and_record(make_ledger, experiment_folder):
+    ledger = make_ledger(num_trials=2)
+    ledger.study.ask()  # RUNNING in the study, no parameter yet, no folder
+    run_all(make_ledger(num_trials=2))
+    trials = open_study(experiment_folder.study).trials
+    assert [(trial.state, len(trial.params)) for trial in trials] == [(TrialState.COMPLETE, 6)] * 2
+
+
+def test_kill_between_tell_and_record(make_ledger, experiment_folder):
+    ledger = make_ledger(num_trials=1)
+    folder = ledger.ask()
+    ledger.report(folder.key, 5, 0.4)
+    ledger.study.tell(0, 0.4)  # and then the process died
+    assert folder.record().state == "running"
+    make_ledger(num_trials=1)
+    record = folder.record()
+    assert (record.state, record.value, record.iteration) == ("finished", 0.4, 5)
+
+
+def test_torn_journal_line_and_stale_lock_do_not_matter(make_ledger, experiment_folder):
+    run_all(make_ledger(num_trials=2))
+    with experiment_folder.study.open("ab") as file:
+        file.write(b'{"op_code":4,"wor')
+    lock = experiment_folder.study.with_name("study.journal.lock")
+    lock.symlink_to(experiment_folder.study)
+    run_all(make_ledger(num_trials=4))
+    assert len(open_study(experiment_folder.study).trials) == 4
+    assert all(trial.state == TrialState.COMPLETE for trial in open_study(experiment_folder.study).trials)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "gp"])
+def test_killed_and_resumed_search_suggests_what_the_unbroken_one_does(tmp_path, make_ledger, sampler, monkeypatch):
+    run_all(make_ledger(num_trials=8, sampler=sampler))
+    unbroken = [trial.params for trial in make_ledger(num_trials=8).study.trials]
+    other = ExperimentFolder.create(tmp_path / "other", {}, {})
+    for upto in (3, 5, 8):  # a new process each time
+        ledger = make_ledger(num_trials=8)
+        ledger.folder, ledger.study = other, open_study(other.study)
+        ledger._interrupted, ledger.num_trials, ledger.sampler = [], upto, sampler
+        run_all(ledger)
+    assert [trial.params for trial in open_study(other.study).trials] == unbroken
+    assert len({tuple(params.values()) for params in unbroken}) == 8
+
+
+def test_another_seed_suggests_otherwise(make_ledger):
+    ledger = make_ledger(num_trials=2, seed=1)
+    run_all(ledger)
+    assert ledger.study.trials[0].params != optuna.create_study().ask().params
+    numbers = [trial.params["delta"] for trial in ledger.study.trials]
+    assert len(set(numbers)) == 2
+
+
+def test_key_ignores_where_a_run_computes_and_nothing_else():
+    config = {"data": "/a", "device": "cpu", "seed": 0, "training": {"resident": "host", "iterations": 5}}
+    key = trial_key(config, "d")
+    assert key == trial_key(config | {"data": "/b", "device": "cuda"}, "d")
+    assert key != trial_key(config | {"seed": 1}, "d")
+    assert key != trial_key(config, "e")
+    assert key != trial_key(config | {"training": {"resident": "host", "iterations": 6}}, "d")
+
+
+def test_best_of_takes_the_earliest_of_equals():
+    assert best_of({3: 0.5, 1: 0.2, 2: 0.5}) == (2, 0.5)
+
+
+@pytest.mark.parametrize(("iterations", "every", "first"), [(5000, 50, 200), (300, 50, 50), (27, 1, 1), (10, 50, 50)])
+def test_first_rung_is_a_multiple_of_the_evaluation_period(iterations, every, first):
+    assert first_rung(iterations, every) == first
+
+
+def test_dashboard_can_open_the_study(make_ledger, experiment_folder):
+    run_all(make_ledger(num_trials=2))
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(experiment_folder.study)))
+    assert optuna.load_study(study_name="search", storage=storage).best_value > 0
