@@ -1,4 +1,41 @@
-"""The baselines: ``BASELINES`` maps a name to a network, an objective and their published variants."""
+"""The baselines: ``BASELINES`` maps a name to a network, an objective and their published variants.
+
+A fourth baseline is one file and one line. The file, say ``dce_ray/baselines/mine.py``, holds
+
+1. the network, a :class:`TwoStreamNetwork` (or a :class:`TrunkNetwork`, which has the published fusion and
+   classifier)::
+
+       class Mine(TwoStreamNetwork):
+           def __init__(self, feature_size, classes, *, segments, pool, dropout):
+               super().__init__(feature_size, classes)
+               ...
+
+           def forward(self, features_BTD, lengths_B=None) -> TwoStreamOutputs:
+               ...  # with lengths_B: a video's outputs do not depend on the padding behind it
+
+   ``attend`` comes for free (the whole forward pass without an autograd graph); override it if the attentions need
+   less, the E step is then cheaper;
+
+2. the objective, any callable with ``weights`` that returns unweighted terms by name; ``dce_ray.losses`` holds those of
+   the published baselines::
+
+       @dataclass(frozen=True)
+       class MineObjective:
+           weights: Mapping[str, float]
+           k_ratio: float
+
+           @classmethod
+           def of(cls, config: ObjectiveConfig): ...
+
+           def __call__(self, outputs, batch, progress) -> dict[str, Tensor]:
+               return {"mil_original": losses.mil(outputs.logits, batch.labels, k_ratio=self.k_ratio, background=1.0)}
+
+3. its line of the table, ``MINE = Baseline("mine", Mine, MineObjective.of, ObjectiveConfig, variants={...})``; terms
+   with weights of their own get a subclass of ``ObjectiveConfig``.
+
+The one line is ``MINE`` in the tuple of ``BASELINES`` below. SCS, MCM, training, evaluation and search then serve it,
+and ``tests/conformance`` checks it: shapes, ranges, gradients, padding, every T from 1, no wait for the device.
+"""
 
 from __future__ import annotations
 

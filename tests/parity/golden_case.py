@@ -24,6 +24,9 @@ from dce_ray.records import Batch
 CONFIGURATIONS = tuple(
     f"{baseline}_{data_set}" for baseline in ("co2net", "delu", "ddgnet") for data_set in ("thumos14", "activitynet12")
 )
+COMPACT = Path(__file__).parent / "compact"
+"""Folder of the committed part: the same names and keys, but ``*cas_sub`` (every eighth snippet) for ``*cas``."""
+COMPACT_CONFIGURATIONS = ("co2net_thumos14", "delu_activitynet12", "ddgnet_thumos14")
 TERM_OF = {
     "mil_orig": "mil_original",
     "mil_supp": "mil_suppressed",
@@ -111,6 +114,10 @@ class GoldenCase:
         baseline = baseline_named(self.baseline)
         return baseline.objective(baseline.objective_config(**baseline.variants[self.data_set]["objective"]))
 
+    def published_names(self) -> dict[str, float]:
+        """The golden names of the terms, with their published weights."""
+        return dict(self.numbers["loss_weights"])
+
     def terms(self, values: dict[str, float]) -> dict[str, float]:
         """The golden loss components that are terms of ours, by our names."""
         return {TERM_OF[name]: value for name, value in values.items() if name in TERM_OF}
@@ -122,6 +129,14 @@ def _weight(
 ) -> NDArray[np.float32]:
     """Kept, because CO2-Net and DELU have the same weights and every test builds a network anew."""
     return golden_rule.weight(name, shape, seed, {"gain": dict(gains), "bias_shift": dict(shifts)})
+
+
+def intervene(case: GoldenCase, features_BTD: Tensor, rgb_BT: Tensor, flow_BT: Tensor, key: str) -> Tensor:
+    """Features of the golden second pass ``key``; its factor is rounded to float32, as the data's README says."""
+    published = case.numbers["scs"]["intervened"][key]
+    ratio_BT = (rgb_BT - flow_BT).abs() / (rgb_BT + flow_BT + case.numbers["scs_eps"])
+    psi_BT = (ratio_BT > published["delta"]).float()
+    return features_BTD * (1 - published["lambda"] * psi_BT)[:, :, None].to(features_BTD.dtype)
 
 
 def load_case(folder: Path, name: str) -> GoldenCase:
