@@ -1,0 +1,242 @@
+"""From a checkpoint and a store to the mAP table: ``python -m dce_ray.evaluate checkpoint=run/best.pt``."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dce_ray.baselines import TwoStreamNetwork
+from dce_ray.baselines.published import load_published
+from dce_ray.build import build_network, choose_device, load_trained
+from dce_ray.checkpoint import FORMAT
+from dce_ray.commandline import apply, command, parse
+from dce_ray.config import EvaluationConfig, MethodConfig, RunConfig
+from dce_ray.data import make_splits
+from dce_ray.datasets import resolve_data
+from dce_ray.errors import CheckpointError, ConfigError, EvaluationError, unknown_name
+from dce_ray.evaluation import Evaluation, evaluate, run_network
+from dce_ray.method import Intervention
+from dce_ray.presets import data_set_of, run_config
+from dce_ray.store import FeatureStore, open_store
+from dce_ray.timeline import Timeline, draw_timelines, timeline
+
+USAGE = """
+python -m dce_ray.evaluate checkpoint=<file> key=value ...     print the mAP table of a trained network
+
+  checkpoint=<file>        written by dce_ray.train, or a published state_dict (then baseline= is needed)
+  baseline=co2net|delu|ddgnet   the network of a published checkpoint
+  data=<folder or name>    feature store, released layout or named data set (default: what it was trained on)
+  preset=paper|released    published evaluation to start from, for a published checkpoint
+  split=test|holdout       videos to evaluate (default test)
+  device=auto|cpu|cuda:0
+  per_class=on             also the AP of every class
+  table=<file>             write the table; .json, .md, .csv or .tex by its ending
+  detections=<file.json>   write the detections in the ActivityNet format, in seconds
+  timeline=<video>         draw annotations, detections, attentions and Psi; several: 'timeline=[a,b]'
+  figure=<file>            where the timelines go, .png, .svg or .pdf (default timeline.png)
+  evaluation.<key>=  method.<key>=      change the evaluation, or how Psi is drawn
+"""
+
+SPLITS = ("test", "holdout")
+TABLES = (".json", ".md", ".csv", ".tex")
+OPTIONS: dict[str, Any] = {
+    "checkpoint": None,
+    "baseline": None,
+    "data": None,
+    "preset": None,
+    "split": "test",
+    "device": "auto",
+    "per_class": False,
+    "table": None,
+    "detections": None,
+    "timeline": None,
+    "figure": "timeline.png",
+}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A network, the data it is judged on, and the configuration that it brings along."""
+
+    network: TwoStreamNetwork
+    store: FeatureStore
+    config: RunConfig
+    origin: str
+    """What the table's caption says of the weights."""
+
+
+def main(arguments: list[str]) -> int:
+    """Evaluate one checkpoint; print and write what was asked for."""
+    values = parse(arguments)
+    apply(_defaults(EvaluationConfig(), MethodConfig()), values)  # a typo is refused before anything is read
+    subject = load_subject(values)
+    options = apply(_defaults(subject.config.evaluation, subject.config.method), values)
+    _check(options)
+    evaluation = EvaluationConfig.from_mapping(options["evaluation"], "evaluation.")
+    method = MethodConfig.from_mapping(options["method"], "method.")
+    subject = replace(subject, config=subject.config.replace(evaluation=evaluation, method=method))
+    device = choose_device(options["device"])
+    subject.network.to(device)
+    videos = _videos(subject, options["split"])
+    chosen = _timeline_rows(options["timeline"], subject.store, videos)
+    caption = f"{subject.origin} on {subject.store.name} {options['split']}"
+    outcome = evaluate(subject.network, subject.store, videos, evaluation, device=device, caption=caption)
+    print(outcome.table.text(per_class=bool(options["per_class"])))
+    if options["table"]:
+        _write_table(outcome, Path(options["table"]), bool(options["per_class"]))
+    if options["detections"]:
+        outcome.export(options["detections"])
+        log.info("%d detections written to %s", len(outcome.proposals), options["detections"])
+    if len(chosen):
+        draw_timelines(picture_videos(subject, videos, chosen, outcome), options["figure"])
+        log.info("%d timelines drawn to %s", len(chosen), options["figure"])
+    return 0
+
+
+def load_subject(values: Mapping[str, Any]) -> Subject:
+    """Read the checkpoint, ours or a published one, and open the data it is evaluated on.
+
+    Args:
+        values: by dotted key, as given on the command line.
+
+    Raises:
+        ConfigError: for keys that are missing.
+        CheckpointError: for a file that cannot be read or does not fit the data.
+    """
+    if not values.get("checkpoint"):
+        raise ConfigError("checkpoint: missing; give checkpoint=<file written by dce_ray.train or published>")
+    path = Path(str(values["checkpoint"]))
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    return _ours(path, values) if _written_by_us(path) else _published(path, values)
+
+
+def picture_videos(
+    subject: Subject, videos: NDArray[np.int64], chosen: NDArray[np.int64], outcome: Evaluation
+) -> list[Timeline]:
+    """Timelines of the videos ``videos[chosen]``, in that order, with what ``outcome`` says of them."""
+    method, network, store = subject.config.method, subject.network, subject.store
+    intervention = Intervention(delta=method.delta, strategy=method.strategy, epsilon=method.epsilon)
+    bound, device = subject.config.evaluation.max_snippets_per_batch, next(network.parameters()).device
+    outputs = dict(run_network(network, store, videos, chosen, max_snippets=bound, device=device))
+    return [
+        timeline(
+            place,
+            outputs[place],
+            outcome.proposals,
+            outcome.ground_truth,
+            snippets_per_second=store.snippets_per_second,
+            intervention=intervention,
+        )
+        for place in chosen.tolist()
+    ]
+
+
+def _defaults(evaluation: EvaluationConfig, method: MethodConfig) -> dict[str, Any]:
+    return OPTIONS | {"evaluation": evaluation.to_mapping(), "method": method.to_mapping()}
+
+
+def _written_by_us(path: Path) -> bool:
+    """Whether the file names our format; a file that cannot be read is left to the reader of published ones."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as fault:  # a damaged archive raises whatever its broken bytes lead to
+        log.debug("%s: %s", path, fault)
+        return False
+    return isinstance(content, Mapping) and content.get("format") == FORMAT
+
+
+def _ours(path: Path, values: Mapping[str, Any]) -> Subject:
+    trained = load_trained(path)
+    config = trained.config
+    baseline = values.get("baseline") or config.baseline
+    if baseline != config.baseline:
+        raise CheckpointError(f"{path}: holds {config.baseline}, not baseline={baseline}; leave baseline= out")
+    store = open_store(resolve_data(str(values.get("data") or config.data)))
+    if store.class_names != trained.class_names or store.feature_size != trained.network.feature_size:
+        raise CheckpointError(
+            f"{path}: trained on {trained.network.feature_size} channels and {len(trained.class_names)} classes, but "
+            f"{store.name} has {store.feature_size} channels and {len(store.class_names)} classes, or other names; "
+            f"give data=<the data set it was trained on>"
+        )
+    parts = [config.baseline, *(name for name, used in (("SCS", config.scs), ("MCM", config.mcm)) if used)]
+    return Subject(trained.network, store, config, f"{' + '.join(parts)}, iteration {trained.iteration}")
+
+
+def _published(path: Path, values: Mapping[str, Any]) -> Subject:
+    missing = [key for key in ("baseline", "data") if not values.get(key)]
+    if missing:
+        needed = " and ".join(f"{key}=" for key in missing)
+        raise ConfigError(f"checkpoint={path}: not written by dce_ray.train; a published one also needs {needed}")
+    folder = resolve_data(str(values["data"]))
+    store = open_store(folder)
+    preset = values.get("preset")
+    config = run_config(str(values["baseline"]), folder, data_set=data_set_of(store.name), preset=preset)
+    network = build_network(config, feature_size=store.feature_size, classes=len(store.class_names))
+    load_published(network, path)
+    return Subject(network.eval(), store, config, f"{config.baseline}, weights of {path.name}")
+
+
+def _check(options: Mapping[str, Any]) -> None:
+    """Refuse what would only fail after the evaluation."""
+    faults = []
+    if options["split"] not in SPLITS:
+        faults.append(unknown_name("split", str(options["split"]), SPLITS))
+    if options["table"] and Path(options["table"]).suffix not in TABLES:
+        faults.append(f"table={options['table']}: end in {', '.join(TABLES)}")
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
+def _videos(subject: Subject, split: str) -> NDArray[np.int64]:
+    videos: NDArray[np.int64] = getattr(make_splits(subject.store, subject.config.sampling), split)
+    if not len(videos):
+        raise EvaluationError(f"split={split}: {subject.store.name} has no video there; choose another split")
+    return videos
+
+
+def _timeline_rows(names: Any, store: FeatureStore, videos: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Places in ``videos`` of the videos to draw.
+
+    Raises:
+        ConfigError: naming those that are not among them, with the nearest name.
+    """
+    wanted = [names] if isinstance(names, str) else [str(name) for name in names or ()]
+    places = {store.video_names[video]: place for place, video in enumerate(videos.tolist())}
+    faults = [
+        f"timeline={name}: " + unknown_name("video", name, places).split("; known:")[0] + " in this split"
+        for name in wanted
+        if name not in places
+    ]
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return np.array([places[name] for name in wanted], np.int64)
+
+
+def _write_table(outcome: Evaluation, path: Path, per_class: bool) -> None:
+    table = outcome.table
+    texts = {
+        ".json": lambda: json.dumps(table.to_mapping(), indent=1),
+        ".md": lambda: table.markdown(per_class=per_class),
+        ".csv": lambda: table.csv(per_class=per_class),
+        ".tex": lambda: table.latex(per_class=per_class),
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(texts[path.suffix]())
+    except OSError as fault:
+        raise EvaluationError(f"{path}: cannot be written ({fault.strerror}); choose another file") from fault
+
+
+if __name__ == "__main__":
+    command(main, USAGE)
