@@ -1,0 +1,272 @@
+"""``python -m dce_ray.ablate``: the paper's ablations on Ray, with several seeds, their tables and figures.
+
+All ablations of a baseline on a data set share one folder, ``results/<data>/<baseline>/ablation``. The key of a run is
+decided by its configuration, seed and data: a run that two studies need is done once, and a command that was killed
+goes on when it is given again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dce_ray.commandline import apply, command, parse
+from dce_ray.config import RunConfig
+from dce_ray.errors import ConfigError, SearchError
+from dce_ray.presets import PRESETS, data_set_of, merge, run_config, run_config_from_mapping
+from dce_ray.search.atomic import read_json, write_atomically, write_json
+from dce_ray.search.folder import ExperimentFolder, TrialRecord
+from dce_ray.search.ledger import trial_key
+from dce_ray.search.measured import Measured, gather
+from dce_ray.search.plan import PlanLedger, Planned
+from dce_ray.search.style import house_style, write_figure
+from dce_ray.search.trial_table import PARAMETERS
+from dce_ray.store import FeatureStore, open_store
+from results.rendering import FORMATS, markdown
+from results.studies import PLAIN, STUDIES, Context, Setting, study_figure, study_settings, study_table
+
+USAGE = f"""
+python -m dce_ray.ablate key=value ...       ablations of SCS and MCM over several seeds
+
+  study={"|".join(STUDIES)}
+{chr(10).join(f"      {name:<12}{text}" for name, text in STUDIES.items())}
+  baseline=co2net|delu|ddgnet        the network (default ddgnet, as in the paper)
+  data=synthetic|thumos14|activitynet12|hapt|<folder>   named data set, feature store or released layout
+  seeds=3                            seeds 0, 1, 2; more of them later only add runs
+  values=[0.0,0.5,1.0]               places of a sweep (study=lambda, study=thresholds)
+  preset={"|".join(PRESETS)}  config=best.yaml    what each setting departs from
+  protocol=confirm|paper             read test once at the end (default), or select the iteration on test, as published
+
+where
+  results=results  name=ablation     the folder results/<data>/<baseline>/<name>, shared by all studies
+  cpus_per_run=  gpus_per_run=  max_failures=2  ray.address=auto|<host:port>  ray.num_cpus=
+
+Given again, the command goes on: every finished run counts once. All keys of a run (training.iterations=, ...) work.
+"""
+OWN_KEYS: dict[str, Any] = {
+    "study": None,
+    "seeds": 3,
+    "values": None,
+    "results": "results",
+    "name": "ablation",
+    "cpus_per_run": None,
+    "gpus_per_run": None,
+    "max_failures": 2,
+    "ray": {"address": None, "num_cpus": None},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """One study of one baseline on one data set."""
+
+    context: Context
+    run: RunConfig
+    """What the settings depart from."""
+    settings: tuple[Setting, ...]
+    seeds: int
+    options: Mapping[str, Any]
+    """The values of :data:`OWN_KEYS`."""
+
+    def planned(self, folder: ExperimentFolder, digest: str) -> list[tuple[str, Planned]]:
+        """Every setting with every seed, seed by seed, so that pairs are complete early."""
+        pairs = [(seed, setting) for seed in range(self.seeds) for setting in self.settings]
+        plan = []
+        for number, (seed, setting) in enumerate(pairs):
+            config = merge(self.run.to_mapping(), {**setting.changes, "seed": seed})
+            place = folder.confirm(trial_key(config, digest))
+            plain = setting.name == PLAIN
+            record = TrialRecord(
+                key=place.key,
+                number=number,
+                kind="confirm",
+                state="running",
+                params={} if plain else {name: config["method"][name] for name in PARAMETERS},
+                config=config,
+                seed=seed,
+                components=setting.components,
+                origin=PLAIN if plain else "search",
+            )
+            plan.append((setting.name, Planned(place, record)))
+        return plan
+
+
+def main(arguments: list[str]) -> int:
+    """Run what is not finished yet, then write the study's table and figure; the exit status."""
+    values = parse(arguments)
+    ablation, store = build(values)
+    folder = _folder(ablation, store)
+    print(f"ablation folder: {folder.path}")
+    plan = ablation.planned(folder, store.digest)
+    once = {planned.record.key: planned for _, planned in plan}
+    with folder.lock():
+        stop = _run(ablation, folder, list(once.values()), store)
+        measured = gather((name, planned.folder, _record(planned)) for name, planned in plan)
+        write_study(folder, ablation, measured, [(name, planned.record.key) for name, planned in plan])
+    if stop is None:
+        return 0
+    print(f"stopped: {stop}\nWhat is done is kept. Go on by giving the same command again.")
+    return 130 if stop == "interrupted" else 2
+
+
+def build(values: Mapping[str, Any]) -> tuple[Ablation, FeatureStore]:
+    """The ablation that the command line asks for, and its data.
+
+    Raises:
+        DceError: naming everything that is unknown or out of range, before any data is touched.
+    """
+    from dce_ray.training.command import COMMAND_KEYS, configure
+
+    given = {"baseline": "ddgnet", "protocol": "confirm"} | dict(values)
+    base = run_config(str(given["baseline"]), "", data_set="default", preset=given.get("preset"))
+    known = apply(base.to_mapping() | OWN_KEYS | {"config": None}, given)
+    options = {key: known[key] for key in OWN_KEYS}
+    if given["protocol"] not in ("confirm", "paper"):
+        raise ConfigError(f"protocol={given['protocol']}: an ablation selects no setting; use confirm or paper")
+    if options["study"] is None:
+        raise ConfigError(f"study= is missing; choose one of {', '.join(STUDIES)}")
+    if not isinstance(options["seeds"], int) or options["seeds"] < 1:
+        raise ConfigError(f"seeds={options['seeds']!r}: must be a whole number from 1")
+    places = _places(options["values"])
+    study_settings(str(options["study"]), base.method.to_mapping(), places)
+    run_values = {key: value for key, value in given.items() if key.split(".")[0] not in OWN_KEYS}
+    run, _ = configure({key: value for key, value in run_values.items() if key not in COMMAND_KEYS or key == "config"})
+    store = open_store(run.data)
+    data_set = data_set_of(store.name)
+    method = run.method.to_mapping()
+    settings = study_settings(str(options["study"]), method, places)
+    for setting in settings:  # every value in range, before anything runs
+        run_config_from_mapping(merge(run.to_mapping(), setting.changes))
+    data = store.name if data_set == "default" else data_set
+    context = Context(str(options["study"]), run.baseline, data, run.protocol, method)
+    return Ablation(context, run, tuple(settings), options["seeds"], options), store
+
+
+def _places(values: Any) -> list[float] | None:
+    if values is None:
+        return None
+    if not isinstance(values, list) or not all(isinstance(value, int | float) for value in values):
+        raise ConfigError(f"values={values!r}: write a list of numbers, such as 'values=[0.0,0.5,1.0]'")
+    return [float(value) for value in values]
+
+
+def _folder(ablation: Ablation, store: FeatureStore) -> ExperimentFolder:
+    """The shared folder of all ablations, made where there is none."""
+    from dce_ray.search.experiment import environment
+
+    path = Path(ablation.options["results"]) / ablation.context.data / ablation.run.baseline / ablation.options["name"]
+    if not path.exists():
+        run = ablation.run
+        shared = {"kind": "ablation", "baseline": run.baseline, "data_set": data_set_of(store.name)}
+        return ExperimentFolder.create(path, {**shared, "run": run.to_mapping()}, environment())
+    folder = ExperimentFolder.open(path)
+    if folder.config.get("kind") != "ablation":
+        raise SearchError(f"{path} holds a search; give another name=")
+    return folder
+
+
+def _run(ablation: Ablation, folder: ExperimentFolder, plan: Sequence[Planned], store: FeatureStore) -> str | None:
+    """Run what is not finished; None when all was run, else why not."""
+    ledger = PlanLedger(plan)
+    left = sum(not _finished(planned) for planned in plan)
+    print(f"{len(plan)} runs, {len(plan) - left} of them finished before")
+    if not left:
+        return None
+    from dce_ray.search.display import Display
+    from dce_ray.search.runner import run_ledger
+    from dce_ray.search.session import ray_session
+    from trainables import trainable_named
+
+    options = ablation.options
+    with ray_session(options["ray"]["address"], folder.log, options["ray"]["num_cpus"]) as cluster:
+        title = f"ablation {ablation.context.study}: {ablation.context.title}"
+        display = Display(title, left, ablation.run.training.iterations, Counter())
+        resources = _resources(ablation, store, cluster, left)
+        with display.shown():
+            stop = run_ledger(
+                ledger,
+                trainable_named(ablation.run.baseline),
+                resources,
+                max_failures=options["max_failures"],
+                observer=display,
+            )
+    return stop.reason if stop else None
+
+
+def _resources(ablation: Ablation, store: FeatureStore, cluster: Mapping[str, float], runs: int) -> Any:
+    from dce_ray.search.demand import demand_of
+    from dce_ray.search.experiment import device_bytes
+    from dce_ray.search.resources import available_bytes, choose_resources
+
+    options, on_cpu = ablation.options, ablation.run.device == "cpu"
+    return choose_resources(
+        cluster,
+        demand_of(ablation.run, store),
+        runs=runs,
+        host_bytes=available_bytes(),
+        device_bytes=device_bytes(),
+        cpus=options["cpus_per_run"],
+        gpus=0.0 if on_cpu and options["gpus_per_run"] is None else options["gpus_per_run"],
+    )
+
+
+def _finished(planned: Planned) -> bool:
+    return planned.folder.exists() and planned.folder.record().state == "finished"
+
+
+def _record(planned: Planned) -> TrialRecord:
+    return planned.folder.record() if planned.folder.exists() else planned.record
+
+
+def write_study(
+    folder: ExperimentFolder, ablation: Ablation, measured: Sequence[Measured], runs: Sequence[tuple[str, str]]
+) -> None:
+    """Print the table and write ``<study>.{md,csv,tex,html,json}`` and ``figures/<study>.{svg,png}``.
+
+    Raises:
+        SearchError: the folder cannot be written.
+    """
+    from dce_ray.search.experiment import environment
+
+    context = ablation.context
+    table = study_table(context, measured)
+    for suffix, render in FORMATS.values():
+        write_atomically(folder.path / f"{context.study}.{suffix}", render(table))
+    scores = {one.name: {str(seed): dict(score) for seed, score in one.scores.items()} for one in measured}
+    write_json(
+        folder.path / f"{context.study}.json",
+        {
+            "study": context.study,
+            "run": ablation.run.to_mapping(),
+            "settings": {setting.name: dict(setting.changes) for setting in ablation.settings},
+            "runs": [list(run) for run in runs],
+            "scores": scores,
+            "environment": environment(),
+        },
+    )
+    with house_style():
+        drawing = study_figure(context, ablation.settings, measured, _other_baselines(folder, context))
+        write_figure(drawing, folder.figures, context.study)
+    print(f"\n{markdown(table)}\nwritten to {folder.path}/{context.study}.*")
+
+
+def _other_baselines(folder: ExperimentFolder, context: Context) -> dict[str, list[Measured]]:
+    """The same study of other baselines on the same data, as far as it was run under the same name."""
+    found = {}
+    for path in folder.path.parent.parent.glob(f"*/{folder.path.name}/{context.study}.json"):
+        content = read_json(path)
+        baseline = str(content["run"]["baseline"])
+        if baseline != context.baseline and content["run"]["protocol"] == context.protocol:
+            planned = Counter(name for name, _ in content["runs"])
+            found[baseline] = [
+                Measured(name, {int(seed): score for seed, score in scores.items()}, planned[name])
+                for name, scores in content["scores"].items()
+            ]
+    return found
+
+
+if __name__ == "__main__":
+    command(main, USAGE)
