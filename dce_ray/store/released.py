@@ -120,20 +120,19 @@ def _videos(
     released: Released, inspector: Inspector, *, strict: bool, progress: Progress
 ) -> Iterator[tuple[VideoAnnotation, NDArray[Any]]]:
     """The videos to keep, one at a time; each lets go of its source array."""
-    total = len(released)
+    total, kept = len(released), 0
     released.sources.pop("features", None)
     for row in range(total):
         video = inspector.video(row)
         released.features[row] = None
         if video is not None:
+            kept += 1
             yield video
         progress("writing videos", row + 1, total)
-    if strict and inspector.findings:
+    if (strict and inspector.findings) or not kept:
         listed = "\n".join(f"  {line}" for line in summarize(inspector.findings, shown=len(inspector.findings)))
-        raise ImportFault(
-            f"{released.files.name}: {len(inspector.findings)} findings and strict=true, so nothing was "
-            f"imported:\n{listed}"
-        )
+        reason = "and strict=true, so nothing was imported" if kept else "and no video is left, so nothing was imported"
+        raise ImportFault(f"{released.files.name}: {len(inspector.findings)} findings {reason}:\n{listed}")
 
 
 def _provenance(released: Released, subsets: dict[str, str]) -> dict[str, Any]:

@@ -146,6 +146,7 @@ class _Writer:
         self._arrow = pa.ipc.new_file(self._file, self._schema)
         self._names: list[str] = []
         self._waiting: list[NDArray[Any]] = []
+        self._waiting_snippets = 0
         self._batch = 0
         self._columns: dict[str, list[Any]] = {name: [] for name in ANNOTATIONS_SCHEMA.names}
 
@@ -161,8 +162,7 @@ class _Writer:
     def add(self, annotation: VideoAnnotation, features: NDArray[Any]) -> None:
         """Append one video, features ``(T, D)``."""
         matrix = self._checked(annotation, features)
-        waiting = sum(part.nbytes for part in self._waiting)
-        if self._waiting and waiting + matrix.nbytes > BATCH_BYTES:
+        if self._waiting_snippets * matrix[0].nbytes + matrix.nbytes > BATCH_BYTES:
             self._flush()
         row = {
             "name": annotation.name,
@@ -170,7 +170,7 @@ class _Writer:
             "duration_s": annotation.duration_s,
             "snippets": len(matrix),
             "batch": self._batch,
-            "first_snippet": sum(len(part) for part in self._waiting),
+            "first_snippet": self._waiting_snippets,
             "labels": list(annotation.labels),
             "instance_label": [label for label, _, _ in annotation.instances],
             "instance_start_s": [start for _, start, _ in annotation.instances],
@@ -182,6 +182,7 @@ class _Writer:
             self._columns[name].append(value)
         self._names.append(annotation.name)
         self._waiting.append(matrix)
+        self._waiting_snippets += len(matrix)
 
     def _checked(self, annotation: VideoAnnotation, features: NDArray[Any]) -> NDArray[Any]:
         description, where = self._description, f"video {annotation.name}"
@@ -211,6 +212,7 @@ class _Writer:
         offsets = np.cumsum([0, *(len(part) for part in self._waiting)]).astype(np.int32)
         flat = np.concatenate([part.reshape(-1) for part in self._waiting])
         self._waiting.clear()
+        self._waiting_snippets = 0
         snippets = pa.FixedSizeListArray.from_arrays(pa.array(flat), self._description.feature_size)
         columns = [pa.array(self._names), pa.ListArray.from_arrays(pa.array(offsets), snippets)]
         self._names = []
