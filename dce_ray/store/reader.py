@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from dce_ray.errors import StoreError
 from dce_ray.store.schema import ANNOTATIONS, ANNOTATIONS_SCHEMA, FEATURES, Manifest, features_schema, read_manifest
@@ -97,10 +97,10 @@ class FeatureStore:
         self._table = reader.get_batch(0)
         self.video_names = tuple(self._table["name"].to_pylist())
         self.subsets = tuple(self._table["subset"].to_pylist())
-        self.lengths = self._table["snippets"].to_numpy()
-        self.durations_s = self._table["duration_s"].to_numpy()
-        self._batches = self._table["batch"].to_numpy()
-        self._firsts = self._table["first_snippet"].to_numpy()
+        self.lengths = _view(self._table["snippets"], np.int64)
+        self.durations_s = _view(self._table["duration_s"], np.float64)
+        self._batches = _view(self._table["batch"], np.int32)
+        self._firsts = _view(self._table["first_snippet"], np.int64)
 
     @classmethod
     def open(cls, path: Path | str, *, verify: bool = False) -> FeatureStore:
@@ -153,7 +153,7 @@ class FeatureStore:
                 values = self._features.get_batch(batch)["features"].values.values
             except (pa.ArrowException, OSError) as fault:
                 raise StoreError(f"{self.path / FEATURES}: damaged ({fault}); import the data set again") from fault
-            self._matrices[batch] = values.to_numpy(zero_copy_only=True).reshape(-1, self.feature_size)
+            self._matrices[batch] = _view(values, self.dtype).reshape(-1, self.feature_size)
         return self._matrices[batch]
 
     def gather(self, videos_B: ArrayLike, snippets_BT: ArrayLike) -> NDArray[np.float32]:
@@ -193,12 +193,17 @@ class FeatureStore:
     def _ragged(self, videos: ArrayLike, *columns: str) -> tuple[NDArray[np.int64], list[NDArray[Any]]]:
         """Values of list columns for some videos: (position of the video, one array per column)."""
         videos = np.asarray(videos)
-        offsets = self._table[columns[0]].offsets.to_numpy()
+        offsets = _view(self._table[columns[0]].offsets, np.int32)
         first, last = self._rows(videos, offsets[:-1]).astype(np.int64), self._rows(videos, offsets[1:])
         counts = last - first
         position = np.repeat(np.arange(len(videos)), counts)
         where = np.arange(len(position)) + np.repeat(first - (np.cumsum(counts) - counts), counts)
-        return position, [self._table[column].values.to_numpy()[where] for column in columns]
+        return position, [self._values(column)[where] for column in columns]
+
+    def _values(self, column: str) -> NDArray[Any]:
+        """All values of a list column, one video's behind the other's."""
+        kind = ANNOTATIONS_SCHEMA.field(column).type.value_type
+        return _view(self._table[column].values, np.int32 if pa.types.is_int32(kind) else np.float64)
 
     def labels(self, videos: ArrayLike) -> NDArray[np.float32]:
         """Video-level labels, multi-hot, ``(len(videos), C)``; reads the rows of these videos only."""
@@ -262,6 +267,17 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file, hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _view(array: pa.Array, dtype: DTypeLike) -> NDArray[Any]:
+    """Numbers of an Arrow array as a read-only NumPy view.
+
+    Not ``Array.to_numpy``: it imports pandas where that is installed, half a second and 20 MB in every process.
+    """
+    if not len(array):
+        return np.empty(0, dtype)
+    view: NDArray[Any] = np.frombuffer(array.buffers()[1], dtype)[array.offset : array.offset + len(array)]
+    return view
 
 
 def _map_arrow(path: Path, schema: pa.Schema) -> pa.RecordBatchFileReader:

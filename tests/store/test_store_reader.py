@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -286,3 +288,13 @@ class TestDamagedFiles:
         FeatureStore.open(path)
         with pytest.raises(StoreError, match=f"{name} has a wrong SHA-256"):
             FeatureStore.open(path, verify=True)
+
+
+def test_opening_and_reading_import_neither_pandas_nor_torch(path):
+    script = (
+        "import sys\nfrom dce_ray.store import FeatureStore\nstore = FeatureStore.open(sys.argv[1])\n"
+        "store.gather([0], [[0]]); store.labels([0]); store.instances([0]); store.ambiguous([0])\n"
+        "sys.exit(str([name for name in ('pandas', 'torch', 'rich') if name in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == "[]"
