@@ -22,7 +22,6 @@ from dce_ray.records import GroundTruth, Proposals
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import SubFigure
 
 SHOWN_PER_CLASS = 8
 """Detections drawn per class."""
@@ -111,13 +110,14 @@ def draw_timelines(timelines: Sequence[Timeline], path: Path | str) -> None:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    rows = [len(_rows(item)) for item in timelines]
-    heights = [1.9 + 0.28 * count for count in rows]
+    heights = [height for item in timelines for height in (0.5 + 0.28 * len(_rows(item)), 1.5)]
     with rc_context({"font.size": 8.5, "hatch.linewidth": 0.6, "svg.fonttype": "path", "svg.hashsalt": "timeline"}):
-        figure = Figure(figsize=(9.0, sum(heights) + 0.3), layout="constrained")
-        parts = figure.subfigures(len(timelines), 1, height_ratios=heights, squeeze=False)[:, 0]
-        for part, item in zip(parts, timelines, strict=True):
-            _draw(part, item)
+        figure = Figure(figsize=(9.0, sum(heights) + 0.7 * len(timelines)), layout="constrained")
+        axes = figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+        for upper, lower, item in zip(axes[::2], axes[1::2], timelines, strict=True):
+            upper.set_title(item.title, fontsize=9.5, loc="left")
+            _draw_bars(upper, item)
+            _draw_attentions(lower, item)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(target, dpi=150, metadata={"Date": None} if target.suffix == ".svg" else None)
@@ -131,18 +131,11 @@ def _rows(item: Timeline) -> list[tuple[str, str]]:
     return [(name, kind) for name in classes for kind in ("annotated", "detected")]
 
 
-def _draw(part: SubFigure, item: Timeline) -> None:
-    rows = _rows(item)
-    upper, lower = part.subplots(2, 1, sharex=True, height_ratios=[0.35 + 0.28 * len(rows), 1.3])
-    part.suptitle(item.title, fontsize=9.5, x=0.01, ha="left")
-    _draw_bars(upper, item, rows)
-    _draw_attentions(lower, item)
-    lower.set_xlim(0, len(item.psi) / item.snippets_per_second)
-    lower.set_xlabel("time (s)")
-
-
-def _draw_bars(axes: Axes, item: Timeline, rows: list[tuple[str, str]]) -> None:
+def _draw_bars(axes: Axes, item: Timeline) -> None:
     """A bar per segment; detections carry their rank within the class, 1 is the best."""
+    rows = _rows(item)
+    axes.set_axisbelow(True)
+    axes.set_xlim(0, len(item.psi) / item.snippets_per_second)
     for height, (name, kind) in enumerate(rows):
         segments = (item.annotated if kind == "annotated" else item.detected).get(name, [])
         spans = [(start, end - start) for start, end, _ in segments]
@@ -174,5 +167,7 @@ def _draw_attentions(axes: Axes, item: Timeline) -> None:
     axes.plot(middles, item.outputs.rgb_attention, "-", color="#0b5a8f", linewidth=1.3, label="RGB attention")
     axes.plot(middles, item.outputs.flow_attention, "--", color="#c24a00", linewidth=1.3, label="FLOW attention")
     axes.set_ylim(0, 1.02)
+    axes.set_xlim(0, edges[-1])
+    axes.set_xlabel("time (s)")
     axes.grid(alpha=0.3)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=3, frameon=False, fontsize=7.5)

@@ -23,7 +23,7 @@ def video_scores(logits_TC: NDArray[Any]) -> Real:
     Args:
         logits_TC: ``(T, C + 1)``, background last; it takes part in the softmax and is left out of the result.
     """
-    return class_scores(logits_TC, math.ceil(len(logits_TC) / 8))
+    return class_scores(np.ascontiguousarray(logits_TC.T), math.ceil(len(logits_TC) / 8))
 
 
 def classification_ap(scores_NC: NDArray[Any], labels_NC: NDArray[Any]) -> Real:

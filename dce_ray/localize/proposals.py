@@ -37,21 +37,23 @@ class Evidence:
     class_scores: Real
     """Their video-level scores, ``(P,)``, in [0, 1]."""
     sums: Real
-    """Prefix sums of logits times attention, ``(T + 1, P)``."""
+    """Prefix sums over time of logits times attention, ``(P, T + 1)``."""
 
 
-def class_scores(logits_TC: NDArray[Any], snippets: int) -> Real:
+def class_scores(logits_CT: NDArray[Any], snippets: int) -> Real:
     """Video-level score of each class: softmax of the mean of the ``snippets`` largest logits per class.
 
     Args:
-        logits_TC: ``(T, C + 1)``; the last column is background, which takes part in the softmax.
+        logits_CT: ``(C + 1, T)``; the last row is background, which takes part in the softmax.
         snippets: how many of the largest are averaged, in [1, T].
 
     Returns:
         ``(C,)``, without background, in [0, 1].
     """
-    largest = np.partition(np.ascontiguousarray(logits_TC.T), -snippets, axis=1)[:, -snippets:]
-    means = largest.mean(axis=1, dtype=np.float64)
+    # NumPy sorts short rows with vector instructions, several times faster than it partitions them.
+    short = logits_CT.shape[1] <= 512
+    ordered_CT = np.sort(logits_CT, axis=1) if short else np.partition(logits_CT, -snippets, axis=1)
+    means = ordered_CT[:, -snippets:].sum(axis=1, dtype=np.float64) / snippets
     weights = np.exp(means - means.max())
     scores: Real = weights[:-1] / weights.sum()
     return scores
@@ -77,16 +79,16 @@ def observe(logits_TC: NDArray[Any], attention_T: NDArray[Any], config: Evaluati
             f"logits of shape {logits_TC.shape} and attention of shape {attention_T.shape}: "
             f"(T, C + 1) and (T,) with the same T >= 1 are needed; leave empty videos out"
         )
-    weighted_TC = logits_TC * attention_T[:, None]
-    scores = class_scores(weighted_TC, max(1, length // 10))
+    weighted_CT = np.multiply(logits_TC.T, attention_T, order="C")
+    scores = class_scores(weighted_CT, max(1, length // 10))
     classes = np.flatnonzero(scores >= config.class_threshold)
     if not len(classes):
         classes = np.array([scores.argmax()])
-    sums = np.zeros((length + 1, len(classes)))
-    np.cumsum(weighted_TC[:, classes], axis=0, dtype=np.float64, out=sums[1:])
-    if not (np.isfinite(scores).all() and np.isfinite(sums[-1]).all()):  # these see every NaN of the outputs
+    sums = np.zeros((len(classes), length + 1))
+    np.cumsum(weighted_CT[classes], axis=1, dtype=np.float64, out=sums[:, 1:])
+    if not (np.isfinite(scores).all() and np.isfinite(sums[:, -1]).all()):  # these see every NaN of the outputs
         raise EvaluationError(
-            f"{np.count_nonzero(~np.isfinite(weighted_TC))} of {weighted_TC.size} logits times attention are NaN or "
+            f"{np.count_nonzero(~np.isfinite(weighted_CT))} of {weighted_CT.size} logits times attention are NaN or "
             f"infinite; the network has diverged or the features hold NaN"
         )
     return Evidence(attention_T.astype(np.float64), classes, scores[classes], sums)
@@ -163,10 +165,10 @@ def _score(evidence: Sequence[Evidence], video: Whole, start: Whole, end: Whole,
     behind = np.minimum((end - 1 + margin).astype(np.int64), lengths[video] - 1) + 1
     sums = np.concatenate([item.sums.ravel() for item in evidence])
     sizes = (lengths + 1) * predicted
-    base, step = (np.cumsum(sizes) - sizes)[video] + slot, predicted[video]
-    at_start, at_end = sums[base + start * step], sums[base + end * step]
+    base = (np.cumsum(sizes) - sizes)[video] + slot * (lengths[video] + 1)
+    at_start, at_end = sums[base + start], sums[base + end]
     inner = at_end - at_start
-    outer = at_start - sums[base + before * step] + sums[base + behind * step] - at_end
+    outer = at_start - sums[base + before] + sums[base + behind] - at_end
     outside = (start - before) + (behind - end)
     contrast = inner / (end - start) - outer / np.maximum(outside, 1)
     first = (np.cumsum(predicted) - predicted)[video] + slot
