@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING
 
 from dce_ray.search.charts import Curve, Point, curve_chart, group_chart, interval_chart, seeds_text
 from dce_ray.search.measured import Measured
-from dce_ray.search.style import INK, SYMBOLS, caption, new_figure
+from dce_ray.search.style import INK, SYMBOLS, caption, head, new_figure
 from results.tables import BASELINE_NAMES, Comparison
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+LABELS = {
+    "baseline": "plain baseline",
+    "scs": "+ SCS",
+    "mcm": "+ MCM",
+    "scs+mcm": "+ SCS + MCM",
+    "top1": "top1 (winner)",
+}
+"""What settings are called in figures."""
 
 
 def ranking_column(settings: Sequence[Measured]) -> str:
@@ -31,7 +41,7 @@ def point_of(one: Measured, column: str, reference: Measured | None = None, labe
     """One column of a setting as a point of a chart, in percent, with its paired difference to ``reference``."""
     values = {seed: 100 * score[column] for seed, score in one.scores.items() if column in score}
     gain = None if reference is None or one is reference else one.gain(reference)[0].get(column)
-    return Point(label or one.name, values, one.cells().get(column), gain)
+    return Point(label or LABELS.get(one.name, one.name), values, one.cells().get(column), gain)
 
 
 def comparison_figure(title: str, comparisons: Sequence[Comparison]) -> Figure:
@@ -61,7 +71,7 @@ def settings_figure(title: str, settings: Sequence[Measured], reference: str) ->
     column = ranking_column(settings)
     plain = next((one for one in settings if one.name == reference), None)
     points = [point_of(one, column, plain) for one in settings]
-    return interval_chart(points, title, f"{measure_text(column)} on test", reference)
+    return interval_chart(points, title, f"{measure_text(column)} on test", LABELS.get(reference, reference))
 
 
 def sweep_figure(
@@ -78,20 +88,20 @@ def sweep_figure(
     runs = [one for members in sweeps.values() for one in members.values()]
     column = ranking_column([*runs, *([plain] if plain else [])])
     figure, grid = new_figure(6.6, 3.2, ncols=len(sweeps), sharey=True, squeeze=False)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
     points: list[Point] = []
     for axes, (name, members) in zip(grid.flat, sweeps.items(), strict=True):
         curve = Curve("SCS + MCM", list(members), [point_of(one, column) for one in members.values()])
         points += curve.points
         curve_chart(axes, [curve], measure_text(column), SYMBOLS.get(name, name))
         if name in default:
-            axes.axvline(default[name], linestyle="--", color=INK, linewidth=0.8, label="published value", zorder=1)
+            axes.axvline(
+                default[name], linestyle="--", color=INK, linewidth=0.8, label="value in all other runs", zorder=1
+            )
         level = point_of(plain, column).estimate if plain else None
         if level:
             axes.axhline(level.mean, linestyle=":", color=INK, linewidth=1.0, label="plain baseline", zorder=1)
         if axes is not grid.flat[0]:
             axes.set_ylabel("")
-    handles, labels = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=3)
+    head(figure, title, *grid.flat[0].get_legend_handles_labels())
     caption(figure, f"On test; mark and bar: mean and 95 % interval, {seeds_text(points)}.")
     return figure

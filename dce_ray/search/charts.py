@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dce_ray.search.statistics import Estimate
-from dce_ray.search.style import COLOURS, INK, LINES, MARKERS, MUTED, PAPER, caption, new_figure, say
+from dce_ray.search.style import COLOURS, INK, LINES, MARKERS, MUTED, PAPER, caption, head, new_figure, say
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,6 +70,7 @@ def interval_chart(points: Sequence[Point], title: str, measure: str, reference:
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.margins(x=0.08)
+    left.set_xlim(left=max(0.0, left.get_xlim()[0]))
     caption(figure, f"Ring: one seed. Mark and bar: mean and 95 % interval, {seeds_text(points)}; paired on the right.")
     return figure
 
@@ -103,9 +104,10 @@ def group_chart(groups: Mapping[str, Sequence[Point]], title: str, measure: str)
         measure: what the values are; the unit is added.
     """
     figure, axes = new_figure(6.6, 3.4)
-    axes.set(title=title, ylabel=f"{measure} (%)")
+    axes.set_ylabel(f"{measure} (%)")
     points = [point for members in groups.values() for point in members]
     if not any(point.estimate for point in points):
+        axes.set_title(title)
         say(axes, "No run is finished yet.")
         return figure
     labels = list(dict.fromkeys(point.label for point in points))
@@ -128,7 +130,8 @@ def group_chart(groups: Mapping[str, Sequence[Point]], title: str, measure: str)
     axes.grid(visible=False, axis="x")
     axes.tick_params(axis="x", length=0)
     axes.margins(y=0.12)
-    figure.legend(loc="outside upper right", ncols=min(6, len(labels)), handletextpad=0.2, columnspacing=1.2)
+    axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
+    head(figure, title, *axes.get_legend_handles_labels())
     caption(figure, f"Ring: one seed. Mark and bar: mean and 95 % interval, {seeds_text(points)}.")
     return figure
 
@@ -190,3 +193,4 @@ def curve_chart(axes: Axes, curves: Sequence[Curve], measure: str, parameter: st
             capsize=2.5,
             label=curve.label,
         )
+    axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,6 +116,22 @@ def say(axes: Axes, text: str) -> None:
 def caption(figure: Figure, text: str) -> None:
     """A line below the drawing: seeds, units, what was left out."""
     figure.supxlabel(text, fontsize=7.5, color=MUTED, x=0.01, ha="left")
+
+
+def head(figure: Figure, title: str, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """The figure's title with the legend in a row below it, where no drawing can cover either."""
+    figure.legend(
+        handles,
+        labels,
+        title=title,
+        title_fontsize=RULES["axes.titlesize"],
+        alignment="left",
+        loc="outside upper left",
+        ncols=min(6, len(labels)),
+        handletextpad=0.3,
+        columnspacing=1.4,
+        borderpad=0.1,
+    )
 
 
 def write_figure(figure: Figure, folder: Path, name: str) -> str:
