@@ -1,4 +1,4 @@
-"""The method over any two-stream network: SCS (scs.py), MCM (mcm.py) and the step that joins them (em.py)."""
+"""The method over any two-stream network: SCS (scs.py), MCM (mcm.py, mining.py), and the step of both (em.py)."""
 
 from __future__ import annotations
 

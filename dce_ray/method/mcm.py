@@ -1,8 +1,6 @@
 """Multi-level Consistency Mining: what a proposal's best snippets know, its other snippets learn.
 
-Shapes: B videos, T snippets, E fused channels, P = (T + 1) // 2 proposal slots per video (a video cannot have more runs
-of snippets). Proposal p of a video fills slot p - 1; the slots behind its last proposal are empty, so that no shape
-depends on data and nothing waits for the device. All sums run in a fixed order, on every device.
+Shapes: B videos, T snippets, E fused channels, P proposal slots per video; see mining.py.
 """
 
 from __future__ import annotations
@@ -11,79 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dce_ray.errors import ConfigError, unknown_name
+from dce_ray.method.mining import Mined, SlotSums, mine, spread
 from dce_ray.records import TwoStreamOutputs
-
-
-def number_proposals(attention_BT: Tensor, threshold: float) -> Tensor:
-    """Number each video's runs of snippets above ``threshold`` from 1: ``(B, T)`` int64, 0 is outside.
-
-    Args:
-        attention_BT: ``(B, T)`` in [0, 1].
-        threshold: theta_pro; the comparison is strict.
-    """
-    inside_BT = attention_BT > threshold
-    before_BT = F.pad(inside_BT, (1, 0))[:, :-1]
-    return (inside_BT & ~before_BT).cumsum(dim=1) * inside_BT
-
-
-@dataclass(frozen=True, slots=True)
-class Mined:
-    """Proposals of a batch and their representative snippets (Eq. 5); constants of the step, 0 or 1 or counts."""
-
-    members: Tensor
-    """1 where a snippet belongs to the slot's proposal, ``(B, P, T)``."""
-    representatives: Tensor
-    """1 where a member's attention exceeds theta_rep, ``(B, P, T)``."""
-    feature_representatives: Tensor
-    """What the feature level takes for representatives, ``(B, P, T)``: the same unless ``closed``."""
-    size: Tensor
-    """Snippets of the proposal, ``(B, P)``; 0 is an empty slot."""
-    representative_size: Tensor
-    """Representative snippets of the proposal, ``(B, P)``."""
-
-    def diagnostics(self) -> dict[str, Tensor]:
-        """``mcm_share``: proposals with a proper, non-empty subset of representatives per proposal, in [0, 1], 0 where
-        there is no proposal; ``proposals``: their number."""
-        proposals = (self.size > 0).sum()
-        divided = ((self.representative_size > 0) & (self.representative_size < self.size)).sum()
-        return {"mcm_share": divided / proposals.clamp(min=1), "proposals": proposals}
-
-
-@torch.no_grad()
-def mine(attention_BT: Tensor, *, theta_rep: float, theta_pro: float, closed: bool = False) -> Mined:
-    """Proposals and representatives of every video, without gradient through any index.
-
-    Args:
-        attention_BT: mean attention A, ``(B, T)`` in [0, 1].
-        theta_rep: representatives lie strictly above.
-        theta_pro: proposals are the maximal runs [s, e) strictly above.
-        closed: whether snippet e also represents the proposal at the feature level if its attention exceeds
-            theta_rep, as released. It is not above theta_pro, so this changes nothing unless theta_rep < theta_pro.
-
-    Source: the paper's Eq. 5; released code for ``closed``.
-    """
-    number_BT = number_proposals(attention_BT, theta_pro)
-    slots = (attention_BT.shape[1] + 1) // 2
-    slot_P1 = torch.arange(1, slots + 1, device=attention_BT.device)[:, None]
-    strong_B1T = (attention_BT > theta_rep)[:, None]
-    members_BPT = number_BT[:, None] == slot_P1
-    representatives_BPT = members_BPT & strong_B1T
-    feature_BPT = representatives_BPT
-    if closed:
-        behind_BT = F.pad(number_BT, (1, 0))[:, :-1] * (number_BT == 0)
-        feature_BPT = representatives_BPT | ((behind_BT[:, None] == slot_P1) & strong_B1T)
-    members, representatives = members_BPT.to(attention_BT.dtype), representatives_BPT.to(attention_BT.dtype)
-    return Mined(
-        members=members,
-        representatives=representatives,
-        feature_representatives=feature_BPT.to(attention_BT.dtype) if closed else representatives,
-        size=members.sum(dim=2),
-        representative_size=representatives.sum(dim=2),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +41,16 @@ def feature_errors(features_BTE: Tensor, mined: Mined) -> Errors:
         features_BTE: fused features X, ``(B, T, E)``.
         mined: a proposal without a representative is not counted.
     """
-    representative_size_BP = mined.feature_representatives.sum(dim=2)
-    # Both means are linear in X: one product with the difference of their weights reads X once.
-    weights_BPT = mined.feature_representatives / representative_size_BP.clamp(min=1)[:, :, None]
-    weights_BPT = weights_BPT - mined.members / mined.size.clamp(min=1)[:, :, None]
-    # (E, T) x (T, P) and not (P, T) x (T, E): networks keep X as (B, E, T), and the gradient arrives in that layout.
-    difference_BEP = features_BTE.transpose(1, 2) @ weights_BPT.transpose(1, 2).to(features_BTE.dtype)
-    counted_BP = (representative_size_BP > 0).to(features_BTE.dtype)
-    return Errors(difference_BEP.square().sum(dim=1), features_BTE.shape[2], counted_BP)
+    with torch.no_grad():  # both means are linear in X: one sum with the difference of their weights reads X once
+        per_representative_BT = spread(1 / mined.feature_representatives.clamp(min=1), mined.reach)
+        per_member_BT = spread(1 / mined.size.clamp(min=1), mined.reach)
+        weights_BT = mined.strong * per_representative_BT - (mined.number > 0) * per_member_BT
+        counted_BP = mined.feature_representatives > 0
+        weights_BT = weights_BT * (mined.reach > 0) * spread(counted_BP, mined.reach)
+    # Networks keep X as (B, E, T): in this layout neither X nor its gradient is turned.
+    features_BET, weights_BT = features_BTE.transpose(1, 2), weights_BT.to(features_BTE.dtype)
+    difference_BEP = SlotSums.apply(features_BET, weights_BT, mined.reach)  # type: ignore[no-untyped-call]
+    return Errors(difference_BEP.square().sum(dim=1), features_BTE.shape[2], counted_BP.to(features_BTE.dtype))
 
 
 def label_errors(attention_BT: Tensor, mined: Mined, target: str) -> Errors:
@@ -127,23 +59,28 @@ def label_errors(attention_BT: Tensor, mined: Mined, target: str) -> Errors:
     Args:
         attention_BT: mean attention A, ``(B, T)``.
         mined: from :func:`mine` on the same attention.
-        target: ``representative``: mean A of the representatives, held constant (Eq. 10; a proposal without one is not
-            counted); ``ones``: 1 (released with CO2-Net); ``proposal``: mean A of the proposal, which gets its gradient
-            too (released with DELU and DDG-Net).
+        target: ``representative``: mean A of the representatives (Eq. 10; a proposal without one is not counted);
+            ``ones``: 1 (released with CO2-Net); ``proposal``: mean A of the proposal (released with DELU and DDG-Net).
 
     Raises:
         ConfigError: for an unknown target.
+
+    All targets are held constant. The released code lets gradients through the proposal's mean m, but they cancel:
+    ``sum over t of 2 (m - A[t]) dm = 0``.
     """
     if target not in TARGETS:
         raise ConfigError(unknown_name("target", target, TARGETS))
-    target_BP, counted_BP = TARGETS[target](attention_BT, mined)
-    squared_BPT = (target_BP[:, :, None] - attention_BT[:, None]).square()
-    return Errors((mined.members * squared_BPT).sum(dim=2), mined.size, counted_BP.to(attention_BT.dtype))
+    with torch.no_grad():
+        target_BP, counted_BP = TARGETS[target](attention_BT, mined)
+        target_BT = spread(target_BP, mined.number)
+    squared_BT = (target_BT - attention_BT).square()
+    squared_BP = (mined.members @ squared_BT[:, :, None])[:, :, 0]
+    return Errors(squared_BP, mined.size, counted_BP.to(attention_BT.dtype))
 
 
 def _representative_target(attention_BT: Tensor, mined: Mined) -> tuple[Tensor, Tensor]:
-    sums_BP = (mined.representatives * attention_BT.detach()[:, None]).sum(dim=2)
-    return sums_BP / mined.representative_size.clamp(min=1), mined.representative_size > 0
+    sums_BP = (mined.members @ (attention_BT * mined.strong)[:, :, None])[:, :, 0]
+    return sums_BP / mined.representatives.clamp(min=1), mined.representatives > 0
 
 
 def _ones_target(attention_BT: Tensor, mined: Mined) -> tuple[Tensor, Tensor]:
@@ -151,7 +88,7 @@ def _ones_target(attention_BT: Tensor, mined: Mined) -> tuple[Tensor, Tensor]:
 
 
 def _proposal_target(attention_BT: Tensor, mined: Mined) -> tuple[Tensor, Tensor]:
-    sums_BP = (mined.members * attention_BT[:, None]).sum(dim=2)
+    sums_BP = (mined.members @ attention_BT[:, :, None])[:, :, 0]
     return sums_BP / mined.size.clamp(min=1), mined.size > 0
 
 

@@ -9,7 +9,8 @@ import torch
 from slow_mcm import slow_mcm
 
 from dce_ray.errors import ConfigError
-from dce_ray.method.mcm import Consistency, mine, number_proposals
+from dce_ray.method.mcm import Consistency
+from dce_ray.method.mining import mine, number_proposals, slot_sums
 from dce_ray.records import TwoStreamOutputs
 
 TARGETS = ("representative", "ones", "proposal")
@@ -216,7 +217,19 @@ def test_slots_hold_any_number_of_proposals():
     attention = torch.tensor([[0.9, 0.1] * 4 + [0.9]])
     mined = mine(attention, theta_rep=0.8, theta_pro=0.5)
     assert mined.size.tolist() == [[1, 1, 1, 1, 1]]
-    assert not any(tensor.requires_grad for tensor in (mined.members, mined.representatives))
+    assert not any(tensor.requires_grad for tensor in (mined.members, mined.strong))
+
+
+def test_both_ways_to_sum_over_slots_agree():
+    attention, features = random_case(4)
+    weights = torch.randn(attention.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    number = number_proposals(attention, 0.5)
+    weights = weights * (number > 0)
+    scattered, multiplied = (
+        slot_sums(features.transpose(1, 2), weights, number, scatter=scatter) for scatter in (True, False)
+    )
+    torch.testing.assert_close(scattered, multiplied)
+    assert scattered.abs().sum() > 0
 
 
 def test_unknown_variants_are_named_with_the_nearest():

@@ -14,7 +14,8 @@ from golden_case import CONFIGURATIONS, load_case
 
 from dce_ray.config import MethodConfig
 from dce_ray.method import METHOD_PRESETS, Consistency, build_method, confounders, em_step, intervene
-from dce_ray.method.mcm import feature_errors, label_errors, mine
+from dce_ray.method.mcm import feature_errors, label_errors
+from dce_ray.method.mining import mine
 from dce_ray.records import StepResult, TwoStreamOutputs
 
 TRAIN_TOLERANCES = (1e-5, 1e-4, 1e-4)
@@ -151,8 +152,8 @@ def test_every_proposal_is_the_released_one(case, features):
             "video": video,
             "start": start,
             "end": start + column(half_open.size),
-            "n_rep_excl": column(half_open.feature_representatives.sum(dim=2)),
-            "n_rep_incl": column(closed.feature_representatives.sum(dim=2)),
+            "n_rep_excl": column(half_open.feature_representatives),
+            "n_rep_incl": column(closed.feature_representatives),
         }
         for name, values in exact.items():
             np.testing.assert_array_equal(values, case.arrays[f"mcm_{key}_{name}"], err_msg=f"{key} {name}")
