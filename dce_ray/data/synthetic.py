@@ -11,10 +11,13 @@ From the command line: ``python -m dce_ray.data.synthetic size=small seed=0 targ
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import pickle
+import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,10 +100,48 @@ def generate_synthetic(target: Path | str, *, size: str = "small", seed: int = 0
     """
     target = Path(target)
     plan = _plan_named(size, seed)
+    with _sole_writer(target):
+        if target.exists():
+            raise StoreError(f"{target} exists; a store is never overwritten: choose another target or delete it")
+        _generate(target, plan, seed)
+    return target
+
+
+def ensure_synthetic(size: str = "small", seed: int = 0, cache_folder: Path | str = "data") -> Path:
+    """The store of ``size`` and ``seed`` below ``cache_folder``, generated where it is not there yet.
+
+    Raises:
+        ConfigError: unknown size, or a negative seed.
+        StoreError: what is there is damaged, or it cannot be written.
+    """
+    plan = _plan_named(size, seed)
+    target = Path(cache_folder).expanduser() / f"{NAME}-{size}-seed{seed}-v{GENERATOR}"
+    with nullcontext() if target.exists() else _sole_writer(target):
+        if not target.exists():  # asked again: another process may have been first
+            log.info("generating synthetic data (size %s, seed %d) at %s", size, seed, target)
+            _generate(target, plan, seed)
+    FeatureStore.open(target)
+    return target
+
+
+@contextmanager
+def _sole_writer(target: Path) -> Iterator[None]:
+    """Wait until no other process of this machine generates ``target``; clear what a killed one left."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():
-        raise StoreError(f"{target} exists; a store is never overwritten: choose another target or delete it")
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.source-", dir=target.parent) as folder:
+    lock = target.with_name(f".{target.name}.lock")
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # the kernel lets go of it when the process dies
+        for folder in target.parent.glob(f"{_source_prefix(target)}*"):
+            shutil.rmtree(folder)
+        yield
+
+
+def _source_prefix(target: Path) -> str:
+    return f".{target.name}.source-"
+
+
+def _generate(target: Path, plan: SyntheticSize, seed: int) -> None:
+    with tempfile.TemporaryDirectory(prefix=_source_prefix(target), dir=target.parent) as folder:
         truth = write_released(Path(folder), plan, seed)
         truth.save(context_path(target))  # before the store, so that no whole store lacks its record
         import_released(
@@ -113,29 +154,6 @@ def generate_synthetic(target: Path | str, *, size: str = "small", seed: int = 0
             test_subset="test",
             strict=True,
         )
-    return target
-
-
-def ensure_synthetic(size: str = "small", seed: int = 0, cache_folder: Path | str = "data") -> Path:
-    """The store of ``size`` and ``seed`` below ``cache_folder``, generated where it is not there yet.
-
-    Raises:
-        ConfigError: unknown size, or a negative seed.
-        StoreError: what is there is damaged, or it cannot be written.
-    """
-    _plan_named(size, seed)
-    target = Path(cache_folder).expanduser() / f"{NAME}-{size}-seed{seed}-v{GENERATOR}"
-    if target.exists():
-        FeatureStore.open(target)
-        return target
-    log.info("generating synthetic data (size %s, seed %d) at %s", size, seed, target)
-    try:
-        return generate_synthetic(target, size=size, seed=seed)
-    except StoreError:
-        if not target.exists():
-            raise
-        FeatureStore.open(target)  # another process was first; its store is the same
-        return target
 
 
 def _plan_named(size: str, seed: int) -> SyntheticSize:
