@@ -17,6 +17,7 @@ from typing import Any
 
 from ray import tune
 
+from dce_ray.search.atomic import not_written
 from dce_ray.search.ledger import Ledger
 from dce_ray.search.resources import Resources
 from dce_ray.search.session import cluster_resources
@@ -101,6 +102,8 @@ def run_ledger(
     try:
         with _stop_on_signal(conductor):
             tuner.fit()
+    except OSError as fault:  # the journal's and the scratch folder's; all other files raise SearchError themselves
+        raise not_written(Path(fault.filename or scratch), fault) from fault
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return Stop(conductor.reason, conductor.failure) if conductor.reason else None

@@ -70,6 +70,10 @@ class Conductor:
     pruned: set[str] = field(default_factory=set)
     _failures: int = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its searcher for a restore that is not used here, and would take the study along."""
+        return {}
+
     def stop(self, reason: str, *, failure: bool = False) -> None:
         """End the search tidily: runs in flight stay as they are, to be gone on with."""
         if self.reason is None:
@@ -209,4 +213,4 @@ def what_happened(trial: Trial) -> str:
     lines = [line.strip() for line in text.splitlines()[1:] if line.strip()]
     if not lines:
         return "the worker process ended without a message"
-    return lines[-1] if any(line.startswith("Traceback") or ".py:" in line for line in lines) else lines[0]
+    return lines[-1] if any(line.startswith('File "') for line in lines) else lines[0]

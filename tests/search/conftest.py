@@ -39,7 +39,7 @@ def experiment_folder(tmp_path):
 def make_ledger(experiment_folder):
     """A ledger on the study of ``experiment_folder``; calling it again is what a resumed search does."""
 
-    def make(num_trials=8, sampler="tpe", scheduler="none", seed=0, space=None, iterations=27, **toy):
+    def make(num_trials=8, sampler="tpe", scheduler="none", seed=0, space=None, iterations=9, **toy):
         def configure(params):
             config = toy_config(params, **toy)
             config["training"]["iterations"] = iterations

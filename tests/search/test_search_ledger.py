@@ -14,7 +14,7 @@ from dce_ray.search.sampling import first_rung, open_study
 RELEASED = PAPER | {"delta": 0.85, "theta_rep": 0.8, "beta": 0.3, "gamma": 0.3}
 
 
-def run_all(ledger, score=lambda params, iteration: params["delta"] * iteration / 27, iterations=27):
+def run_all(ledger, score=lambda params, iteration: params["delta"] * iteration / 27, iterations=9):
     while (folder := ledger.ask()) is not None:
         for iteration in range(1, iterations + 1):
             if ledger.report(folder.key, iteration, score(folder.record().params, iteration)):

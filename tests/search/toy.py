@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from dce_ray.errors import CheckpointError, NonFiniteError
+from dce_ray.errors import CheckpointError, NonFiniteError, StoreError
 from dce_ray.evaluation import MapTable, map_table
 from dce_ray.search.atomic import write_json
 from trainables.base import RunTrainable
@@ -68,7 +68,13 @@ class ToyRun:
                 pass
             else:
                 os.kill(os.getpid(), signal.SIGKILL)
-        return {"loss/total": 1.0 / self.iteration}
+        if toy.get("kill_always"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if toy.get("raise_message"):
+            raise RuntimeError(toy["raise_message"])
+        if toy.get("environment"):
+            raise StoreError(toy["environment"])
+        return {"loss/total": 1.0 / self.iteration} | ({"pid": float(os.getpid())} if toy.get("note_pid") else {})
 
     def evaluate(self, split):
         params = self.config.params

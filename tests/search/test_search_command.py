@@ -1,0 +1,281 @@
+"""The whole command on tiny synthetic data: from one line to the confirmation, and every way to get it wrong."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dce_ray.errors import ConfigError, SearchError, SearchSpaceError, StoreError
+from dce_ray.search.__main__ import _create, main
+from dce_ray.search.experiment import Search
+from dce_ray.search.folder import ExperimentFolder
+from dce_ray.search.sampling import open_study
+from dce_ray.store import FeatureStore
+
+pytestmark = pytest.mark.ray
+SHORT = ["training.iterations=6", "training.eval_every=2", "training.log_every=2", "sampling.segments=24"]
+SHORT += ["evaluation.proposal_thresholds=5", "search.min_iterations=2", "tracking=off"]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """A tiny synthetic store of our own."""
+    from dce_ray.data.synthetic import generate_synthetic
+
+    return generate_synthetic(tmp_path_factory.mktemp("data") / "tiny", size="tiny", seed=0)
+
+
+def arguments(tiny, results, *more, baseline="delu"):
+    return [f"baseline={baseline}", f"data={tiny}", f"results={results}", "name=one", *SHORT, *more]
+
+
+def opened(results, baseline="delu"):
+    (path,) = Path(results).glob(f"*/{baseline}/one")
+    return ExperimentFolder.open(path)
+
+
+def study_states(folder):
+    return Counter(trial.state.name for trial in open_study(folder.study).trials)
+
+
+@pytest.fixture(scope="session")
+def finished(cluster, tiny, tmp_path_factory):
+    results = tmp_path_factory.mktemp("results")
+    more = ["search.num_trials=5", "confirm.top=2", "confirm.seeds=2", "scheduler=asha"]
+    assert main(arguments(tiny, results, *more)) == 0
+    return opened(results)
+
+
+def test_trials_table_agrees_with_the_study(finished):
+    trials = open_study(finished.study).trials
+    with (finished.path / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(trials) == 5
+    for row, trial in zip(rows, trials, strict=True):
+        assert row["key"] == trial.user_attrs["key"]
+        assert row["state"] == {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}[trial.state.name]
+        assert float(row["delta"]) == trial.params["delta"]
+
+
+def test_first_points_are_the_published_values(finished):
+    records = [item.record() for item in finished.trials() if item.record().number >= 0]
+    assert [(record.origin, record.params["delta"], record.state) for record in records[:2]] == [
+        ("paper", 0.8, "finished"),
+        ("released", 0.85, "finished"),
+    ]
+
+
+def test_winner_is_the_best_on_holdout_and_every_seed_is_confirmed(finished):
+    result = json.loads(finished.confirmation.read_text())
+    best = open_study(finished.study).best_trial
+    assert result["configurations"][0]["number"] == best.number
+    assert result["configurations"][0]["value"] == best.value
+    assert result["winner"] == "top1"
+    names = [entry["name"] for entry in result["configurations"]]
+    assert names[:2] == ["top1", "top2"]
+    assert names[-1] == "baseline"
+    for entry in result["configurations"]:
+        assert sorted(entry["scores"]) == ["0", "1"]
+        for seed in (0, 1):
+            run = finished.confirm(f"{entry['name']}-{seed}")
+            record = run.record()
+            assert (record.seed, record.state, record.iteration) == (seed, "finished", entry["iteration"])
+            assert record.config["protocol"] == "confirm"
+            assert run.table.is_file()
+            assert run.detections.is_file()
+            assert max(line.iteration for line in run.progress()) == entry["iteration"]
+    origins = {entry["origin"] for entry in result["configurations"]}
+    assert {"paper", "released", "baseline"} <= origins
+    plain = finished.confirm("baseline-0").record()
+    assert not plain.config["scs"]
+    assert not plain.config["mcm"]
+
+
+def test_differences_are_paired_by_seed(finished):
+    result = json.loads(finished.confirmation.read_text())
+    by_name = {entry["name"]: entry for entry in result["configurations"]}
+    column = "avg_0.1_0.7"
+    gains = [
+        by_name["top1"]["scores"][seed][column] - by_name["baseline"]["scores"][seed][column] for seed in ("0", "1")
+    ]
+    cell = by_name["top1"]["difference_percent"][column]
+    assert cell["mean"] == pytest.approx(100 * sum(gains) / 2)
+    assert cell["half_width"] == pytest.approx(100 * 12.7062 * abs(gains[0] - gains[1]) / 2, rel=1e-4, abs=1e-9)
+
+
+def test_every_output_is_there_and_says_which_labels_selected(finished):
+    for name in ("confirmation.md", "confirmation.csv", "confirmation.tex", "trials.parquet", "report.html"):
+        assert (finished.path / name).stat().st_size > 0
+    for name in ("confirmation.md", "report.html"):
+        assert "temporal labels" in (finished.path / name).read_text()
+    assert {"commit", "processor", "torch", "ray", "optuna"} <= finished.environment.keys()
+
+
+def test_best_yaml_is_a_configuration_of_train(finished):
+    from dce_ray.training.command import configure
+
+    config, _ = configure({"baseline": "delu", "config": str(finished.best)})
+    best = open_study(finished.study).best_trial
+    assert config.method.delta == best.params["delta"]
+    assert config.protocol == "confirm"
+    assert yaml.safe_load(finished.best.read_text())["method"]["lambda"] == best.params["lambda"]
+
+
+def test_resume_of_a_finished_search_runs_nothing_and_can_be_extended(finished, capsys):
+    before = finished.confirm("top1-0").table.stat().st_mtime_ns
+    assert main([f"resume={finished.path}", "tracking=off"]) == 0
+    assert "trial 0" not in capsys.readouterr().out
+    assert finished.confirm("top1-0").table.stat().st_mtime_ns == before
+    assert main([f"resume={finished.path}", "search.num_trials=6", "confirm.seeds=0"]) == 0
+    assert sum(study_states(finished).values()) == 6
+    with pytest.raises(ConfigError, match="cannot be changed"):
+        main([f"resume={finished.path}", "sampler=random"])
+
+
+def test_paper_protocol_and_classification_say_so(cluster, tiny, tmp_path):
+    more = ["search.num_trials=2", "confirm.top=1", "confirm.seeds=1", "protocol=paper", "metric=classification"]
+    more += ["scs=off", "training.iterations=4"]
+    assert main(arguments(tiny, tmp_path, *more)) == 0
+    folder = opened(tmp_path)
+    for suffix in (".md", ".tex", ".json"):
+        assert "selected on the test set" in folder.confirmation.with_suffix(suffix).read_text()
+    assert "test videos" in (folder.path / "report.html").read_text()
+    record = folder.confirm("top1-0").record()
+    assert (record.components, record.config["protocol"], record.stop_at) == ("mcm", "paper", None)
+    assert folder.confirm("top1-0").detections.is_file()
+    assert set(open_study(folder.study).trials[0].params) == {"theta_rep", "theta_pro", "beta", "gamma"}
+    table = json.loads(folder.confirm("top1-0").table.read_text())
+    assert record.value == table["classification_map"]
+
+
+@pytest.mark.parametrize("baseline", ["co2net", "ddgnet"])
+def test_other_baselines_run_to_the_end(cluster, tiny, tmp_path, baseline):
+    more = ["search.num_trials=2", "confirm.top=1", "confirm.seeds=1", "training.iterations=2", "space.gamma=beta"]
+    assert main(arguments(tiny, tmp_path, *more, baseline=baseline)) == 0
+    for item in opened(tmp_path, baseline).trials():
+        params = item.record().params
+        assert params.get("gamma") == params.get("beta")
+
+
+def test_search_never_reads_a_test_video(cluster, tiny, tmp_path):
+    from guarded import GuardedStore, GuardedTrainable
+
+    from dce_ray.commandline import parse
+
+    guarded = GuardedStore.open(tiny)
+    with pytest.raises(RuntimeError, match="test videos"):
+        guarded.labels([guarded.subsets.index("test")])
+    values = parse(arguments(tiny, tmp_path, "search.num_trials=3", "confirm.seeds=0", "scheduler=none"))
+    assert Search(*_create(values), GuardedTrainable).run() is None
+    assert study_states(opened(tmp_path)) == {"COMPLETE": 3}
+
+
+def test_store_that_vanishes_stops_the_search_and_comes_back(cluster, tiny, tmp_path):
+    from guarded import VanishingTrainable
+
+    from dce_ray.commandline import parse
+
+    store = tmp_path / "store"
+    shutil.copytree(tiny, store)
+    values = parse(arguments(store, tmp_path / "results", "search.num_trials=4", "confirm.seeds=0", "scheduler=none"))
+    experiment, folder, digest = _create(values)
+    stop = Search(experiment, folder, digest, VanishingTrainable).run()
+    assert stop.failure
+    assert "StoreError" in stop.reason
+    assert study_states(folder)["FAIL"] == 0
+    with pytest.raises(StoreError):
+        main([f"resume={folder.path}"])
+    shutil.copytree(tiny, store)
+    assert main([f"resume={folder.path}", "tracking=off"]) == 0
+    assert study_states(folder) == {"COMPLETE": 4}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "words"),
+    [
+        (["baselin=delu"], ConfigError, "did you mean baseline"),
+        (["search.num_trial=3"], ConfigError, "did you mean search.num_trials"),
+        (["search.num_trials=0"], ConfigError, "num_trials"),
+        (["search.time_budget=soon"], ConfigError, "90m"),
+        (["sampler=tpee"], ConfigError, "did you mean tpe"),
+        (["space.detla.high=0.9"], SearchSpaceError, "did you mean space.delta.high"),
+        (["space.delta.low=0.99"], SearchSpaceError, "low must be below"),
+        (["space.delta=0.5", "scs=off"], SearchSpaceError, "switched off"),
+        (["method.detla=0.5"], ConfigError, "did you mean method.delta"),
+        (["protocol=confirm"], ConfigError, "selects on holdout"),
+        (["baseline=delux"], ConfigError, "did you mean delu"),
+        (["scs=off", "mcm=off"], SearchSpaceError, "nothing is left to search"),
+        (["resume=/nowhere"], SearchError, "no experiment folder"),
+    ],
+)
+def test_wrong_key_starts_nothing(tiny, tmp_path, wrong, error, words, monkeypatch):
+    monkeypatch.setattr("dce_ray.search.session._start", lambda *_: pytest.fail("Ray was started"))
+    with pytest.raises(error, match=re.escape(words)):
+        main([f"data={tiny}", f"results={tmp_path}", *wrong])
+    assert list(tmp_path.iterdir()) == []
+
+
+def launch(tiny, results, *more):
+    command = [sys.executable, "-m", "dce_ray.search", *arguments(tiny, results, *more)]
+    log = (results / "out.txt").open("w")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_ADDRESS": ""}
+    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+
+
+def wait_for(condition, process, limit_s=150):
+    began = time.monotonic()
+    while not condition():
+        assert process.poll() is None, "the search ended before it could be killed"
+        assert time.monotonic() - began < limit_s
+        time.sleep(0.05)
+
+
+def ended_trials(results):
+    paths = list(Path(results).glob("*/delu/one/trials/*/trial.json"))
+    return [path for path in paths if json.loads(path.read_text())["state"] != "running"]
+
+
+def test_two_searches_at_once_and_one_driver_killed_then_resumed(cluster, tiny, tmp_path):
+    """Own local Rays side by side; one driver dies by SIGKILL in the middle of a trial, twice; nothing counts twice."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    more = ["search.num_trials=6", "confirm.top=1", "confirm.seeds=1", "scheduler=none", "training.iterations=40"]
+    killed = launch(tiny, tmp_path / "a", *more)
+    beside = launch(tiny, tmp_path / "b", "search.num_trials=2", "confirm.seeds=0")
+    wait_for(lambda: len(ended_trials(tmp_path / "a")) >= 2, killed)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    folder = opened(tmp_path / "a")
+    finished_before = {
+        trial.number: (trial.user_attrs["key"], trial.value)
+        for trial in open_study(folder.study).trials
+        if trial.state.name == "COMPLETE"
+    }
+    assert main([f"resume={folder.path}"]) == 0
+    trials = open_study(folder.study).trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 6
+    assert len({trial.user_attrs["key"] for trial in trials}) == 6
+    for number, (key, value) in finished_before.items():
+        assert (trials[number].user_attrs["key"], trials[number].value) == (key, value)
+    for trial in trials:
+        record = folder.trial(trial.user_attrs["key"]).record()
+        assert (record.state, record.value) == ("finished", trial.value)
+        assert sorted(trial.intermediate_values) == list(range(2, 41, 2))
+    assert beside.wait(timeout=150) == 0, (tmp_path / "b" / "out.txt").read_text()
+    assert sum(study_states(opened(tmp_path / "b")).values()) == 2
+
+
+def test_store_of_other_content_is_refused(finished, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(FeatureStore, "digest", property(lambda self: "another"), raising=False)
+    with pytest.raises(SearchError, match="holds other data"):
+        main([f"resume={finished.path}"])

@@ -1,0 +1,184 @@
+"""Tune actors over a ledger: states in the study, lost workers, stops. A real Ray, toy runs."""
+
+import os
+import resource
+import signal
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+from optuna.trial import TrialState
+from toy import PAPER, ToyTrainable, toy_config
+
+from dce_ray.errors import SearchError
+from dce_ray.search.resources import Resources
+from dce_ray.search.runner import run_ledger
+from dce_ray.search.tuning import Observer
+
+pytestmark = pytest.mark.ray
+ONE_CPU = Resources(1.0, 0.0)
+
+
+class Watcher(Observer):
+    def __init__(self):
+        self.lost, self.finished = [], []
+
+    def retried(self, record, error):
+        self.lost.append((record.key, error))
+
+    def ended(self, record):
+        self.finished.append(record)
+
+
+def states(ledger):
+    return Counter(trial.state.name for trial in ledger.study.trials)
+
+
+def test_prune_fail_and_complete_are_all_in_the_study(cluster, make_ledger, experiment_folder):
+    ledger = make_ledger(num_trials=16, sampler="random", scheduler="asha", nan_above=0.5)
+    ledger.enqueue({"paper": PAPER})
+    watcher = Watcher()
+    assert run_ledger(ledger, ToyTrainable, ONE_CPU, observer=watcher) is None
+    count = states(ledger)
+    assert sum(count.values()) == 16
+    assert min(count["COMPLETE"], count["PRUNED"], count["FAIL"]) >= 1
+    for trial in ledger.study.trials:
+        record = experiment_folder.trial(trial.user_attrs["key"]).record()
+        if trial.state == TrialState.COMPLETE:
+            assert max(trial.intermediate_values) == 9
+            assert trial.value == max(trial.intermediate_values.values()) == record.value
+        elif trial.state == TrialState.PRUNED:
+            assert 1 <= max(trial.intermediate_values) < 9
+        else:
+            assert trial.params["beta"] > 0.5
+            assert "NonFiniteError" in trial.user_attrs["error"]
+            assert "mcm_feature" in record.error
+    assert ledger.study.trials[0].params == PAPER
+    assert ledger.study.trials[0].state == TrialState.COMPLETE
+    assert len(watcher.finished) == 16
+
+
+@pytest.mark.parametrize(
+    ("sampler", "scheduler"),
+    [("tpe", "hyperband"), ("gp", "none"), ("cmaes", "median")],  # random and asha: above
+)
+def test_every_sampler_and_scheduler_runs_to_the_end(cluster, make_ledger, sampler, scheduler):
+    ledger = make_ledger(num_trials=12, sampler=sampler, scheduler=scheduler)
+    assert run_ledger(ledger, ToyTrainable, ONE_CPU) is None
+    assert ledger.complete
+    assert states(ledger)["COMPLETE"] + states(ledger)["PRUNED"] == 12
+    assert len({trial.user_attrs["key"] for trial in ledger.study.trials}) == 12
+
+
+def test_killed_worker_goes_on_from_its_checkpoint(cluster, make_ledger, tmp_path):
+    ledger = make_ledger(num_trials=4, kill_once=str(tmp_path / "killed"), kill_at=6)
+    watcher = Watcher()
+    assert run_ledger(ledger, ToyTrainable, ONE_CPU, observer=watcher) is None
+    assert (tmp_path / "killed").exists()
+    assert len(watcher.lost) == 1
+    assert states(ledger) == {"COMPLETE": 4}
+    for trial in ledger.study.trials:
+        assert sorted(trial.intermediate_values) == list(range(1, 10))
+
+
+def test_trial_that_loses_every_process_fails_with_a_reason(cluster, make_ledger, monkeypatch):
+    ledger = make_ledger(num_trials=1, kill_always=True)
+    watcher = Watcher()
+    assert run_ledger(ledger, ToyTrainable, ONE_CPU, max_failures=1, observer=watcher) is None
+    assert states(ledger) == {"FAIL": 1}
+    assert len(watcher.lost) == 1
+    assert "actor" in ledger.study.trials[0].user_attrs["error"].lower()
+
+
+def test_bug_in_a_run_is_told_with_its_message(cluster, make_ledger):
+    ledger = make_ledger(num_trials=1, raise_message="the toy broke")
+    run_ledger(ledger, ToyTrainable, ONE_CPU, max_failures=0)
+    assert "the toy broke" in ledger.study.trials[0].user_attrs["error"]
+
+
+def test_five_failures_in_a_row_stop_the_search(cluster, make_ledger):
+    ledger = make_ledger(num_trials=30, nan_above=0.0)
+    stop = run_ledger(ledger, ToyTrainable, ONE_CPU)
+    assert stop.failure
+    assert "failed in a row" in stop.reason
+    assert 5 <= states(ledger)["FAIL"] <= 7
+
+
+def test_fault_of_the_environment_stops_and_blames_no_trial(cluster, make_ledger):
+    ledger = make_ledger(num_trials=6, environment="StoreError: the store is gone")
+    stop = run_ledger(ledger, ToyTrainable, ONE_CPU)
+    assert stop.failure
+    assert "the store is gone" in stop.reason
+    assert states(ledger)["FAIL"] == 0
+    healthy = make_ledger(num_trials=6)
+    assert run_ledger(healthy, ToyTrainable, ONE_CPU) is None
+    assert states(healthy) == {"COMPLETE": 6}
+
+
+def test_time_budget_keeps_what_is_done_and_the_rest_goes_on(cluster, make_ledger, monkeypatch):
+    ledger, watcher = make_ledger(num_trials=200), Watcher()
+    clock = SimpleNamespace(monotonic=lambda: 100.0 if len(watcher.finished) >= 3 else 0.0)
+    monkeypatch.setattr("dce_ray.search.tuning.time", clock)
+    stop = run_ledger(ledger, ToyTrainable, ONE_CPU, deadline=50.0, observer=watcher)
+    assert "time budget" in stop.reason
+    assert not stop.failure
+    count = states(ledger)
+    assert count["COMPLETE"] >= 3
+    assert count["FAIL"] == count["PRUNED"] == 0
+    again = make_ledger(num_trials=sum(count.values()))
+    assert run_ledger(again, ToyTrainable, ONE_CPU) is None
+    assert states(again) == {"COMPLETE": sum(count.values())}
+
+
+def test_interrupt_is_tidy(cluster, make_ledger):
+    class Impatient(Watcher):
+        def ended(self, record):
+            super().ended(record)
+            if len(self.finished) == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    ledger = make_ledger(num_trials=200)
+    stop = run_ledger(ledger, ToyTrainable, ONE_CPU, observer=Impatient())
+    assert stop.interrupted
+    count = states(ledger)
+    assert 2 <= count["COMPLETE"] <= 4
+    assert count["FAIL"] == count["PRUNED"] == 0
+    assert count["RUNNING"] <= 2
+
+
+def test_full_disk_is_told_with_its_remedy(cluster, make_ledger, experiment_folder):
+    ledger = make_ledger(num_trials=500)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(SearchError, match="free space"):
+            run_ledger(ledger, ToyTrainable, ONE_CPU)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    ended = states(ledger)["COMPLETE"]
+    assert ended >= 1
+    again = make_ledger(num_trials=ended + 2)
+    assert run_ledger(again, ToyTrainable, ONE_CPU) is None
+    assert states(again) == {"COMPLETE": ended + 2}
+
+
+def test_unwritable_folder_is_a_search_error(cluster, make_ledger, monkeypatch):
+    ledger = make_ledger(num_trials=3)
+
+    def full(*arguments):
+        raise SearchError("no space left")
+
+    monkeypatch.setattr("dce_ray.search.folder.write_json", full)
+    with pytest.raises(SearchError, match="no space left"):
+        run_ledger(ledger, ToyTrainable, ONE_CPU)
+
+
+def test_actors_are_reused(cluster, make_ledger):
+    ledger = make_ledger(num_trials=10, note_pid=True)
+    run_ledger(ledger, ToyTrainable, ONE_CPU)
+    pids = {line.metrics["pid"] for item in ledger.folder.trials() for line in item.progress()}
+    assert len(pids) <= 3
+
+
+def test_toy_config_has_what_a_key_needs():
+    assert toy_config(PAPER)["method"] == PAPER
