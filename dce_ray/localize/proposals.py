@@ -79,7 +79,7 @@ def observe(logits_TC: NDArray[Any], attention_T: NDArray[Any], config: Evaluati
             f"logits of shape {logits_TC.shape} and attention of shape {attention_T.shape}: "
             f"(T, C + 1) and (T,) with the same T >= 1 are needed; leave empty videos out"
         )
-    weighted_CT = np.multiply(logits_TC.T, attention_T, order="C")
+    weighted_CT = np.ascontiguousarray((logits_TC * attention_T[:, None]).T)
     scores = class_scores(weighted_CT, max(1, length // 10))
     classes = np.flatnonzero(scores >= config.class_threshold)
     if not len(classes):
