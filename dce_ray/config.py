@@ -205,6 +205,8 @@ class TrainingConfig(Config):
 
     iterations: int = number(5000, 1, 10**9)
     """Optimisation steps; the schedule of the uncertainty guide runs over them."""
+    stop_at: int | None = number(None, 1, 10**9)
+    """Iteration at which the run ends although its schedule goes on: the one that a search chose on holdout."""
     learning_rate: float = number(5e-5, 0.0, 10.0)
     """Adam's step size."""
     weight_decay: float = number(1e-3, 0.0, 10.0)

@@ -82,9 +82,15 @@ class Run:
             self.network.compile()
 
     @property
+    def last_iteration(self) -> int:
+        """The iteration at which the run ends."""
+        training = self.config.training
+        return min(training.iterations, training.stop_at or training.iterations)
+
+    @property
     def finished(self) -> bool:
         """Whether all iterations are done."""
-        return self.iteration >= self.config.training.iterations
+        return self.iteration >= self.last_iteration
 
     @property
     def selection_split(self) -> str | None:
@@ -102,7 +108,7 @@ class Run:
             NonFiniteError: a loss term or gradient was NaN or infinite; the run cannot go on.
         """
         training = self.config.training
-        last = min(self.iteration + iterations, training.iterations)
+        last = min(self.iteration + iterations, self.last_iteration)
         readings: list[tuple[int, dict[str, float]]] = []
         first, unread = self.iteration, 0
         self.network.train()

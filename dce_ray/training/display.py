@@ -35,7 +35,7 @@ class RunDisplay:
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=run.config.training.iterations, completed=run.iteration)
+        self._task = self._bar.add_task("", total=run.last_iteration, completed=run.iteration)
         self._last_line = 0.0
         self._first = run.iteration
         self._started = time.monotonic()
@@ -52,7 +52,7 @@ class RunDisplay:
 
     def update(self, metrics: Mapping[str, float]) -> None:
         """Show the newest reading."""
-        run, total = self._run, self._run.config.training.iterations
+        run, total = self._run, self._run.last_iteration
         text = describe(metrics, None if run.best is None else run.best.score)
         self._bar.update(self._task, completed=run.iteration, description=text)
         now = time.monotonic()

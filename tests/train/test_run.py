@@ -103,6 +103,18 @@ def test_a_run_ends_at_its_last_iteration(tiny_store):
     assert run.advance(1) == {}
 
 
+def test_a_run_may_stop_before_its_schedule_ends(tiny_store):
+    """The first five of twelve iterations are the same whether the run is stopped there by configuration or by hand."""
+    training = tiny_config(tiny_store).training.to_mapping()
+    stopped = Run(tiny_config(tiny_store, training=training | {"stop_at": 5}))
+    stopped.advance(100)
+    assert (stopped.iteration, stopped.finished) == (5, True)
+    whole = Run(tiny_config(tiny_store))
+    whole.advance(5)
+    assert not whole.finished
+    assert torch.equal(weights(stopped), weights(whole))
+
+
 def test_components_can_be_switched_off(tiny_store):
     plain = Run(tiny_config(tiny_store, scs=False, mcm=False)).advance(2)
     assert "loss/mcm_feature" not in plain
