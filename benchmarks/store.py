@@ -1,6 +1,6 @@
 """The feature store against ``np.load(..., allow_pickle=True)`` of the same data in the released layout.
 
-    python -m benchmarks.store megabytes=600 readers=8 repeats=5
+    python -m benchmarks.store megabytes=600 readers=8 repeats=9
 
 Both sides read the same generated videos, draw the same batch (10 videos, 320 snippets each, float32) in a fresh
 process each time, and alternate. *Warm*: the files are in the page cache. *Cold*: they were dropped from it before each
@@ -31,6 +31,7 @@ TYPICAL_SNIPPETS = 300
 CHILD_HEAD = """
 import sys, time
 import numpy as np
+import numpy.random
 {imports}
 def draw(lengths):
     generator = np.random.default_rng(0)
@@ -65,7 +66,8 @@ SIDES = {
     "store": {"imports": STORE_IMPORTS, "open": STORE_OPEN, "batch": STORE_BATCH, "read": STORE_READ},
     "np.load": {"imports": "", "open": REFERENCE_OPEN, "batch": REFERENCE_BATCH, "read": REFERENCE_READ},
 }
-DEFAULTS = {"megabytes": 600, "readers": 8, "repeats": 5, "cold_repeats": 3, "folder": None}
+Timing = tuple[float, float, float]
+DEFAULTS = {"megabytes": 600, "readers": 8, "repeats": 9, "cold_repeats": 3, "folder": None}
 
 
 def generate(folder: Path, megabytes: float) -> Path:
@@ -100,7 +102,7 @@ def drop_from_page_cache(path: Path) -> None:
         os.close(opened)
 
 
-def first_batch(side: str, path: Path) -> tuple[float, float, float]:
+def first_batch(side: str, path: Path) -> Timing:
     """(seconds behind the imports, seconds from the start of the process, sum of the batch)."""
     script = (CHILD_HEAD + FIRST_BATCH).format(**SIDES[side])
     started = time.perf_counter()
@@ -111,9 +113,9 @@ def first_batch(side: str, path: Path) -> tuple[float, float, float]:
     return seconds, whole, total
 
 
-def measure_first_batch(paths: dict[str, Path], repeats: int, *, cold: bool) -> dict[str, tuple[float, float]]:
-    """Medians of both clocks by side; the sides alternate."""
-    runs: dict[str, list[tuple[float, float, float]]] = {side: [] for side in paths}
+def measure_first_batch(paths: dict[str, Path], repeats: int, *, cold: bool) -> dict[str, list[Timing]]:
+    """Every run of ``first_batch`` by side; the sides alternate."""
+    runs: dict[str, list[Timing]] = {side: [] for side in paths}
     for _ in range(repeats):
         for side, path in paths.items():
             if cold:
@@ -121,10 +123,7 @@ def measure_first_batch(paths: dict[str, Path], repeats: int, *, cold: bool) -> 
             runs[side].append(first_batch(side, path))
     sums = {run[2] for side in runs.values() for run in side}
     assert len(sums) == 1, f"the sides drew different batches: {sums}"
-    return {
-        side: (statistics.median(run[0] for run in found), statistics.median(run[1] for run in found))
-        for side, found in runs.items()
-    }
+    return runs
 
 
 def total_pss(readers: list[subprocess.Popen]) -> float:
@@ -167,15 +166,17 @@ def report(folder: Path, given: dict) -> None:
     print(f"\n{provenance()}")
     print(
         f"{data / 1e6:.0f} MB, {imported.counts['videos']} videos, D = {CHANNELS}, float32; imported in "
-        f"{time.perf_counter() - started:.1f} s; medians of {given['repeats']} (cold: {given['cold_repeats']})\n"
+        f"{time.perf_counter() - started:.1f} s; median (best) of {given['repeats']}, cold {given['cold_repeats']}\n"
     )
     paths = {"store": folder / "store", "np.load": source}
     print("| | store | np.load | ratio |\n|---|---|---|---|")
     for label, repeats, cold in (("warm", given["repeats"], False), ("cold", given["cold_repeats"], True)):
         times = measure_first_batch(paths, repeats, cold=cold)
         for clock, what in enumerate(("behind the imports", "from the start of the process")):
-            ours, theirs = times["store"][clock], times["np.load"][clock]
-            print(f"| first batch, {label}, {what}, s | {ours:.3f} | {theirs:.3f} | {theirs / ours:.1f} x sooner |")
+            seconds = {side: [run[clock] for run in runs] for side, runs in times.items()}
+            ours, theirs = (statistics.median(seconds[side]) for side in ("store", "np.load"))
+            cells = (f"{statistics.median(values):.3f} ({min(values):.3f})" for values in seconds.values())
+            print(f"| first batch, {label}, {what}, s | {' | '.join(cells)} | {theirs / ours:.1f} x sooner |")
     memory = {side: measure_memory(side, path, given["readers"]) for side, path in paths.items()}
     for what, minus in (("whole", 0), ("net of the imports", 1)):
         ours, theirs = (memory[side][0] - minus * memory[side][1] for side in ("store", "np.load"))

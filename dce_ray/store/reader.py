@@ -179,7 +179,11 @@ class FeatureStore:
             )
         gathered_BTD = np.empty((*snippets_BT.shape, self.feature_size), np.float32)
         for row, video in enumerate(videos_B):
-            gathered_BTD[row] = self.features(int(video))[snippets_BT[row]]
+            features_TD = self.features(int(video))
+            if features_TD.dtype == np.float32:  # straight into its place; 'clip' is the mode without a buffer
+                np.take(features_TD, snippets_BT[row], axis=0, out=gathered_BTD[row], mode="clip")
+            else:
+                gathered_BTD[row] = features_TD[snippets_BT[row]]
         return gathered_BTD
 
     def _rows(self, videos: NDArray[Any], column: NDArray[Any]) -> NDArray[Any]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dce_ray import __version__
 from dce_ray.errors import ImportFault
 from dce_ray.store.inspection import Inspector, usual_feature_size
-from dce_ray.store.known import check_coverage, resolve_subsets, resolve_timing
+from dce_ray.store.known import check_ambiguous, check_coverage, resolve_subsets, resolve_timing
 from dce_ray.store.layout import Progress, Released, locate, no_progress, read_released
 from dce_ray.store.report import ImportReport, report_json, summarize
 from dce_ray.store.schema import DTYPES, Description
@@ -112,6 +112,7 @@ def _describe(
     if faults:
         raise ImportFault("\n".join(f"{name}: {fault}" for fault in faults))
     lengths = np.array([len(cell) if np.ndim(cell) else 0 for cell in released.features], np.int64)
+    check_ambiguous(name, len(released.ambiguous), notices)
     check_coverage(lengths, released.durations_s, *rate, notices)
     return Description(name, feature_size, feature_size // 2, *rate, tuple(classes), dtype), subsets
 

@@ -262,7 +262,8 @@ class TestTiming:
         report = import_released(folder, tmp_path / "store")
         store = FeatureStore.open(tmp_path / "store")
         assert (store.fps, store.stride_frames) == (25.0, 16)
-        assert report.notices == ()
+        (notice,) = report.notices
+        assert "Ambiguous_test.txt is missing" in notice
 
     def test_extracted_fps_with_a_notice(self, small, tmp_path, caplog):
         report = import_released(small(), tmp_path / "store")
