@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 NAME = "synthetic"
 """Name of every generated store."""
-GENERATOR = 1
+GENERATOR = 2
 """Raised with every change that changes the data, so that no cached store of an older generator is taken for new."""
 
 USAGE = """
@@ -75,7 +75,7 @@ class SyntheticSize:
 
 SIZES: dict[str, SyntheticSize] = {
     "tiny": SyntheticSize(12, 8, 3, 16, (3.2, 0.3), (20, 60)),
-    "small": SyntheticSize(60, 40, 6, 32, (4.0, 0.25), (60, 120)),
+    "small": SyntheticSize(60, 40, 6, 64, (4.0, 0.25), (60, 120)),
     "thumos14": SyntheticSize(200, 212, 20, 1024, (4.98, 0.85), (14, 2600)),
 }
 """``tiny`` for tests, ``small`` for a search in minutes, ``thumos14`` with the numbers of THUMOS14."""

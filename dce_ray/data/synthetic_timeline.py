@@ -31,7 +31,7 @@ GAP_LOG_S = (1.4, 1.3)
 """Mean and deviation of the log gap between instances, in seconds."""
 VIDEO_GAP_LOG_DEVIATION = 0.7
 """Deviation between videos of their typical log gap."""
-CONTEXT_LOG_S = (0.8, 0.5)
+CONTEXT_LOG_S = (1.2, 0.5)
 """Mean and deviation of the log length of a stretch of context, in seconds."""
 
 
@@ -39,7 +39,7 @@ CONTEXT_LOG_S = (0.8, 0.5)
 class Confounding:
     """How strongly context is tied to the classes."""
 
-    chance: float = 0.55
+    chance: float = 0.75
     """Chance of context on each side of an instance."""
     adjacent: float = 0.6
     """Chance that such a stretch touches the instance; otherwise it lies anywhere in the gap."""
@@ -47,9 +47,9 @@ class Confounding:
     """Chance that a stretch resembles a class that the video does not show."""
     visual: float = 0.5
     """Chance that a stretch is visual context; otherwise it is motion context."""
-    context_strength: tuple[float, float] = (0.7, 1.0)
+    context_strength: tuple[float, float] = (0.8, 1.0)
     """Range of the strength of context: as strong as an instance's core, which is what misleads."""
-    rim_strength: tuple[float, float] = (0.25, 0.45)
+    rim_strength: tuple[float, float] = (0.2, 0.4)
     """Range of the strength at an instance's rims: weak content that a detector leaves out."""
 
 
