@@ -46,7 +46,8 @@ class Address:
 
 def results_root(folder: ExperimentFolder) -> Path:
     """The folder that holds ``<data>/<baseline>/<name>``."""
-    return folder.path.parents[2]
+    parents = folder.path.parents
+    return parents[min(2, len(parents) - 1)]
 
 
 def address_of(folder: ExperimentFolder, uri: str | None = None) -> Address:

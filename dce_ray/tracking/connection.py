@@ -19,19 +19,21 @@ ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     # Requests that create a run must not be repeated below us: the writer looks before it creates again.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 """What MLflow reads from the environment at every request; its own default retries for four minutes."""
-CREATION_PATIENCE_S = 60.0
+TIMEOUT, TIMEOUT_S = "MLFLOW_HTTP_REQUEST_TIMEOUT", "20"
+"""Seconds until a request is given up, unless the user's environment says otherwise; MLflow's own default is 120."""
+CREATION_PATIENCE_S = 180.0
 
 
 @contextlib.contextmanager
 def short_requests() -> Iterator[None]:
     """Inside, MLflow gives up on a request after seconds and does not report usage."""
-    before = {name: os.environ.get(name) for name in ENVIRONMENT}
-    os.environ.update(ENVIRONMENT)
+    settings = ENVIRONMENT | {TIMEOUT: os.environ.get(TIMEOUT, TIMEOUT_S)}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
     quiet = {name: logging.getLogger(name).level for name in ("alembic", "mlflow")}
     for name in quiet:
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -74,10 +76,17 @@ def _creation(address: Address) -> Iterator[None]:
     if file is None:
         yield
         return
+    made = file.with_name(f".{file.name}.made")
+    if made.exists() and file.exists():
+        yield
+        return
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.with_name(f".{file.name}.lock").open("w") as lock:
         wait_for_lock(lock.fileno(), CREATION_PATIENCE_S, f"{file} is being made by another process; try again")
+        if not file.exists():
+            made.unlink(missing_ok=True)
         yield
+        made.touch()
 
 
 def unreachable(address: Address, fault: Exception) -> TrackingError:

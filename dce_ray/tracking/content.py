@@ -69,9 +69,20 @@ class RunContent:
         return f"{self.kind}/{self.key}" + (f"/{settings}" if self.kind == "confirm" else "")
 
 
+def data_name(folder: ExperimentFolder) -> str:
+    """Name of the data set: a known one, else as the folder lies under the results root."""
+    name = str(folder.config.get("data_set", "default"))
+    return folder.path.parent.parent.name if name == "default" else name
+
+
+def baseline_name(folder: ExperimentFolder) -> str:
+    """Name of the baseline."""
+    return str(folder.config.get("run", {}).get("baseline", folder.path.parent.name))
+
+
 def experiment_name(folder: ExperimentFolder) -> str:
-    """``<data>/<baseline>``, as the folder lies under the results root."""
-    return "/".join(folder.path.parts[-3:-1])
+    """``<data>/<baseline>``."""
+    return f"{data_name(folder)}/{baseline_name(folder)}"
 
 
 def ranking_metric(folder: ExperimentFolder) -> str:
@@ -208,8 +219,11 @@ def _results(record: TrialRecord) -> Iterator[Value]:
 
 
 def _common_tags(folder: ExperimentFolder) -> dict[str, str]:
-    data, baseline = folder.path.parts[-3:-1]
-    return {"data": data, "baseline": baseline, "commit": str(folder.environment.get("commit", "unknown"))}
+    return {
+        "data": data_name(folder),
+        "baseline": baseline_name(folder),
+        "commit": str(folder.environment.get("commit", "unknown")),
+    }
 
 
 def _params(record: TrialRecord) -> dict[str, str]:

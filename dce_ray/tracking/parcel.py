@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dce_ray.search.folder import ExperimentFolder, TrialFolder
 from dce_ray.tracking.content import RunContent, Value, progress_values, search_content, trial_content
@@ -24,8 +23,6 @@ class Parcel:
     content: RunContent
     files: tuple[tuple[Path, str], ...]
     """Files and their artifact folders."""
-    config: Mapping[str, Any]
-    """The RunConfig mapping."""
     fingerprint: str
     """Changes when anything in the parcel does."""
     readings: Callable[[], list[list[Value]]]
@@ -48,7 +45,6 @@ def _search_parcel(folder: ExperimentFolder, *, live: bool, identity: str) -> Pa
     return Parcel(
         content=content,
         files=files,
-        config=folder.config.get("run", {}),
         fingerprint=_fingerprint(content, files),
         readings=list,
         results=list,
@@ -63,7 +59,6 @@ def _trial_parcel(folder: ExperimentFolder, trial: TrialFolder, *, live: bool) -
     return Parcel(
         content=content,
         files=files,
-        config=trial.record().config,
         fingerprint=_fingerprint(content, (*files, (trial.path / "progress.jsonl", ""))),
         readings=lambda: progress_values(trial),
         results=lambda: [] if content.status == "RUNNING" else [*content.results, *confirmed_values(trial, content)],

@@ -137,7 +137,7 @@ class RunStore:
         """Say which data set the run read."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        entry = Dataset(data.name, data.digest, data.source_type, data.source, profile=data.profile)
+        entry = Dataset(data.name, data.digest, data.source_type, data.source)
         with self._request(f"data set of {known.run_id}"):
             self.client.log_inputs(known.run_id, [DatasetInput(entry, [InputTag("mlflow.data.context", "training")])])
 

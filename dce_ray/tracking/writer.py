@@ -13,7 +13,7 @@ from dce_ray.errors import DceError
 from dce_ray.search.folder import ExperimentFolder
 from dce_ray.tracking.address import Address, address_of, ui_url
 from dce_ray.tracking.connection import connect, short_requests
-from dce_ray.tracking.content import EXPERIMENT_TAG, KEY_TAG, experiment_name, ranking_metric
+from dce_ray.tracking.content import EXPERIMENT_TAG, KEY_TAG, data_name, experiment_name, ranking_metric, trial_content
 from dce_ray.tracking.data_input import data_input
 from dce_ray.tracking.desk import identity_of, only_sender, search_is_running, write_report
 from dce_ray.tracking.parcel import Parcel, parcels
@@ -120,7 +120,24 @@ class Writer:
                 report.current += 1
             except StoreRefused as fault:
                 report.faults.append(str(fault))
+        if not live:
+            self._send_model(store)
         self._retire(store, {parcel.content.identity for parcel in everything})
+
+    def _send_model(self, store: RunStore) -> None:
+        """The winner as a model of its confirmation run; a tag of that run says which checkpoint was logged."""
+        if not self.folder.confirmation.is_file():
+            return
+        from dce_ray.tracking.winner import MODEL_TAG, log_winner, winning_run  # brings torch
+
+        run = winning_run(self.folder)
+        if run is None:
+            return
+        known = self.known[trial_content(self.folder, run, live=False).identity]
+        state = f"{run.checkpoint.stat().st_size} bytes"
+        if known.tags.get(MODEL_TAG) != state:
+            log_winner(store, self.experiment_id, known, run)
+            store.send(known, (), {}, {MODEL_TAG: state})
 
     def _retire(self, store: RunStore, present: set[str]) -> None:
         """Mark confirmation runs that a later plan of the same search has replaced: the folder holds them no more."""
@@ -154,7 +171,7 @@ class Writer:
         memory.readings = len(readings)
         report.values += len(values)
         if ended:
-            self._send_input(store, report, parcel, known)
+            self._send_input(store, known)
             self._send_files(store, parcel, known, memory)
             store.set_status(known, content.status, content.end_ms)
             store.send(known, (), {}, {SENT_TAG: parcel.fingerprint})
@@ -167,12 +184,10 @@ class Writer:
                 report.notes.append(f"{name}: MLflow keeps {key}={known.params[key]}, it is now {value}")
         return {key: value for key, value in params.items() if key not in known.params}
 
-    def _send_input(self, store: RunStore, report: SyncReport, parcel: Parcel, known: KnownRun) -> None:
-        data = data_input(parcel.config)
+    def _send_input(self, store: RunStore, known: KnownRun) -> None:
+        data = data_input(self.folder.config, data_name(self.folder))
         if data is not None:
             store.add_input(known, data)
-        elif parcel.content.kind == "search":
-            report.notes.append(f"the data set of {parcel.content.name} is gone; its runs have no input")
 
     def _send_files(self, store: RunStore, parcel: Parcel, known: KnownRun, memory: Memory) -> None:
         for path, place in parcel.files:

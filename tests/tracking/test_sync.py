@@ -1,0 +1,292 @@
+"""A folder sent to a local database: what MLflow then holds, and that nothing is there twice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mirrored import RUN, START_S, add_trial, curve, finish, new_experiment, readings, runs_of, table_of
+from mlflow import MlflowClient
+
+from dce_ray.errors import TrackingError
+from dce_ray.search.folder import ExperimentFolder
+from dce_ray.tracking import sync
+from dce_ray.tracking.address import results_root
+from dce_ray.tracking.desk import identity_of, only_sender
+
+Make = Callable[..., ExperimentFolder]
+
+
+def client_of(folder: ExperimentFolder) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{results_root(folder) / 'mlflow.db'}")
+
+
+def rows(folder: ExperimentFolder) -> Counter[str]:
+    """Rows of the tables that grow when something is sent."""
+    with sqlite3.connect(results_root(folder) / "mlflow.db") as database:
+        names = ("runs", "metrics", "params", "inputs", "datasets", "experiments", "logged_models")
+        return Counter({name: database.execute(f"select count(*) from {name}").fetchone()[0] for name in names})
+
+
+def finished_without_model(folder: ExperimentFolder) -> ExperimentFolder:
+    """The model has its own test."""
+    finish(folder)
+    for run in folder.confirmations():
+        run.checkpoint.unlink()
+    return folder
+
+
+@pytest.fixture
+def finished(make_experiment: Make) -> ExperimentFolder:
+    return finished_without_model(make_experiment())
+
+
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> ExperimentFolder:
+    """A finished search that was sent; only looked at."""
+    results = tmp_path_factory.mktemp("sent") / "results"
+    folder = finished_without_model(new_experiment(results, "first", empty_database))
+    report = sync(folder)
+    assert report.complete, report
+    assert (report.runs, report.created, report.current) == (10, 10, 10)
+    return folder
+
+
+def test_runs_are_nested_tagged_and_carry_the_six_parameters(sent: ExperimentFolder):
+    runs = runs_of(client_of(sent), "first")
+    parent = runs["first"]
+    children = {name: run for name, run in runs.items() if name != "first"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in children.values()} == {parent.info.run_id}
+    assert set(children) == {f"first trial 00{n}" for n in range(5)} | {
+        f"first confirm {name}-{seed}" for name in ("top1", "baseline") for seed in (0, 1)
+    }
+    first = runs["first trial 000"]
+    record = sent.trials()[0].record()
+    assert {name: float(first.data.params[name]) for name in record.params} == record.params
+    assert first.data.params["training.learning_rate"] == "5e-05"
+    assert "method.delta" not in first.data.params
+    tags = {"kind": "trial", "baseline": "delu", "data": "hapt", "protocol": "holdout", "components": "scs+mcm"}
+    tags |= {"seed": "0", "status": "finished", "commit": "abc1234", "host": "node-1", "origin": "paper"}
+    assert {key: first.data.tags[key] for key in tags} == tags
+    assert runs["first confirm baseline-1"].data.tags["components"] == "baseline"
+    assert runs["first confirm baseline-1"].data.tags["protocol"] == "confirm"
+
+
+def test_states_become_mlflow_states(make_experiment: Make):
+    folder = make_experiment()
+    sync(folder)
+    runs = runs_of(client_of(folder), "first")
+    states = {name: (run.info.status, run.data.tags["status"]) for name, run in runs.items()}
+    assert states["first trial 000"] == ("FINISHED", "finished")
+    assert states["first trial 001"] == ("KILLED", "pruned")
+    assert states["first trial 002"] == ("FAILED", "failed")
+    assert runs["first trial 002"].data.tags["error"] == "loss is not finite"
+    assert states["first trial 004"] == ("KILLED", "interrupted"), "no search runs, so this trial does not either"
+    assert states["first"] == ("KILLED", "interrupted")
+    with folder.lock():
+        sync(folder)
+    runs = runs_of(client_of(folder), "first")
+    assert {runs[name].info.status for name in ("first", "first trial 004")} == {"RUNNING"}
+    finished_without_model(folder)
+    sync(folder)
+    assert runs_of(client_of(folder), "first")["first"].info.status == "FINISHED"
+
+
+def test_values_are_the_folder_s(sent: ExperimentFolder):
+    client = client_of(sent)
+    runs = runs_of(client, "first")
+    for trial in sent.trials():
+        run = runs[f"first trial {trial.record().number:03d}"]
+        for key in ("mAP/0.5", "mAP/avg_0.1:0.7", "loss/total", "psi_share", "iterations_per_second"):
+            assert curve(client, run, key) == [(line.iteration, line.metrics[key]) for line in trial.progress()]
+        assert run.data.metrics["best_score"] == trial.record().value
+        assert run.info.start_time == round(trial.record().started * 1000)
+        assert run.info.end_time == round(trial.record().ended * 1000)
+    confirmed = runs["first confirm top1-1"]
+    assert confirmed.data.metrics["test/mAP/0.5"] == pytest.approx((0.305 + 0.1525) / 2)
+    assert confirmed.data.metrics["test_score"] == table_of(0.61).ranking
+    assert "best_score" not in confirmed.data.metrics, "a test result must not rank beside holdout scores"
+
+
+def test_tables_read_back_through_the_client(sent: ExperimentFolder, monkeypatch: pytest.MonkeyPatch):
+    client = client_of(sent)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)  # load_table looks there, not at its client
+    runs = runs_of(client, "first")
+    number = client.get_experiment_by_name("hapt/delu").experiment_id
+    run_id = runs["first confirm top1-0"].info.run_id
+    whole = client.load_table(number, "tables/map.json", [run_id])
+    assert whole["tIoU"].tolist() == ["0.1", "0.5", "0.7", "average 0.1:0.5", "average 0.1:0.7"]
+    assert whole["mAP"].tolist() == pytest.approx([0.45, 0.225, 0.05, 0.3375, 0.725 / 3])
+    classes = client.load_table(number, "tables/class_ap.json", [run_id])
+    assert classes["class"].tolist() == ["walk", "run", "never"]
+    assert classes["AP@0.5"].tolist()[:2] == pytest.approx([0.3, 0.15])
+    assert classes["AP@0.5"].isna().tolist() == [False, False, True]
+    trial = client.load_table(number, "tables/map.json", [runs["first trial 000"].info.run_id])
+    best = sent.trials()[0].progress()[-1].metrics
+    assert dict(zip(trial["tIoU"], trial["mAP"], strict=True)) == {
+        "0.5": best["mAP/0.5"],
+        "0.7": best["mAP/0.7"],
+        "average 0.1:0.7": best["mAP/avg_0.1:0.7"],
+    }
+    confirmation = client.load_table(number, "tables/confirmation.json", [runs["first"].info.run_id])
+    assert confirmation["configuration"].tolist() == ["top1", "baseline"]
+    assert confirmation["0.5"].tolist() == [61.2, 58.0]
+    listed = json.loads(runs["first confirm top1-0"].data.tags["mlflow.loggedArtifacts"])
+    assert {"path": "tables/map.json", "type": "table"} in listed
+
+
+def test_files_and_data_set_are_logged(sent: ExperimentFolder, tmp_path: Path):
+    client = client_of(sent)
+    runs = runs_of(client, "first")
+    confirmed = {item.path for item in client.list_artifacts(runs["first confirm top1-0"].info.run_id)}
+    assert confirmed == {"trial.json", "table.json", "detections.json", "tables"}
+    parent = runs["first"]
+    top = {item.path for item in client.list_artifacts(parent.info.run_id)}
+    assert {"config.json", "environment.json", "best.yaml", "report.html", "confirmation.md", "figures"} <= top
+    local = client.download_artifacts(parent.info.run_id, "figures/history.svg", str(tmp_path))
+    assert Path(local).read_text() == "<svg/>"
+    for run in (parent, runs["first trial 000"]):
+        (data,) = run.inputs.dataset_inputs
+        assert (data.dataset.name, data.dataset.digest) == ("hapt", ("5f1c" * 16)[:36])
+        assert json.loads(data.dataset.source) == {"uri": RUN["data"]}
+
+
+def test_syncing_twice_changes_nothing(finished: ExperimentFolder):
+    sync(finished)
+    before = rows(finished)
+    again = sync(finished)
+    assert (again.created, again.values, again.complete) == (0, 0, True)
+    assert rows(finished) == before
+    with sqlite3.connect(results_root(finished) / "mlflow.db") as database:  # the store forgets what was sent
+        database.execute("delete from tags where key = 'dce.sent'")
+    forced = sync(finished)
+    assert forced.created == 0
+    assert forced.values > 0
+    assert rows(finished) == before, "the same values a second time made new rows"
+
+
+def test_a_copy_of_the_folder_is_the_same_search(finished: ExperimentFolder, tmp_path: Path):
+    sync(finished)
+    before = rows(finished)
+    copy = tmp_path / "elsewhere" / "copy"
+    shutil.copytree(finished.path, copy)
+    report = sync(copy, f"sqlite:///{results_root(finished) / 'mlflow.db'}")
+    assert report.complete
+    assert report.experiment == "hapt/delu"
+    assert rows(finished) == before
+
+
+def test_a_search_of_the_same_settings_is_another_one(make_experiment: Make):
+    one, two = make_experiment("first"), make_experiment("second")
+    assert sync(one).created == 6
+    assert sync(two).created == 6
+    assert len(runs_of(client_of(one), "first")) == len(runs_of(client_of(one), "second")) == 6
+
+
+def test_a_resumed_search_goes_on_in_its_runs(make_experiment: Make):
+    folder = make_experiment()
+    sync(folder)
+    ids = {name: run.info.run_id for name, run in runs_of(client_of(folder), "first").items()}
+    interrupted = folder.trials()[4]
+    # Resumed from the checkpoint of iteration 80: two readings come again, later and at another speed.
+    readings(interrupted, 90, 150, level=interrupted.progress()[0].metrics["mAP/0.5"] - 0.01, offset_s=600.0)
+    interrupted.update(state="finished", value=0.3, iteration=150, ended=START_S + 900)
+    add_trial(folder, 5)
+    report = sync(folder)
+    assert report.created == 1
+    client = client_of(folder)
+    runs = runs_of(client, "first")
+    assert {name: runs[name].info.run_id for name in ids} == ids
+    resumed = runs["first trial 004"]
+    assert resumed.info.status == "FINISHED"
+    for key in ("iterations_per_second", "mAP/0.5"):
+        assert [step for step, _ in curve(client, resumed, key)] == list(range(10, 151, 10)), key
+
+
+def test_a_torn_last_line_waits_for_its_end(make_experiment: Make):
+    folder = make_experiment()
+    trial = folder.trials()[4]
+    path = trial.path / "progress.jsonl"
+    whole = path.read_bytes()
+    line = json.dumps({"iteration": 110, "time": START_S + 110, "metrics": {"mAP/0.5": 0.5}}).encode() + b"\n"
+    path.write_bytes(whole + line[:31])
+    sync(folder)
+    client = client_of(folder)
+    assert len(curve(client, runs_of(client, "first")["first trial 004"], "mAP/0.5")) == 10
+    path.write_bytes(whole + line)
+    sync(folder)
+    assert curve(client, runs_of(client, "first")["first trial 004"], "mAP/0.5")[-1] == (110, 0.5)
+
+
+def test_a_run_that_was_created_twice_is_kept_once(make_experiment: Make):
+    """What a server does that carries out a request after its sender gave up on it."""
+    folder = make_experiment()
+    sync(folder)
+    client = client_of(folder)
+    first = runs_of(client, "first")["first trial 000"]
+    tags = {key: first.data.tags[key] for key in ("dce.experiment", "dce.trial_key", "kind")}
+    client.create_run(first.info.experiment_id, tags=tags, run_name="twin")
+    report = sync(folder)
+    assert report.complete
+    names = Counter(run.data.tags["dce.trial_key"] for run in client.search_runs([first.info.experiment_id]))
+    assert set(names.values()) == {1}
+    assert len(names) == 6
+
+
+def test_a_confirmation_planned_anew_replaces_its_runs(finished: ExperimentFolder):
+    sync(finished)
+    run = finished.confirmations()[0]
+    record = run.record()
+    run.write(record.replace(config=dict(record.config) | {"seed": 7}, params={**record.params, "delta": 0.9}))
+    assert sync(finished).created == 1
+    client = client_of(finished)
+    number = client.get_experiment_by_name("hapt/delu").experiment_id
+    both = [item for item in client.search_runs([number]) if item.info.run_name == f"first confirm {run.key}"]
+    assert sorted(item.data.tags["status"] for item in both) == ["finished", "superseded"]
+    current = next(item for item in both if item.data.tags["status"] == "finished")
+    assert current.data.params["delta"] == "0.9"
+
+
+def test_an_archive_that_cannot_be_written_is_one_search(finished: ExperimentFolder, monkeypatch: pytest.MonkeyPatch):
+    """Root may write anywhere, so the system's refusal is put in its place."""
+    uri = f"sqlite:///{results_root(finished) / 'mlflow.db'}"
+
+    def refuse(path: Path, *args: object, **kwargs: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as archive:
+        archive.setattr("dce_ray.tracking.desk.Path.mkdir", refuse)
+        name = identity_of(finished)
+        assert identity_of(finished) == name
+        with only_sender(finished, uri, patience_s=1.0):
+            pass
+    assert not (finished.path / "tracking").exists()
+    assert len(name) == 32
+
+
+@pytest.mark.parametrize(
+    ("uri", "part"),
+    [
+        ("./mlruns", "neither a server"),
+        ("file:///tmp/mlruns", "neither a server"),
+        ("htp://host:5000", "neither a server"),
+        ("http:///", "names no host"),
+    ],
+)
+def test_an_address_that_is_none_is_refused_with_the_remedy(make_experiment: Make, uri: str, part: str):
+    with pytest.raises(TrackingError, match=part):
+        sync(make_experiment(), uri)
+
+
+def test_a_server_that_is_not_there_is_named_and_nothing_is_lost(make_experiment: Make):
+    folder = make_experiment()
+    report = sync(folder, "http://127.0.0.1:9")
+    assert not report.complete
+    assert "http://127.0.0.1:9 does not answer" in report.faults[0]
+    assert "start the server" in report.faults[0]
+    assert sync(folder).complete
