@@ -1,0 +1,175 @@
+"""``python -m dce_ray.ablate``: mistakes, and real runs on Ray from the command line, stopped and gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dce_ray import ablate
+from dce_ray.config import RunConfig
+from dce_ray.errors import ConfigError
+from dce_ray.search.folder import ExperimentFolder
+
+ROOT = Path(ablate.__file__).resolve().parent.parent
+SMALL = ["baseline=delu", "data=synthetic-tiny", "training.iterations=6", "training.eval_every=3", "ray.num_cpus=2"]
+SMALL += ["sampling.segments=24", "device=cpu"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "study= is missing"),
+        (["study=component"], "did you mean components"),
+        (["study=psi", "sedes=3"], "did you mean seeds"),
+        (["study=psi", "method.detla=0.5"], "did you mean method.delta"),
+        (["study=psi", "seeds=0"], "whole number from 1"),
+        (["study=psi", "protocol=holdout"], "use confirm or paper"),
+        (["study=psi", "values=[0.5]"], "sweeps no number"),
+        (["study=lambda", "values=0.5"], "write a list of numbers"),
+        (["study=psi", "baseline=dleu"], "did you mean delu"),
+    ],
+)
+def test_mistakes_are_answered_before_any_data_is_touched(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DCE_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(ConfigError, match=message):
+        ablate.main([*arguments, "data=synthetic-tiny"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_values_out_of_range_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DCE_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(ConfigError, match=r"lambda=1\.5: must lie in"):
+        ablate.main(["study=lambda", "values=[0.5,1.5]", *SMALL])
+    assert not (tmp_path / "results").exists()
+
+
+class Command:
+    """The command in a folder of its own, with its own cache."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = os.environ | {"PYTHONPATH": str(ROOT), "DCE_CACHE": str(folder / "cache")}
+        self.results = folder / "results" / "synthetic" / "delu" / "ablation"
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-u", "-m", "dce_ray.ablate", *SMALL, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *arguments: str) -> str:
+        process = self.start(*arguments)
+        output, _ = process.communicate(timeout=240)
+        assert process.returncode == 0, output
+        return output
+
+    def records(self):
+        return [run.record() for run in ExperimentFolder.open(self.results).confirmations()]
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory) -> Command:
+    return Command(tmp_path_factory.mktemp("ablate"))
+
+
+@pytest.mark.ray
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(command):
+    process = command.start("study=components", "seeds=2")
+    assert process.stdout is not None
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if line.startswith("[1/8]"):
+            process.send_signal(signal.SIGINT)
+            break
+    seen += process.communicate(timeout=120)[0]
+    assert process.returncode == 130, seen
+    assert "seeds finished." in seen
+    before = {record.key: record.ended for record in command.records() if record.state == "finished"}
+    assert 1 <= len(before) < 8
+    output = command.run("study=components", "seeds=2")
+    assert f"8 runs, {len(before)} of them finished before" in output
+    after = {record.key: record.ended for record in command.records()}
+    assert len(after) == 8
+    assert all(after[key] == ended for key, ended in before.items())
+    assert {record.state for record in command.records()} == {"finished"}
+
+
+@pytest.mark.ray
+def test_the_table_equals_the_runs(command):
+    command.run("study=components", "seeds=2")
+    written = json.loads((command.results / "components.json").read_text())
+    scores: dict[str, dict[int, float]] = {}
+    for run in ExperimentFolder.open(command.results).confirmations():
+        record = run.record()
+        name = {(False, False): "baseline", (True, False): "scs", (False, True): "mcm", (True, True): "scs+mcm"}[
+            record.config["scs"], record.config["mcm"]
+        ]
+        table = json.loads(run.table.read_text())
+        scores.setdefault(name, {})[record.seed] = table["averages"]["0.1:0.7"]
+        assert record.config["protocol"] == "confirm"
+        assert record.iteration == 6
+    assert {name: len(found) for name, found in scores.items()} == dict.fromkeys(written["settings"], 2)
+    for name, found in scores.items():
+        assert {seed: score["avg_0.1_0.7"] for seed, score in written["scores"][name].items()} == {
+            str(seed): value for seed, value in found.items()
+        }
+    row = next(
+        line
+        for line in (command.results / "components.csv").read_text().splitlines()
+        if line.startswith("components_synthetic_delu,scs+mcm,difference to baseline,measured,2,avg_0.1_0.7,")
+    )
+    expected = statistics.mean(100 * (scores["scs+mcm"][seed] - scores["baseline"][seed]) for seed in (0, 1))
+    assert float(row.split(",")[6]) == pytest.approx(expected)
+
+
+@pytest.mark.ray
+def test_studies_share_their_runs(command):
+    # psi's baseline and ratio are components' baseline and scs+mcm.
+    output = command.run("study=psi", "seeds=2")
+    assert "10 runs, 4 of them finished before" in output
+    assert len(command.records()) == 8 + 6
+    for suffix in ("md", "csv", "tex", "html", "json"):
+        assert (command.results / f"psi.{suffix}").stat().st_size > 100
+    for name in ("components", "psi"):
+        for suffix in ("svg", "png"):
+            assert (command.results / "figures" / f"{name}.{suffix}").is_file()
+
+
+@pytest.mark.ray
+def test_a_finished_study_starts_no_ray(command):
+    output = command.run("study=psi", "seeds=2", "ray.address=192.0.2.1:6379")
+    assert "10 runs, 10 of them finished before" in output
+
+
+def test_a_search_folder_is_not_taken_for_an_ablation(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DCE_CACHE", str(command.folder / "cache"))
+    ExperimentFolder.create(tmp_path / "results" / "synthetic" / "delu" / "ablation", {"run": {}}, {})
+    with pytest.raises(ablate.SearchError, match="holds a search"):
+        ablate.main(["study=psi", *SMALL])
+
+
+def test_settings_differ_from_the_run_in_nothing_else(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("DCE_CACHE", str(command.folder / "cache"))
+    values = {"study": "lambda", "values": [0.5], "baseline": "delu", "data": "synthetic-tiny", "seeds": 1}
+    made, store = ablate.build(values)
+    folder = ExperimentFolder.create(tmp_path / "a", {}, {})
+    configs = {name: planned.record.config for name, planned in made.planned(folder, store.digest)}
+    base = made.run.to_mapping()
+    assert isinstance(made.run, RunConfig)
+    assert configs["lambda=0.5"] == {**base, "method": {**base["method"], "lambda": 0.5}}
+    assert configs["baseline"] == {**base, "scs": False, "mcm": False}
