@@ -1,6 +1,6 @@
 """The feature store against ``np.load(..., allow_pickle=True)`` of the same data in the released layout.
 
-    python -m benchmarks.store megabytes=600 readers=8 repeats=9
+    python -m benchmarks.store megabytes=800 readers=8 repeats=9
 
 Both sides read the same generated videos, draw the same batch (10 videos, 320 snippets each, float32) in a fresh
 process each time, and alternate. *Warm*: the files are in the page cache. *Cold*: they were dropped from it before each
@@ -67,7 +67,7 @@ SIDES = {
     "np.load": {"imports": "", "open": REFERENCE_OPEN, "batch": REFERENCE_BATCH, "read": REFERENCE_READ},
 }
 Timing = tuple[float, float, float]
-DEFAULTS = {"megabytes": 600, "readers": 8, "repeats": 9, "cold_repeats": 3, "folder": None}
+DEFAULTS = {"megabytes": 800, "readers": 8, "repeats": 9, "cold_repeats": 3, "folder": None}
 
 
 def generate(folder: Path, megabytes: float) -> Path:
