@@ -7,6 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import dce_ray
 from dce_ray.build import load_trained
 from dce_ray.checkpoint import load_checkpoint, save_checkpoint
@@ -80,9 +82,7 @@ def _save(run: TrialFolder, scratch: Path, model: LoggedModel, run_id: str) -> N
     model_config = _tempo(trained.config.data)
     if model_config:
         columns |= {"start_s": "double", "end_s": "double"}
-    import numpy as np
-
-    features = TensorSpec(np.dtype(np.float32), (-1, trained.network.feature_size), "features")
+    features = TensorSpec(np.dtype(np.float32), (-1, trained.network.feature_size))
     pyfunc.save_model(
         path=str(scratch / "model"),
         python_model=str(CODE),

@@ -29,7 +29,7 @@ class WinnerModel(PythonModel):  # type: ignore[misc]  # mlflow is not typed
         self.snippets_per_second = (context.model_config or {}).get("snippets_per_second")
 
     def predict(
-        self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None
+        self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         """Proposals of one video, best first.
 

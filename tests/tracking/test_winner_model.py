@@ -35,7 +35,7 @@ print(json.dumps(table.to_dict("list")))
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    store = generate_synthetic(tmp_path_factory.mktemp("data"), size="tiny")
+    store = generate_synthetic(tmp_path_factory.mktemp("data") / "store", size="tiny")
     changes = {"training": {"iterations": 2, "eval_every": 2}, "sampling": {"segments": 32}, "device": "cpu"}
     run = Run(run_config("delu", store, data_set="synthetic", overrides=changes))
     run.advance(2)
