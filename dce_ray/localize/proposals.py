@@ -54,9 +54,14 @@ def class_scores(logits_CT: NDArray[Any], snippets: int) -> Real:
     short = logits_CT.shape[1] <= 512
     ordered_CT = np.sort(logits_CT, axis=1) if short else np.partition(logits_CT, -snippets, axis=1)
     means = ordered_CT[:, -snippets:].sum(axis=1, dtype=np.float64) / snippets
-    weights = np.exp(means - means.max())
-    scores: Real = weights[:-1] / weights.sum()
-    return scores
+    return softmax(means)[:-1]
+
+
+def softmax(values: Real) -> Real:
+    """``exp(v) / sum exp(v)`` of a vector, without overflow."""
+    weights = np.exp(values - values.max())
+    probabilities: Real = weights / weights.sum()
+    return probabilities
 
 
 def observe(logits_TC: NDArray[Any], attention_T: NDArray[Any], config: EvaluationConfig) -> Evidence:
@@ -79,8 +84,9 @@ def observe(logits_TC: NDArray[Any], attention_T: NDArray[Any], config: Evaluati
             f"logits of shape {logits_TC.shape} and attention of shape {attention_T.shape}: "
             f"(T, C + 1) and (T,) with the same T >= 1 are needed; leave empty videos out"
         )
-    weighted_CT = np.ascontiguousarray((logits_TC * attention_T[:, None]).T)
-    scores = class_scores(weighted_CT, max(1, length // 10))
+    with np.errstate(invalid="ignore"):  # NaN is looked for below
+        weighted_CT = np.ascontiguousarray((logits_TC * attention_T[:, None]).T)
+        scores = class_scores(weighted_CT, max(1, length // 10))
     classes = np.flatnonzero(scores >= config.class_threshold)
     if not len(classes):
         classes = np.array([scores.argmax()])
