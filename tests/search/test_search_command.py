@@ -17,10 +17,10 @@ import yaml
 
 from dce_ray.errors import ConfigError, SearchError, SearchSpaceError, StoreError
 from dce_ray.search.__main__ import _create, main
+from dce_ray.search.atomic import write_json
 from dce_ray.search.experiment import Search
 from dce_ray.search.folder import ExperimentFolder
 from dce_ray.search.sampling import open_study
-from dce_ray.store import FeatureStore
 
 pytestmark = pytest.mark.ray
 SHORT = ["training.iterations=6", "training.eval_every=2", "training.log_every=2", "sampling.segments=24"]
@@ -134,7 +134,7 @@ def test_best_yaml_is_a_configuration_of_train(finished):
 def test_resume_of_a_finished_search_runs_nothing_and_can_be_extended(finished, capsys):
     before = finished.confirm("top1-0").table.stat().st_mtime_ns
     assert main([f"resume={finished.path}", "tracking=off"]) == 0
-    assert "trial 0" not in capsys.readouterr().out
+    assert "] trial 0" not in capsys.readouterr().out  # no run ended in this session
     assert finished.confirm("top1-0").table.stat().st_mtime_ns == before
     assert main([f"resume={finished.path}", "search.num_trials=6", "confirm.seeds=0"]) == 0
     assert sum(study_states(finished).values()) == 6
@@ -275,7 +275,12 @@ def test_two_searches_at_once_and_one_driver_killed_then_resumed(cluster, tiny, 
     assert sum(study_states(opened(tmp_path / "b")).values()) == 2
 
 
-def test_store_of_other_content_is_refused(finished, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(FeatureStore, "digest", property(lambda self: "another"), raising=False)
+def test_store_of_other_content_is_refused(tiny, tmp_path):
+    from dce_ray.commandline import parse
+
+    _, folder, digest = _create(parse(arguments(tiny, tmp_path)))
+    config = folder.config
+    assert config["digest"] == digest
+    write_json(folder.path / "config.json", config | {"digest": "another"})
     with pytest.raises(SearchError, match="holds other data"):
-        main([f"resume={finished.path}"])
+        main([f"resume={folder.path}"])
