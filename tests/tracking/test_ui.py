@@ -1,0 +1,111 @@
+"""What a user sees: MLflow's own UI in a real browser, opened by the address that a search prints."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from chromium import Chromium
+from mirrored import Server, add_trial, finish, new_experiment, runs_of
+from mlflow import MlflowClient
+
+from dce_ray.search.folder import ExperimentFolder
+from dce_ray.tracking import SyncReport, sync
+from dce_ray.tracking.content import PARAMETERS
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not (shutil.which("chromium") and shutil.which("chromedriver")),
+        reason="chromium and chromedriver are not installed (apt-get install chromium chromium-driver)",
+    ),
+]
+CLOSE_ASSISTANT = "document.querySelector('[aria-label*=\"lose\" i]')?.click()"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> ExperimentFolder:
+    folder = new_experiment(tmp_path_factory.mktemp("seen") / "results", "seen")
+    for number in range(5, 12):
+        add_trial(folder, number)
+    finish(folder)
+    for run in folder.confirmations():
+        run.checkpoint.unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(folder: ExperimentFolder, server: Server) -> SyncReport:
+    report = sync(folder, server.uri)
+    assert report.complete, report
+    return report
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Chromium]:
+    one = Chromium(tmp_path / "profile")
+    yield one
+    one.close()
+
+
+def keep(browser: Chromium, name: str) -> None:
+    """Save a picture where ``DCE_SCREENSHOTS`` names a folder: how the README's pictures are made."""
+    target = os.environ.get("DCE_SCREENSHOTS")
+    if target:
+        browser.picture(Path(target) / name)
+
+
+def test_the_printed_address_shows_runs_with_our_columns(browser: Chromium, report: SyncReport):
+    assert report.url is not None
+    browser.open(report.url)
+    wanted = {*PARAMETERS, "best_score", "test_score", "mAP/avg_0.1:0.7"}
+    header = ".ag-header-cell"
+
+    def columns() -> set[str]:
+        # The grid only builds the columns in sight: look along it.
+        script = "document.querySelector('.ag-body-horizontal-scroll-viewport')?.scrollTo(arguments[0], 0)"
+        found: set[str] = set()
+        for offset in (0, 500, 1000, 2000):
+            browser.run(script, offset)
+            found |= {text.strip() for text in browser.texts(header)}
+        return found if wanted <= found else set()
+
+    found = browser.until(columns, "the columns are not there")
+    assert {"status", "components", "kind", "origin"} <= found
+    names = browser.until(lambda: [t for t in browser.texts(".ag-row") if "seen trial 000" in t], "no row of a trial")
+    assert names
+    browser.run("document.querySelector('.ag-body-horizontal-scroll-viewport')?.scrollTo(0, 0)")
+    keep(browser, "runs.png")
+
+
+def test_runs_compare_over_the_six_parameters_without_a_click(browser: Chromium, report: SyncReport):
+    browser.open(f"{report.url}&compareRunsMode=CHART")
+    axes = browser.until(
+        lambda: [text for text in browser.texts(".parcoords .axis-title, .parcoords text") if not _number(text)],
+        "no parallel-coordinates plot",
+    )
+    assert list(dict.fromkeys(axes)) == [*PARAMETERS, "best_score"]
+    keep(browser, "compare.png")
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text.replace("\N{MINUS SIGN}", "-"))
+    except ValueError:
+        return False
+    return True
+
+
+def test_a_map_table_is_shown_as_a_table(browser: Chromium, report: SyncReport, server: Server):
+    run = runs_of(MlflowClient(server.uri), "seen")["seen confirm top1-0"]
+    page = f"{server.uri}/#/experiments/{report.experiment_id}/runs/{run.info.run_id}/artifacts/tables/map.json"
+    browser.open(f"{page}?workflowType=machine_learning")
+    cells = browser.until(
+        lambda: [text for text in browser.texts("[role=cell], td") if "average 0.1:0.7" in text], "no table"
+    )
+    assert cells
+    heads = {text.strip() for text in browser.texts("[role=columnheader], th")}
+    assert {"tIoU", "mAP"} <= heads
