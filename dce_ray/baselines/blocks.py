@@ -107,7 +107,7 @@ class ConsensusModule(nn.Module):
         """Attention ``(B, T)`` and filtered features ``(B, S, T)`` of the main stream."""
         global_BS = self._global_gate(mean_over_time(main_BST, valid_B1T))
         local_BST = self.bit_wise_attn(auxiliary_BST, valid_B1T)
-        filtered_BST = torch.sigmoid(local_BST * global_BS[:, :, None]) * main_BST
+        filtered_BST = (local_BST * global_BS[:, :, None]).sigmoid_() * main_BST
         return self.attention(filtered_BST, valid_B1T), filtered_BST
 
     def _global_gate(self, mean_BS: Tensor) -> Tensor:

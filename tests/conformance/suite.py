@@ -179,6 +179,15 @@ class ConformanceSuite:
         assert outputs.logits.dtype == outputs.attention.dtype == torch.float64
         torch.testing.assert_close(outputs.logits.float(), network(batch.features).logits, rtol=1e-4, atol=1e-4)
 
+    def test_mixed_precision_is_finite(self) -> None:
+        network, batch = self.network().train(), self.batch()
+        with torch.autocast("cpu", torch.bfloat16):
+            network.attend(batch.features)
+            total = self.total(network(batch.features), batch)
+        total.backward()
+        assert total.isfinite()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
     def test_one_seed_gives_one_network(self) -> None:
         one, same, other = self.network(seed=3), self.network(seed=3), self.network(seed=4)
         pairs = list(zip(one.parameters(), same.parameters(), strict=True))
