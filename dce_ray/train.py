@@ -22,7 +22,7 @@ from dce_ray.build import build_network, build_optimiser, choose_device
 from dce_ray.checkpoint import load_latest, save_checkpoint
 from dce_ray.config import RunConfig
 from dce_ray.data import BatchSource, make_splits
-from dce_ray.errors import CheckpointError, ConfigError, DataError, unknown_name
+from dce_ray.errors import CheckpointError, ConfigError, unknown_name
 from dce_ray.evaluation import Evaluation, MapTable, evaluate
 from dce_ray.method import build_method, em_step
 from dce_ray.store import FeatureStore, open_store
@@ -150,14 +150,11 @@ class Run:
         """
         if split not in {"holdout", "test"}:
             raise ConfigError(unknown_name("split", split, ("holdout", "test")))
-        videos: NDArray[np.int64] = getattr(self.splits, split)
-        if not len(videos):
-            raise DataError(f"the split {split} has no video; for holdout raise sampling.holdout_share")
         with self._arithmetic():
             return evaluate(
                 self.network,
                 self.store,
-                videos,
+                self.splits.part(split),
                 self.config.evaluation,
                 device=self.device,
                 caption=self.caption(split),
