@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dce_ray.search.charts import Curve, Point, curve_chart, group_chart, interval_chart, seeds_text
 from dce_ray.search.measured import Measured
 from dce_ray.search.style import INK, SYMBOLS, caption, head, new_figure
-from results.tables import BASELINE_NAMES, Comparison
+from results.tables import BASELINE_NAMES, Comparison, in_order
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,8 +48,9 @@ def comparison_figure(title: str, comparisons: Sequence[Comparison]) -> Figure:
     """Plain baseline and winner side by side for every baseline of a data set."""
     column = ranking_column([part for one in comparisons for part in (one.plain, one.ours)])
     several = len({one.baseline for one in comparisons}) < len(comparisons)
+    order = in_order(one.baseline for one in comparisons)
     groups = {}
-    for one in comparisons:
+    for one in sorted(comparisons, key=lambda one: order.index(one.baseline)):
         name = BASELINE_NAMES.get(one.baseline, one.baseline) + (f"\n{one.name}" if several else "")
         aside = f" ({one.remark})" if one.remark else ""
         groups[name] = [

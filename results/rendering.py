@@ -159,7 +159,7 @@ def html_table(table: Table) -> str:
         f'<th colspan="{count}" scope="colgroup">{text}</th>'
         for count, text in _spans(len(table.columns) - averages, averages, " (%)")
     )
-    names = "".join(f'<th scope="col">{html.escape(heading(column))}</th>' for column in table.columns)
+    names = "".join(f'<th scope="col" class="number">{html.escape(heading(column))}</th>' for column in table.columns)
     bodies = []
     for group, rows in groupby(table.rows, key=lambda row: row.group):
         members = list(rows)

@@ -63,6 +63,12 @@ class Comparison:
     """How the winner was chosen, such as ``selected on test`` (protocol=paper)."""
 
 
+def in_order(baselines: Iterable[str]) -> list[str]:
+    """Names of baselines, each once: the paper's in its order, then others as they come."""
+    names = dict.fromkeys(baselines)
+    return [name for name in BASELINE_NAMES if name in names] + [name for name in names if name not in BASELINE_NAMES]
+
+
 def comparison_table(data: str, data_set: str, experiments: Sequence[Comparison], *, wide: bool = False) -> Table:
     """Table 1 or 2: per baseline the printed lines, then the measured ones, each with its absolute improvement.
 
@@ -78,7 +84,7 @@ def comparison_table(data: str, data_set: str, experiments: Sequence[Comparison]
         columns = _ordered([*columns, *(column for one in experiments for column in _columns_of(one))])
     names = [one.baseline for one in experiments] + [row.names["baseline"] for row in (printed.rows if printed else ())]
     rows: list[Row] = []
-    for baseline in [name for name in BASELINE_NAMES if name in names]:
+    for baseline in in_order(names):
         mine = [one for one in experiments if one.baseline == baseline]
         rows += _printed_rows(printed, baseline) if printed else []
         for one in mine or [Comparison(baseline, "", Measured("baseline", {}), Measured("ours", {}))]:
@@ -98,7 +104,7 @@ def _columns_of(one: Comparison) -> list[str]:
 
 
 def _printed_rows(printed: PrintedTable, baseline: str) -> list[Row]:
-    group = BASELINE_NAMES[baseline]
+    group = BASELINE_NAMES.get(baseline, baseline)
     labels = {"published": "as published", "reproduced": "reproduced by the paper", "scs+mcm": "+ SCS + MCM, the paper"}
     found = {variant: printed.row(baseline=baseline, variant=variant) for variant in labels}
     cells = {variant: _exact(row.numbers) if row else {} for variant, row in found.items()}
@@ -128,13 +134,13 @@ def _measured_rows(one: Comparison, several: bool) -> list[Row]:
 def _comparison_notes(title: str, printed: PrintedTable | None, experiments: Sequence[Comparison]) -> Iterable[str]:
     if printed:
         yield (
-            "printed: taken from the paper, which gives neither seeds nor intervals; its improvement is the "
+            "Lines marked printed are from the paper, which gives neither seeds nor intervals; its improvement is the "
             "difference of its printed numbers (reproduced baseline to SCS + MCM)."
         )
     else:
         yield f"The paper prints no numbers for {title}."
     yield (
-        "measured: mean over seeds of this project's runs; ± is half a 95 % interval "
+        "Lines marked measured: mean over seeds of this project's runs; ± is half a 95 % interval "
         "(Student's t; improvements are paired by seed)."
     )
     for one in experiments:
@@ -173,7 +179,7 @@ def sweep_table(
         for one in settings
         if len(one.scores) < one.planned
     ]
-    spread = "mean over seeds; ± is half a 95 % interval (Student's t; differences are paired by seed)."
+    spread = "Mean over seeds; ± is half a 95 % interval (Student's t; differences are paired by seed)."
     return Table(name, caption, columns, tuple(rows), (spread, *notes, *short))
 
 

@@ -46,7 +46,12 @@ def interval_chart(points: Sequence[Point], title: str, measure: str, reference:
         reference: label of the setting that the differences are taken to.
     """
     figure, (left, right) = new_figure(
-        6.6, 1.35 + 0.36 * max(2, len(points)), ncols=2, sharey=True, width_ratios=(1.5, 1)
+        6.6,
+        1.35 + 0.36 * max(2, len(points)),
+        ncols=2,
+        sharey=True,
+        width_ratios=(1.5, 1),
+        gridspec_kw={"wspace": 0.06},
     )
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
     if not any(point.estimate for point in points):

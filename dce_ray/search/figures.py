@@ -189,7 +189,7 @@ def _draw_rulers(axes: Axes, rulers: Sequence[SearchRange], labels: Sequence[str
     for place, ruler in enumerate(rulers):
         axes.axvline(place, color=GRID, linewidth=1.4, zorder=0)
         if ruler.constant:
-            axes.text(place + 0.06, 0.53, f"{ruler.low:.3g}", fontsize=7.5, color=MUTED)
+            axes.text(place, 1.03, f"{ruler.low:.3g} (fixed)", ha="center", va="bottom", fontsize=7.5, color=MUTED)
             continue
         log = " (log)" if ruler.log else ""
         axes.text(place, 1.03, f"{ruler.high:.3g}{log}", ha="center", va="bottom", fontsize=7.5, color=MUTED)

@@ -16,7 +16,7 @@ STYLE = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e7e8ea; --paper: #16181c; --muted: #a3a6ad; --grid: #363a41;
   --band: #1e2126; --accent: #6db9e8; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 68rem; padding: 2rem 1.25rem 4rem; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; max-width: 84rem; padding: 2rem 1.25rem 4rem; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .25rem; }
 h2 { font-size: 1.2rem; margin: 2.5rem 0 .75rem; padding-bottom: .3rem; border-bottom: 1px solid var(--grid); }
@@ -28,20 +28,21 @@ nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; list-style: none; 
 .scroll:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 .tall { max-height: 32rem; overflow-y: auto; }
 .tall thead th { position: sticky; top: 0; }
-table { border-collapse: collapse; font-size: .84rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--muted); padding-bottom: .5rem; }
-th, td { padding: .28rem .6rem; text-align: left; border-bottom: 1px solid var(--grid); white-space: nowrap; }
+th, td { padding: .28rem .5rem; text-align: left; border-bottom: 1px solid var(--grid); white-space: nowrap; }
 thead th { background: var(--band); vertical-align: bottom; }
 tbody th { font-weight: 600; }
 tbody th[scope=rowgroup] { vertical-align: top; }
 tbody th[scope=row] { font-weight: 400; }
-td.number, th.number, thead th[scope=colgroup] { text-align: right; }
+td.number, th.number { text-align: right; }
+thead th[scope=colgroup] { text-align: center; }
 td.missing { color: var(--muted); }
 td.difference { font-style: italic; }
 tr.best > * { font-weight: 700; background: var(--band); }
 td.text { white-space: normal; min-width: 16rem; }
 figure { margin: 1.5rem 0; }
-figure svg { width: 100%; height: auto; max-width: 54rem; }
+figure svg { width: 100%; height: auto; max-width: 58rem; }
 .notes { color: var(--muted); font-size: .84rem; }
 pre { overflow-x: auto; background: var(--band); padding: .8rem; font-size: .8rem; }
 summary { cursor: pointer; }

@@ -100,6 +100,12 @@ def test_several_experiments_and_selection_on_test_are_named():
     assert "absolute improvement, b, selected on test" in labels
 
 
+def test_a_baseline_that_the_paper_lacks_stands_last():
+    pair = [Comparison("own", "a", PLAIN, OURS), Comparison("ddgnet", "a", PLAIN, OURS)]
+    groups = [row.group for row in comparison_table("thumos14", "thumos14", pair).rows]
+    assert list(dict.fromkeys(groups)) == ["CO2-Net", "DELU", "DDG-Net", "own"]
+
+
 def test_unfinished_seeds_are_said():
     table = comparison_table("hapt", "hapt", [Comparison("delu", "a", PLAIN, measured("top1", {0: 0.4}, planned=3))])
     assert "DELU a, top1: 1 of 3 seeds finished." in table.notes
