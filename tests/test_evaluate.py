@@ -63,7 +63,7 @@ def test_detections_and_pictures(trained, tiny_store, tmp_path):
             f"figure={tmp_path / figure}",
             f"detections={tmp_path / 'd.json'}",
         ]
-        command.main([f"checkpoint={trained / 'best.pt'}", "device=cpu", *wanted, f"detections={tmp_path / 'd.json'}"])
+        command.main([f"checkpoint={trained / 'best.pt'}", "device=cpu", *arguments])
     assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "t.svg").read_text().startswith("<?xml")
     assert names[0] in json.loads((tmp_path / "d.json").read_text())["results"]
