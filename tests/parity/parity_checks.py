@@ -52,19 +52,21 @@ def term_errors(
 
 
 def tied(outputs: TwoStreamOutputs) -> bool:
-    """Whether snippets of a video have the same uncertainty: then the order of a sort is no part of the function."""
+    """Whether snippets of a video have one uncertainty, but for rounding: their order is then no part of the function."""
     suppressed_BTC = suppress(outputs.logits, outputs.attention)
     alpha_BT = (suppressed_BTC.clamp(-10, 10).exp() + 1).sum(dim=2)
-    return bool((alpha_BT.sort(dim=1).values.diff(dim=1) == 0).any())
+    sorted_BT = alpha_BT.sort(dim=1).values
+    return bool((sorted_BT.diff(dim=1) <= 1e-6 * sorted_BT[:, 1:]).any())
 
 
 def term_tolerances(case: GoldenCase, outputs: TwoStreamOutputs, base: float, intervened: bool) -> dict[str, float]:
     """Tolerance by term; looser where the uncertainty sort has ties that rounding or the platform decides."""
     tolerances: dict[str, float] = {}
     if tied(outputs):
-        # Pooled outputs of erased snippets are equal but for rounding (section 11 of the data's README).
+        # Pooled outputs of erased snippets are equal but for rounding, which the number of threads changes: the
+        # reference in float32 is 1.6e-3 from itself in float64, and one thread 4.9e-3.
         if intervened and case.data_set == "activitynet12":
-            tolerances = {"uncertainty_guide": 2e-3, "total": 2e-5}
+            tolerances = {"uncertainty_guide": 1e-2, "total": 5e-5}
         if not SAME_SORT:
             tolerances = {"uncertainty_guide": 3e-2, "total": 1e-3}  # seen: 1.7e-2
     return {name: max(base, tolerances.get(name, 0.0)) for name in (*case.terms(case.published_names()), "total")}
