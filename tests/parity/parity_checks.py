@@ -52,7 +52,7 @@ def term_errors(
 
 
 def tied(outputs: TwoStreamOutputs) -> bool:
-    """Whether snippets of a video have one uncertainty, but for rounding: their order is then no part of the function."""
+    """Whether snippets of a video have one uncertainty but for rounding: no function tells their order."""
     suppressed_BTC = suppress(outputs.logits, outputs.attention)
     alpha_BT = (suppressed_BTC.clamp(-10, 10).exp() + 1).sum(dim=2)
     sorted_BT = alpha_BT.sort(dim=1).values
