@@ -32,6 +32,11 @@ class Address:
     """Folder for the artifacts of new experiments; None leaves it to the server."""
 
     @property
+    def shown(self) -> str:
+        """The URI without its password, for messages and files."""
+        return hidden(self.uri)
+
+    @property
     def server(self) -> bool:
         """Whether a server stands between us and the store."""
         return urlsplit(self.uri).scheme in SERVERS
@@ -42,6 +47,14 @@ class Address:
         if not self.uri.startswith("sqlite:///"):
             return None
         return Path(self.uri.removeprefix("sqlite:///")).expanduser().resolve()
+
+
+def hidden(uri: str) -> str:
+    """``uri`` with its password, if it has one, replaced by ``***``."""
+    parts = urlsplit(uri)
+    if not parts.password:
+        return uri
+    return uri.replace(f":{parts.password}@", ":***@", 1)
 
 
 def results_root(folder: ExperimentFolder) -> Path:
@@ -63,11 +76,11 @@ def address_of(folder: ExperimentFolder, uri: str | None = None) -> Address:
     scheme = urlsplit(text).scheme.split("+")[0]
     if scheme not in (*DATABASES, *SERVERS):
         raise TrackingError(
-            f"tracking.uri={text}: neither a server (http://host:port) nor a database (sqlite:////folder/mlflow.db, "
-            f"postgresql://...); leave it out for {root / 'mlflow.db'}, or switch MLflow off: tracking=off"
+            f"tracking.uri={hidden(text)}: neither a server (http://host:port) nor a database "
+            f"(sqlite:////folder/mlflow.db, postgresql://...); leave it out for {root / 'mlflow.db'}, or switch MLflow off: tracking=off"
         )
     if scheme in SERVERS and not urlsplit(text).netloc:
-        raise TrackingError(f"tracking.uri={text}: names no host; write http://host:port")
+        raise TrackingError(f"tracking.uri={hidden(text)}: names no host; write http://host:port")
     address = Address(text)
     if address.server:
         return address
@@ -81,7 +94,7 @@ def ui_command(address: Address) -> str | None:
     """The command that opens the UI of a database; None where a server shows it already."""
     if address.server:
         return None
-    options = ["--host", "127.0.0.1", "--port", str(UI_PORT), "--backend-store-uri", address.uri]
+    options = ["--host", "127.0.0.1", "--port", str(UI_PORT), "--backend-store-uri", address.shown]
     return shlex.join(["mlflow", "ui", *options])
 
 
@@ -92,11 +105,11 @@ def ui_url(address: Address, experiment_id: str, view: str) -> str:
         experiment_id: MLflow's number of the experiment.
         view: key of the view that ``views.py`` stored on the experiment.
     """
-    base = address.uri.rstrip("/") if address.server else f"http://127.0.0.1:{UI_PORT}"
+    base = address.shown.rstrip("/") if address.server else f"http://127.0.0.1:{UI_PORT}"
     return f"{base}/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={view}"
 
 
 def sync_command(folder: ExperimentFolder, uri: str | None) -> str:
     """The command that sends what is still unsent."""
-    target = [f"uri={uri}"] if uri else []
+    target = [f"uri={hidden(uri)}"] if uri else []
     return shlex.join(["python", "-m", "dce_ray.tracking", "sync", str(folder.path), *target])

@@ -20,6 +20,8 @@ ENVIRONMENT = {
     # Requests that create a run must not be repeated below us: the writer looks before it creates again.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 """What MLflow reads from the environment at every request; its own default retries for four minutes."""
@@ -91,6 +93,7 @@ def _creation(address: Address) -> Iterator[None]:
 
 def unreachable(address: Address, fault: Exception) -> TrackingError:
     """What to tell the user when the store does not answer."""
-    reason = str(fault).strip().splitlines()[0][:300] if str(fault).strip() else type(fault).__name__
+    text = str(fault).strip().replace(address.uri, address.shown)
+    reason = text.splitlines()[0][:300] if text else type(fault).__name__
     remedy = "start the server or mend tracking.uri" if address.server else "see whether another program uses the file"
-    return TrackingError(f"MLflow at {address.uri} does not answer ({reason}); {remedy}, then sync")
+    return TrackingError(f"MLflow at {address.shown} does not answer ({reason}); {remedy}, then sync")

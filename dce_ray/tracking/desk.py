@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
-from dce_ray.errors import TrackingError
+from dce_ray.errors import SearchError, TrackingError
 from dce_ray.search.atomic import read_json, write_json
 from dce_ray.search.folder import ExperimentFolder
 from dce_ray.tracking.report import SyncReport
@@ -53,9 +53,10 @@ def _of_store(folder: ExperimentFolder, uri: str, suffix: str) -> Path:
     return folder.path / "tracking" / f"{hashlib.sha256(uri.encode()).hexdigest()[:12]}{suffix}"
 
 
-def write_report(folder: ExperimentFolder, report: SyncReport) -> None:
-    """Keep the report of a store."""
-    write_json(_of_store(folder, report.uri, ".json"), report.to_mapping())
+def write_report(folder: ExperimentFolder, uri: str, report: SyncReport) -> None:
+    """Keep the report of a store; an archive that cannot be written keeps none."""
+    with contextlib.suppress(SearchError):
+        write_json(_of_store(folder, uri, ".json"), report.to_mapping())
 
 
 def last_report(folder: ExperimentFolder, uri: str) -> SyncReport | None:

@@ -16,13 +16,15 @@ from dataclasses import dataclass, field
 
 from dce_ray.errors import DceError
 from dce_ray.search.folder import ExperimentFolder
-from dce_ray.tracking.address import Address, address_of, sync_command, ui_command
+from dce_ray.tracking.address import VARIABLE, Address, address_of, sync_command, ui_command
 from dce_ray.tracking.connection import ENVIRONMENT
 from dce_ray.tracking.desk import last_report
 from dce_ray.tracking.report import SyncReport
 
 LIMIT_S = 60.0
 """How long a search waits at its end for what is still to be sent."""
+REST = 10.0
+"""The mirror of a large search rests this many times as long as a pass takes."""
 GRACE_S = 5.0
 """What the mirror gets on top of its limit to end a request."""
 
@@ -92,7 +94,7 @@ def start_mirror(folder: ExperimentFolder, uri: str | None = None, *, limit_s: f
 
 
 def _start(folder: ExperimentFolder, address: Address) -> subprocess.Popen[bytes] | None:
-    command = [sys.executable, "-m", "dce_ray.tracking", "mirror", str(folder.path), f"uri={address.uri}"]
+    command = [sys.executable, "-m", "dce_ray.tracking", "mirror", str(folder.path)]
     try:
         with folder.log.open("ab") as log:
             return subprocess.Popen(
@@ -100,7 +102,7 @@ def _start(folder: ExperimentFolder, address: Address) -> subprocess.Popen[bytes
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=os.environ | ENVIRONMENT | {"OMP_NUM_THREADS": "1"},
+                env=os.environ | ENVIRONMENT | {"OMP_NUM_THREADS": "1", VARIABLE: address.uri},  # ps shows no password
                 start_new_session=True,  # Ctrl-C is for the search, which then lets the mirror finish
             )
     except OSError:  # no process to be had: the closing message says that nothing was sent
@@ -117,7 +119,7 @@ def closing_lines(folder: ExperimentFolder, uri: str | None, address: Address) -
     else:
         lines = []
     if report is None or not report.complete:
-        lines += [str(report)] if report else [f"MLflow {address.uri}: nothing was sent; {folder.log} may say why"]
+        lines += [str(report)] if report else [f"MLflow {address.shown}: nothing was sent; {folder.log} may say why"]
         lines.append(f"Nothing is lost: all results are in {folder.path}. Send the rest: {sync_command(folder, uri)}")
     if report is not None and report.url:
         opener = ui_command(address)
@@ -145,8 +147,10 @@ def run_mirror(folder: ExperimentFolder, address: Address, interval_s: float) ->
         pause = interval_s
         limit_s = _wait_for_end(pause)
         while limit_s is None:
+            begun = time.monotonic()
             report = writer.send(live=True)
-            pause = min(60.0, 2 * pause) if report.faults else interval_s
+            busy_s = time.monotonic() - begun
+            pause = min(60.0, 2 * pause) if report.faults else max(interval_s, REST * busy_s)
             limit_s = _wait_for_end(pause)
         deadline = time.monotonic() + limit_s
         while True:

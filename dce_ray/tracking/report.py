@@ -11,6 +11,7 @@ class SyncReport:
     """Counts of one or more passes over a folder; the mirror keeps it as JSON beside the experiment."""
 
     uri: str
+    """The store, without a password."""
     experiment: str
     """Name of the MLflow experiment, ``<data>/<baseline>``."""
     experiment_id: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,16 +84,20 @@ def _save(run: TrialFolder, scratch: Path, model: LoggedModel, run_id: str) -> N
     if model_config:
         columns |= {"start_s": "double", "end_s": "double"}
     features = TensorSpec(np.dtype(np.float32), (-1, trained.network.feature_size))
-    pyfunc.save_model(
-        path=str(scratch / "model"),
-        python_model=str(CODE),
-        artifacts={"checkpoint": str(slim)},
-        model_config=model_config,
-        code_paths=[str(Path(dce_ray.__file__).parent)],
-        signature=ModelSignature(Schema([features]), Schema([ColSpec(kind, name) for name, kind in columns.items()])),
-        pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in PACKAGES],
-        mlflow_model=Model(artifact_path=model.artifact_location, run_id=run_id, model_id=model.model_id),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # MLflow would like an example: a video's features are megabytes
+        pyfunc.save_model(
+            path=str(scratch / "model"),
+            python_model=str(CODE),
+            artifacts={"checkpoint": str(slim)},
+            model_config=model_config,
+            code_paths=[str(Path(dce_ray.__file__).parent)],
+            signature=ModelSignature(
+                Schema([features]), Schema([ColSpec(kind, name) for name, kind in columns.items()])
+            ),
+            pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in PACKAGES],
+            mlflow_model=Model(artifact_path=model.artifact_location, run_id=run_id, model_id=model.model_id),
+        )
 
 
 def _tempo(data: str) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class Writer:
         Returns:
             What was done, and what could not be; a store that does not answer ends the pass early.
         """
-        report = SyncReport(self.address.uri, experiment_name(self.folder))
+        report = SyncReport(self.address.shown, experiment_name(self.folder))
         with short_requests():
             try:
                 store = self._open()
@@ -93,7 +93,7 @@ class Writer:
                 report.faults.append(str(fault))
             except DceError as fault:
                 report.faults.append(str(fault))
-        write_report(self.folder, report)
+        write_report(self.folder, self.address.uri, report)
         return report
 
     def _open(self) -> RunStore:

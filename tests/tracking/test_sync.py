@@ -16,8 +16,9 @@ from mlflow import MlflowClient
 from dce_ray.errors import TrackingError
 from dce_ray.search.folder import ExperimentFolder
 from dce_ray.tracking import sync
-from dce_ray.tracking.address import results_root
+from dce_ray.tracking.address import Address, results_root
 from dce_ray.tracking.desk import identity_of, only_sender
+from dce_ray.tracking.mirror import closing_lines
 
 Make = Callable[..., ExperimentFolder]
 
@@ -290,3 +291,11 @@ def test_a_server_that_is_not_there_is_named_and_nothing_is_lost(make_experiment
     assert "http://127.0.0.1:9 does not answer" in report.faults[0]
     assert "start the server" in report.faults[0]
     assert sync(folder).complete
+
+
+def test_a_password_is_neither_printed_nor_kept(make_experiment: Make):
+    folder = make_experiment()
+    report = sync(folder, "http://me:secret@127.0.0.1:9")
+    kept = "".join(path.read_text() for path in (folder.path / "tracking").glob("*.json"))
+    assert "secret" not in f"{report}{kept}{closing_lines(folder, 'http://me:secret@127.0.0.1:9', Address('x'))}"
+    assert "me:***@127.0.0.1" in str(report)
