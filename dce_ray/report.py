@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ USAGE = """
 python -m dce_ray.report key=value ...       gather finished experiments into tables
 
   folders=results              where experiments lie; several as 'folders=[results,elsewhere/results]'
+  mlflow=<uri>                 gather them from MLflow instead: http://host:port or sqlite:///results/mlflow.db
   data=                        only this data set; thumos14 and activitynet12 show the paper's numbers at any time
   format=markdown              markdown|csv|latex|html; what is printed
   target=<folder>              also write every format and the figures (SVG, PNG) there
@@ -31,7 +33,14 @@ python -m dce_ray.report key=value ...       gather finished experiments into ta
 
 Lines say whether they were printed in the paper or measured here; what is missing is shown as missing.
 """
-DEFAULTS: dict[str, Any] = {"folders": "results", "data": None, "format": "markdown", "target": None, "wide": False}
+DEFAULTS: dict[str, Any] = {
+    "folders": "results",
+    "mlflow": None,
+    "data": None,
+    "format": "markdown",
+    "target": None,
+    "wide": False,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +61,11 @@ def main(arguments: list[str]) -> int:
     options = compose(DEFAULTS, arguments)
     if options["format"] not in FORMATS:
         raise ConfigError(unknown_name("format", str(options["format"]), FORMATS))
-    roots = options["folders"] if isinstance(options["folders"], list) else [options["folders"]]
-    found = find_experiments([Path(str(root)) for root in roots])
+    if options["mlflow"]:
+        found = find_in_mlflow(str(options["mlflow"]))
+    else:
+        roots = options["folders"] if isinstance(options["folders"], list) else [options["folders"]]
+        found = find_experiments([Path(str(root)) for root in roots])
     tables, groups = make_tables(found, options["data"], wide=bool(options["wide"]))
     print("\n".join(FORMATS[options["format"]][1](table) for table in tables), end="")
     if options["target"]:
@@ -73,6 +85,19 @@ def find_experiments(roots: Sequence[Path]) -> list[Found]:
         raise ConfigError(f"folders={', '.join(absent)}: does not exist; give the folder that searches wrote into")
     studies = {study.parent.resolve() for root in roots for study in root.rglob("study.journal")}
     return [_read(ExperimentFolder.open(path)) for path in sorted(studies) if (path / "config.json").is_file()]
+
+
+def find_in_mlflow(uri: str) -> list[Found]:
+    """Searches that an MLflow store holds, sorted by path.
+
+    Raises:
+        TrackingError: the store does not answer.
+    """
+    from results.from_mlflow import fetch_experiments
+
+    with tempfile.TemporaryDirectory(prefix="dce-ray-report-") as temporary:
+        folders = sorted(fetch_experiments(uri, Path(temporary)))
+        return [_read(ExperimentFolder.open(path)) for path in folders if (path / "config.json").is_file()]
 
 
 def _read(folder: ExperimentFolder) -> Found:

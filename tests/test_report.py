@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -15,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "search_outputs"))
 from made_experiments import Script, add_confirmation, made_table, make_experiment
 
 from dce_ray import report
-from dce_ray.errors import ConfigError
+from dce_ray.errors import ConfigError, TrackingError
 from dce_ray.search.atomic import read_json, write_json
+from dce_ray.search.folder import ExperimentFolder
 
 BASELINES = ("co2net", "delu", "ddgnet")
 T_2 = 4.302652730
@@ -145,6 +147,51 @@ def test_mistakes_are_answered(tmp_path, monkeypatch, arguments, message):
     (tmp_path / "results").mkdir()
     with pytest.raises(ConfigError, match=message):
         report.main(arguments)
+
+
+@pytest.fixture(scope="module")
+def mirrored(three, tmp_path_factory):
+    """The three experiments in a local MLflow database, the folders gone from the report's sight."""
+    from dce_ray.tracking import sync
+
+    _, folders = three
+    database = tmp_path_factory.mktemp("mirrored") / "mlflow.db"
+    for folder in folders.values():
+        sync(folder, f"sqlite:///{database}")
+    return database
+
+
+def test_mlflow_gives_the_same_table_as_the_folders(three, mirrored, capsys, tmp_path):
+    root, _ = three
+    report.main([f"folders={root}", "format=csv"])
+    expected = capsys.readouterr().out
+    report.main([f"mlflow=sqlite:///{mirrored}", "format=csv", f"folders={tmp_path / 'nowhere'}"])
+    assert capsys.readouterr().out == expected
+
+
+def test_the_newest_run_of_a_name_counts_in_mlflow(mirrored, three, capsys, tmp_path):
+    """A confirmation that was planned anew leaves its older runs in MLflow."""
+    from dce_ray.tracking import sync
+
+    _, folders = three
+    uri = f"sqlite:///{shutil.copy(mirrored, tmp_path)}"
+    copied = tmp_path / "again" / "hapt" / "delu" / "run"
+    shutil.copytree(folders["delu"].path, copied)
+    folder = ExperimentFolder.open(copied)
+    for seed in range(3):
+        home = folder.confirm(f"top1-{seed}")
+        home.update(config={"seed": seed, "anew": True}, started=home.record().started or 2e9, ended=2e9 + 1)
+        write_json(home.table, made_table(0.99, seed).to_mapping())
+    sync(folder, uri)
+    report.main([f"folders={tmp_path / 'again'}", "format=csv"])
+    expected = [line for line in capsys.readouterr().out.splitlines() if "DELU,+ SCS" in line]
+    report.main([f"mlflow={uri}", "format=csv"])
+    assert [line for line in capsys.readouterr().out.splitlines() if "DELU,+ SCS" in line] == expected
+
+
+def test_a_silent_mlflow_is_named(tmp_path):
+    with pytest.raises(TrackingError, match=r"127\.0\.0\.1:9"):
+        report.main(["mlflow='http://127.0.0.1:9'"])
 
 
 def test_the_command_itself(three):
