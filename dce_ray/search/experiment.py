@@ -86,6 +86,7 @@ class Search:
             sampler=settings.sampler,
             seed=settings.search.seed,
             num_trials=settings.search.num_trials,
+            components=self.experiment.components,
         )
         for note in ledger.enqueue(self.experiment.first_points):
             print(f"note: {note}")

@@ -88,6 +88,7 @@ class StudyLedger:
     sampler: str = "tpe"
     seed: int = 0
     num_trials: int = 32
+    components: str = "scs+mcm"
     live: dict[str, Trial] = field(default_factory=dict)
     """Trials that run in this process, by key."""
 
@@ -141,12 +142,23 @@ class StudyLedger:
         config = self.configure(params)
         key = trial_key(config, self.digest)
         folder = self.folder.trial(key)
-        if not folder.exists():
+        if folder.exists():
+            record = folder.record()
+        else:
             origin = trial.user_attrs.get("origin", "search")
-            folder.write(
-                TrialRecord(key, trial.number, "trial", "running", params, config, config["seed"], origin=origin)
+            record = TrialRecord(
+                key,
+                trial.number,
+                "trial",
+                "running",
+                params,
+                config,
+                config["seed"],
+                components=self.components,
+                origin=origin,
             )
-        folder.update(state="running", started=folder.record().started or time.time(), ended=None, error=None)
+        started = record.started or time.time()
+        folder.write(record.replace(state="running", started=started, ended=None, error=None))
         if "key" not in trial.user_attrs:
             trial.set_user_attr("params", params)
             trial.set_user_attr("key", key)

@@ -1,0 +1,61 @@
+"""A run that trains nothing, in three steps: what is left of a search's time is overhead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from dce_ray.search.atomic import write_json
+from dce_ray.search.folder import TrialRecord
+from trainables.base import RunTrainable
+
+STEPS = 3
+
+
+def quality(params: dict[str, float], iteration: int) -> float:
+    """Highest at delta = theta_rep = theta_pro = 0.6, rising with the iteration."""
+    distance = sum((params[name] - 0.6) ** 2 for name in ("delta", "theta_rep", "theta_pro"))
+    return (1 - distance) * iteration / STEPS
+
+
+@dataclass
+class TrivialTable:
+    score: float
+
+    def metrics(self) -> dict[str, float]:
+        return {"mAP/avg_0.1:0.7": self.score}
+
+
+class TrivialRun:
+    selection_split = "holdout"
+
+    def __init__(self, config: Any) -> None:
+        self.config, self.iteration = config, 0
+
+    def advance(self, iterations: int) -> dict[str, float]:
+        self.iteration += iterations
+        return {}
+
+    def select(self) -> tuple[Any, bool]:
+        return SimpleNamespace(table=TrivialTable(quality(self.config.params, self.iteration))), False
+
+    def score(self, table: TrivialTable) -> float:
+        return table.score
+
+    def save(self, path: Path) -> None:
+        write_json(path, {"iteration": self.iteration})
+
+    def restore(self, path: Path) -> bool:
+        return False
+
+
+class TrivialTrainable(RunTrainable):
+    baseline = "trivial"
+
+    def read_config(self, record: TrialRecord) -> Any:
+        return SimpleNamespace(params=record.params, training=SimpleNamespace(iterations=STEPS, eval_every=1))
+
+    def make_run(self, config: Any) -> Any:
+        return TrivialRun(config)
