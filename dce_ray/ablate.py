@@ -120,8 +120,8 @@ def build(values: Mapping[str, Any]) -> tuple[Ablation, FeatureStore]:
     """
     from dce_ray.training.command import COMMAND_KEYS, configure
 
-    given = {"baseline": "ddgnet", "protocol": "confirm"} | dict(values)
-    base = run_config(str(given["baseline"]), "", data_set="default", preset=given.get("preset"))
+    given = {"protocol": "confirm"} | ({} if "config" in values else {"baseline": "ddgnet"}) | dict(values)
+    base = run_config(str(given.get("baseline", "ddgnet")), "", data_set="default", preset=given.get("preset"))
     known = apply(base.to_mapping() | OWN_KEYS | {"config": None}, given)
     options = {key: known[key] for key in OWN_KEYS}
     if given["protocol"] not in ("confirm", "paper"):

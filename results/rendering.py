@@ -187,9 +187,10 @@ def _html_cells(table: Table, row: Row) -> str:
         if cell is None:
             cells.append(f'<td class="number missing" aria-label="missing">{MISSING}</td>')
         else:
-            text = number(cell, row.difference).replace("-", "−")
-            best = ' class="number difference"' if row.difference else ' class="number"'
-            cells.append(f"<td{best}>{text}</td>")
+            value, _, spread = number(cell, row.difference).replace("-", "−").partition(" ± ")
+            text = f'{value} <span class="spread">± {spread}</span>' if spread else value
+            kind = "number difference" if row.difference else "number"
+            cells.append(f'<td class="{kind}">{text}</td>')
     return "".join(cells)
 
 

@@ -173,3 +173,12 @@ def test_settings_differ_from_the_run_in_nothing_else(command, tmp_path, monkeyp
     assert isinstance(made.run, RunConfig)
     assert configs["lambda=0.5"] == {**base, "method": {**base["method"], "lambda": 0.5}}
     assert configs["baseline"] == {**base, "scs": False, "mcm": False}
+
+
+def test_a_search_s_winner_is_departed_from(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("DCE_CACHE", str(command.folder / "cache"))
+    (tmp_path / "best.yaml").write_text("baseline: co2net\nprotocol: paper\nmethod: {delta: 0.61, lambda: 0.4}\n")
+    values = {"study": "components", "data": "synthetic-tiny", "config": str(tmp_path / "best.yaml")}
+    made, _ = ablate.build(values)
+    assert (made.run.baseline, made.run.method.delta, made.run.method.lambda_) == ("co2net", 0.61, 0.4)
+    assert made.run.protocol == "confirm"

@@ -16,7 +16,7 @@ STYLE = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e7e8ea; --paper: #16181c; --muted: #a3a6ad; --grid: #363a41;
   --band: #1e2126; --accent: #6db9e8; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 84rem; padding: 2rem 1.25rem 4rem; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; max-width: 88rem; padding: 2rem 1.25rem 4rem; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .25rem; }
 h2 { font-size: 1.2rem; margin: 2.5rem 0 .75rem; padding-bottom: .3rem; border-bottom: 1px solid var(--grid); }
@@ -35,8 +35,9 @@ thead th { background: var(--band); vertical-align: bottom; }
 tbody th { font-weight: 600; }
 tbody th[scope=rowgroup] { vertical-align: top; }
 tbody th[scope=row] { font-weight: 400; }
-td.number, th.number { text-align: right; }
+td.number, th.number { text-align: right; padding-inline: .38rem; }
 thead th[scope=colgroup] { text-align: center; }
+.spread { font-size: .82em; color: var(--muted); }
 td.missing { color: var(--muted); }
 td.difference { font-style: italic; }
 tr.best > * { font-weight: 700; background: var(--band); }

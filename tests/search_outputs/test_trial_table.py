@@ -163,3 +163,11 @@ def test_two_studies_in_one_journal_are_refused(mixed):
     optuna.create_study(storage=storage, study_name="other")
     with pytest.raises(SearchError, match="holds 2 studies"):
         open_study(mixed)
+
+
+def test_half_a_line_of_a_killed_writer_is_no_obstacle_and_stays(mixed):
+    with mixed.study.open("ab") as file:
+        file.write(b'{"op_code": 6, "wor')
+    before = mixed.study.read_bytes()
+    assert len(read_trials(mixed).rows) == 6
+    assert mixed.study.read_bytes() == before
