@@ -124,12 +124,7 @@ def build(values: Mapping[str, Any]) -> tuple[Ablation, FeatureStore]:
     base = run_config(str(given.get("baseline", "ddgnet")), "", data_set="default", preset=given.get("preset"))
     known = apply(base.to_mapping() | OWN_KEYS | {"config": None}, given)
     options = {key: known[key] for key in OWN_KEYS}
-    if given["protocol"] not in ("confirm", "paper"):
-        raise ConfigError(f"protocol={given['protocol']}: an ablation selects no setting; use confirm or paper")
-    if options["study"] is None:
-        raise ConfigError(f"study= is missing; choose one of {', '.join(STUDIES)}")
-    if not isinstance(options["seeds"], int) or options["seeds"] < 1:
-        raise ConfigError(f"seeds={options['seeds']!r}: must be a whole number from 1")
+    _check(given, options)
     places = _places(options["values"])
     study_settings(str(options["study"]), base.method.to_mapping(), places)
     run_values = {key: value for key, value in given.items() if key.split(".")[0] not in OWN_KEYS}
@@ -143,6 +138,18 @@ def build(values: Mapping[str, Any]) -> tuple[Ablation, FeatureStore]:
     data = store.name if data_set == "default" else data_set
     context = Context(str(options["study"]), run.baseline, data, run.protocol, method)
     return Ablation(context, run, tuple(settings), options["seeds"], options), store
+
+
+def _check(given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    if options["study"] is None:
+        raise ConfigError(f"study= is missing; choose one of {', '.join(STUDIES)}")
+    decided = [key for key in ("scs", "mcm", "seed") if key in given]
+    if decided:
+        raise ConfigError(f"{'=, '.join(decided)}=: the study's settings and seeds= decide this; leave it out")
+    if given["protocol"] not in ("confirm", "paper"):
+        raise ConfigError(f"protocol={given['protocol']}: an ablation selects no setting; use confirm or paper")
+    if type(options["seeds"]) is not int or options["seeds"] < 1:
+        raise ConfigError(f"seeds={options['seeds']!r}: must be a whole number from 1")
 
 
 def _places(values: Any) -> list[float] | None:

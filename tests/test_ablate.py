@@ -30,6 +30,8 @@ SMALL += ["sampling.segments=24", "device=cpu"]
         (["study=psi", "sedes=3"], "did you mean seeds"),
         (["study=psi", "method.detla=0.5"], "did you mean method.delta"),
         (["study=psi", "seeds=0"], "whole number from 1"),
+        (["study=psi", "seeds=on"], "whole number from 1"),
+        (["study=psi", "scs=off", "seed=4"], "scs=, seed=: the study's settings"),
         (["study=psi", "protocol=holdout"], "use confirm or paper"),
         (["study=psi", "values=[0.5]"], "sweeps no number"),
         (["study=lambda", "values=0.5"], "write a list of numbers"),
