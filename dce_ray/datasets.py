@@ -57,9 +57,7 @@ def resolve_data(text: str) -> Path:
         return _imported(path)
     names = [name for name, entry in DATA_SETS.items() if entry.store_names] + [f"synthetic-{size}" for size in SIZES]
     if path.exists():
-        raise DataError(
-            f"data={text}: holds neither {MANIFEST} (a store) nor *{FEATURES_SUFFIX} (released layout)"
-        )
+        raise DataError(f"data={text}: holds neither {MANIFEST} (a store) nor *{FEATURES_SUFFIX} (released layout)")
     raise DataError(f"data={text}: no such folder, and {unknown_name('data set', text, names)}")
 
 

@@ -10,7 +10,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("store", "data", "baselines", "losses", "method", "localize", "evaluation")
-MODULES = ("errors", "config", "records", "presets", "build", "checkpoint", "datasets", "train", "evaluate")
+MODULES = (
+    "errors",
+    "config",
+    "records",
+    "presets",
+    "build",
+    "checkpoint",
+    "datasets",
+    "provenance",
+    "train",
+    "evaluate",
+)
 BEHIND_THE_WALL = ("ray", "optuna", "mlflow", "hydra", "omegaconf", "rich", "yaml", "matplotlib", "pandas", "scipy")
 
 PROBE = """

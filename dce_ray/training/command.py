@@ -6,14 +6,11 @@ import datetime
 import json
 import logging
 import os
-import platform
 import signal
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,6 +24,7 @@ from dce_ray.datasets import resolve_data
 from dce_ray.errors import ConfigError
 from dce_ray.evaluation import MapTable
 from dce_ray.presets import PRESETS, data_set_of, run_config, run_config_from_mapping
+from dce_ray.provenance import environment
 from dce_ray.store import open_store
 from dce_ray.train import Run
 from dce_ray.training.curves import draw_curves
@@ -223,19 +221,6 @@ def write_json(path: Path, value: Any) -> None:
     beside = path.with_name(f".{path.name}.part")
     beside.write_text(json.dumps(value, indent=1) + "\n")
     beside.replace(path)
-
-
-def environment() -> dict[str, str]:
-    """What a number depends on besides its configuration."""
-    packages = ("dce-ray", "torch", "numpy", "pyarrow")
-    return {
-        "host": platform.node(),
-        "machine": platform.machine(),
-        "cores": str(len(os.sched_getaffinity(0))),
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-        "command": " ".join(sys.argv),
-    }
 
 
 @contextmanager

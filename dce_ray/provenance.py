@@ -1,0 +1,62 @@
+"""Where a number comes from: machine, commit, versions, command."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("dce-ray", "torch", "numpy", "pyarrow")
+
+
+def processor() -> str:
+    """The processor's name as the kernel tells it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def commit() -> str:
+    """Short hash of the working copy this runs from, marked where it differs; ``unknown`` where it is none."""
+    here = Path(__file__).resolve().parent
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return done.stdout.strip() or "unknown"
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Installed versions of the core's packages and of ``packages``; absent ones are left out."""
+    found = {}
+    for name in (*PACKAGES, *packages):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def environment(*packages: str) -> dict[str, str | int]:
+    """What a number depends on besides its configuration."""
+    return {
+        "host": platform.node(),
+        "processor": processor(),
+        "cores": cores(),
+        "python": platform.python_version(),
+        "commit": commit(),
+        "command": " ".join(sys.argv),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **versions(*packages),
+    }
