@@ -56,10 +56,11 @@ ACTIVITYNET12 = DataSet(
 HAPT = DataSet(
     variant="thumos14",
     store_names=("HAPT",),
-    training={"learning_rate": 1e-3, "weight_decay": 1e-3, "iterations": 600, "eval_every": 50},
+    training={"learning_rate": 3e-4, "weight_decay": 1e-3, "iterations": 800, "eval_every": 100},
     sampling={"segments": 160},
 )
-"""128 channels and 9 classes: a small network. Chosen on holdout."""
+"""128 channels and 9 classes: a small network. Learning rate and iterations were chosen on holdout with the plain
+baselines, from {1e-4, 3e-4, 5e-4, 1e-3, 3e-3} and up to 1,500 iterations; segments are near the mean length."""
 
 SYNTHETIC = DataSet(
     variant="thumos14",

@@ -30,7 +30,7 @@ from dce_ray.train import Run
 from dce_ray.training.curves import draw_curves
 from dce_ray.training.display import RunDisplay
 
-USAGE = f"""
+USAGE: str = f"""
 python -m dce_ray.train key=value ...        train one run, print its mAP table
 
 groups
