@@ -1,8 +1,8 @@
 """What a search costs beside its trials, and how many iterations it needs.
 
-``python -m benchmarks.search [variants=ours,optuna] [repeats=1]`` measures the overhead: a trivial objective of three steps, 50 trials, 2 CPUs, against
-Ray Tune with a function trainable and OptunaSearch (its default, and with reused actors and without loggers), and
-against Optuna alone. Each runs in a process of its own, one after the other.
+``python -m benchmarks.search [variants=ours,optuna] [repeats=1]`` measures the overhead: a trivial objective of three
+steps, 50 trials, 2 CPUs, against Ray Tune with a function trainable and OptunaSearch (its default, and with reused
+actors and without loggers), and against Optuna alone. Each runs in a process of its own, one after the other.
 
 ``python -m benchmarks.search efficiency [quick]`` measures the iterations that TPE with successive halving needs to
 reach the best of 64 full-length random trials, on the synthetic data, for three seeds. One process, no Ray.

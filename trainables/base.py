@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from ray import tune
 
 from dce_ray.errors import CheckpointError, DceError, NonFiniteError
@@ -62,6 +61,8 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
         return run_config_from_mapping(record.config)
 
     def _begin(self, config: dict[str, Any]) -> None:
+        import torch  # here, so that who only hands the class to Tune does not load it
+
         if config.get("threads"):
             torch.set_num_threads(int(config["threads"]))
         self.folder = TrialFolder(Path(config["folder"]))
