@@ -56,7 +56,7 @@ ACTIVITYNET12 = DataSet(
 HAPT = DataSet(
     variant="thumos14",
     store_names=("HAPT",),
-    training={"learning_rate": 3e-4, "weight_decay": 1e-3, "iterations": 800, "eval_every": 100},
+    training={"learning_rate": 5e-4, "weight_decay": 1e-3, "iterations": 800, "eval_every": 100},
     sampling={"segments": 160},
 )
 """128 channels and 9 classes: a small network. Learning rate and iterations were chosen on holdout with the plain

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from no_sync import NoHostSync
+from no_sync import NoSync
 from torch import Tensor
 
 from dce_ray.baselines import Baseline, Objective, TwoStreamNetwork
@@ -168,7 +168,7 @@ class ConformanceSuite:
     def test_nothing_waits_for_the_device(self, snippets: int, padded: bool) -> None:
         network, batch = self.network().train(), self.batch(snippets=snippets)
         lengths_B = torch.full((7,), snippets) if padded else None
-        with NoHostSync():
+        with NoSync():
             network.attend(batch.features, lengths_B)
             self.total(network(batch.features, lengths_B), batch).backward()
 

@@ -14,12 +14,14 @@ WAITING = {
     aten.allclose: "torch.allclose",
     aten.nonzero: "nonzero, argwhere, where with one argument",
     aten.nonzero_numpy: "nonzero",
+    aten.nonzero_static: "nonzero_static",
     aten.masked_select: "masked_select",
     aten._unique: "unique",
     aten._unique2: "unique",
     aten.unique_dim: "unique",
     aten.unique_consecutive: "unique_consecutive",
     aten.bincount: "bincount",
+    aten.histc: "histc",
     aten.repeat_interleave: "repeat_interleave with counts in a tensor",
 }
 """Operations whose result's value or shape the host must know."""
