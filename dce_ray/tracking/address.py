@@ -77,7 +77,8 @@ def address_of(folder: ExperimentFolder, uri: str | None = None) -> Address:
     if scheme not in (*DATABASES, *SERVERS):
         raise TrackingError(
             f"tracking.uri={hidden(text)}: neither a server (http://host:port) nor a database "
-            f"(sqlite:////folder/mlflow.db, postgresql://...); leave it out for {root / 'mlflow.db'}, or switch MLflow off: tracking=off"
+            f"(sqlite:////folder/mlflow.db, postgresql://...); leave it out for {root / 'mlflow.db'}, or switch "
+            f"MLflow off: tracking=off"
         )
     if scheme in SERVERS and not urlsplit(text).netloc:
         raise TrackingError(f"tracking.uri={hidden(text)}: names no host; write http://host:port")

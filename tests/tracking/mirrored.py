@@ -223,7 +223,7 @@ class Server:
             )
         self.wait()
 
-    def wait(self, patience_s: float = 90.0) -> None:
+    def wait(self, patience_s: float = 240.0) -> None:
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
             try:

@@ -22,7 +22,7 @@ from dce_ray.search.folder import ExperimentFolder
 from dce_ray.tracking import Mirror, start_mirror
 
 Make = Callable[..., ExperimentFolder]
-PATIENCE_S = 90.0
+PATIENCE_S = 180.0
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
