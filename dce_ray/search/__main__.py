@@ -52,13 +52,12 @@ def main(arguments: list[str]) -> int:
     from dce_ray.search.experiment import Search
 
     print(f"experiment folder: {folder.path}")
-    with _tracked(experiment, folder):
+    with folder.lock(), _tracked(experiment, folder):
         try:
             stop = Search(experiment, folder, digest).run()
         finally:
             _write_outputs(folder)
     if stop is None:
-        print(f"report: {folder.path / 'report.html'}")
         return 0
     print(f"stopped: {stop.reason}\nWhat is done is kept. Go on with: python -m dce_ray.search resume={_shown(folder)}")
     if stop.failure:

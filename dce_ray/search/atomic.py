@@ -66,6 +66,8 @@ def append_line(path: Path, value: Any) -> None:
         cut_torn_line(path)
         with path.open("ab") as file:
             file.write((json.dumps(finite(value), allow_nan=False) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())  # before the checkpoint that knows of it
     except OSError as fault:
         raise not_written(path, fault) from fault
 

@@ -56,6 +56,8 @@ def notes(config: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[st
         lines.append(
             f"top1 (trial {candidates[0].number}) is the winner: the best on the selecting split, not on test."
         )
+    if all(candidate.name != PLAIN for candidate in candidates):
+        lines.append("The plain baseline has no finished run on the selecting split, so no difference can be given.")
     return lines
 
 

@@ -119,6 +119,12 @@ class Display(Observer):
         table.caption = self.rate()
         return table
 
+    def summary(self) -> str:
+        """One line when all is over."""
+        counts = ", ".join(f"{self.counts[state]} {state}" for state in ("finished", "pruned", "failed"))
+        best = f"; best of this session: {label(self.best)} with {percent(self.best.value)}" if self.best else ""
+        return f"{self.title}: {counts} of {self.total} in {(time.monotonic() - self.began) / 60:.1f} min{best}"
+
     def rate(self) -> str:
         """Runs per minute and the time left at that rate."""
         minutes = (time.monotonic() - self.began) / 60

@@ -38,7 +38,7 @@ class Search:
 
     Args:
         experiment: what was asked.
-        folder: created or opened by the caller.
+        folder: created or opened, and locked, by the caller.
         digest: of the feature store.
         trainable: what runs a trial; None takes the baseline's.
     """
@@ -57,7 +57,7 @@ class Search:
     def run(self) -> Stop | None:
         """Search, confirm, write everything; None when all was done, else why not (see :class:`Stop`)."""
         settings = self.experiment.settings
-        with self.folder.lock(), ray_session(settings.ray.address, self.folder.log, settings.ray.num_cpus) as cluster:
+        with ray_session(settings.ray.address, self.folder.log, settings.ray.num_cpus) as cluster:
             resources = self._resources(cluster)
             ledger = self._ledger()
             stop = self._search(ledger, resources)
@@ -99,15 +99,24 @@ class Search:
     def _search(self, ledger: StudyLedger, resources: Resources) -> Stop | None:
         settings = self.experiment.settings
         budget = settings.search.time_budget
-        plain = PlanLedger([plan_baseline(self.folder, self.base, self.digest)])
+        plain = self._plain()
         counts = Counter(record.state for record in self._records() if record.state != "running")
         display = Display(self._title("search"), settings.search.num_trials + 1, self._iterations, counts)
         deadline = time.monotonic() + seconds(budget) if budget else None
         return self._run(ChainLedger([plain, ledger]), resources, display, deadline)
 
+    def _plain(self) -> PlanLedger:
+        """The plain baseline's run on the selecting split."""
+        return PlanLedger([plan_baseline(self.folder, self.base, self.digest)])
+
     def _confirm(self, ledger: StudyLedger, resources: Resources) -> Stop | None:
         """The confirmation; it says why it was left, if it was."""
         settings = self.experiment.settings
+        plain = self._plain()
+        if plain.waiting:  # the time budget ended before it did; nothing can be compared without it
+            stop = self._run(plain, resources, Display(self._title("plain baseline"), 1, self._iterations, Counter()))
+            if stop is not None:
+                return stop
         candidates = select(self.folder, ledger.study, settings.confirm.top, self.experiment.components)
         if not candidates or candidates[0].number < 0:
             raise SearchError(
@@ -130,7 +139,7 @@ class Search:
         self, ledger: Ledger, resources: Resources, display: Display, deadline: float | None = None
     ) -> Stop | None:
         with display.shown():
-            return run_ledger(
+            stop = run_ledger(
                 ledger,
                 self.trainable,
                 resources,
@@ -138,6 +147,8 @@ class Search:
                 deadline=deadline,
                 observer=display,
             )
+        print(display.summary())
+        return stop
 
     def _resources(self, cluster: Mapping[str, float]) -> Resources:
         from dce_ray.search.demand import demand_of

@@ -36,13 +36,13 @@ class PlanLedger:
         for item in self.plan:
             if item.folder.exists() and not self._same(item):
                 clear(item.folder)
-        self._waiting = [item for item in self.plan if not self._finished(item)]
+        self.waiting = [item for item in self.plan if not self._finished(item)]
 
     def ask(self) -> TrialFolder | None:
         """The next run that is not finished."""
-        if not self._waiting:
+        if not self.waiting:
             return None
-        item = self._waiting.pop(0)
+        item = self.waiting.pop(0)
         record = item.folder.record() if item.folder.exists() else item.record
         item.folder.write(
             record.replace(state="running", started=record.started or time.time(), ended=None, error=None)

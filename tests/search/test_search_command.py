@@ -284,3 +284,21 @@ def test_store_of_other_content_is_refused(tiny, tmp_path):
     write_json(folder.path / "config.json", config | {"digest": "another"})
     with pytest.raises(SearchError, match="holds other data"):
         main([f"resume={folder.path}"])
+
+
+def test_folder_in_use_is_left_alone(finished):
+    page = finished.path / "report.html"
+    before = page.stat().st_mtime_ns
+    with finished.lock(), pytest.raises(SearchError, match="in use"):
+        main([f"resume={finished.path}", "search.num_trials=7"])
+    assert page.stat().st_mtime_ns == before
+
+
+def test_time_budget_that_ends_before_any_trial(cluster, tiny, tmp_path):
+    with pytest.raises(SearchError, match="no trial ran to its full length"):
+        main(arguments(tiny, tmp_path, "search.num_trials=2", "search.time_budget=0.01s", "confirm.seeds=1"))
+    folder = opened(tmp_path)
+    assert study_states(folder) == {"WAITING": 2}  # the first points
+    (plain,) = [item.record() for item in folder.trials()]  # it is needed for any comparison
+    assert (plain.origin, plain.state, plain.components) == ("baseline", "finished", "baseline")
+    assert not folder.confirmations()
