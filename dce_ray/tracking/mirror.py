@@ -23,9 +23,11 @@ from dce_ray.tracking.report import SyncReport
 
 LIMIT_S = 60.0
 """How long a search waits at its end for what is still to be sent."""
-REST = 10.0
+REST = 4.0
 """After a pass the mirror rests this many times the processor time that it took."""
+LONGEST_REST_S = 15.0
 LONGEST_PAUSE_S = 60.0
+"""While the store does not answer."""
 GRACE_S = 5.0
 """What the mirror gets on top of its limit to end a request."""
 
@@ -151,7 +153,7 @@ def run_mirror(folder: ExperimentFolder, address: Address, interval_s: float) ->
             computed = time.process_time()  # waiting for a slow server costs the trials nothing
             report = writer.send(live=True)
             rest_s = REST * (time.process_time() - computed)
-            pause = min(LONGEST_PAUSE_S, 2 * pause if report.faults else max(interval_s, rest_s))
+            pause = min(LONGEST_PAUSE_S, 2 * pause) if report.faults else max(interval_s, min(LONGEST_REST_S, rest_s))
             limit_s = _wait_for_end(pause)
         deadline = time.monotonic() + limit_s
         while True:
