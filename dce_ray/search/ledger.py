@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -127,7 +126,7 @@ class StudyLedger:
         if self._interrupted:
             number = self._interrupted.pop(0)
             self.study.sampler = make_sampler(self.sampler, self.seed, number)
-            trial = Trial(self.study, self._trials()[number]._trial_id)
+            trial = Trial(self.study, self._trials()[number]._trial_id)  # what Optuna's own ask does with a new one
         elif self.started < self.num_trials:
             self.study.sampler = make_sampler(self.sampler, self.seed, self.started)
             trial = self.study.ask()
@@ -174,8 +173,7 @@ class StudyLedger:
                 self._note(trial, line.iteration, score)
 
     def _note(self, trial: Trial, iteration: int, score: float) -> None:
-        known = self.study._storage.get_trial(trial._trial_id).intermediate_values
-        if iteration not in known:
+        if iteration not in self._trials()[trial.number].intermediate_values:
             trial.report(score, iteration)
 
     def report(self, key: str, iteration: int, score: float | None) -> bool:
@@ -189,7 +187,7 @@ class StudyLedger:
     def finish(self, key: str) -> None:
         """Tell COMPLETE with the best score over the evaluations; FAIL where there is no finite one."""
         trial = self.live[key]
-        scores = trial.storage.get_trial(trial._trial_id).intermediate_values
+        scores = self._trials()[trial.number].intermediate_values
         if not scores:
             self.fail(key, "no evaluation gave a finite score")
             return
@@ -223,7 +221,6 @@ class StudyLedger:
             iteration=iteration,
             error=trial.user_attrs.get("error"),
             ended=trial.datetime_complete.timestamp() if trial.datetime_complete else time.time(),
-            host=socket.gethostname(),
         )
 
     def _mend_records(self) -> None:

@@ -102,6 +102,7 @@ class Conductor:
     def result(self, trial_id: str, result: dict[str, Any]) -> bool:
         """An evaluation; whether the run stops here."""
         folder = self.live[trial_id]
+        self._note_host(folder, result)
         self.observer.scored(folder.record(), result["iteration"], result.get("score"))
         if self.ledger.report(folder.key, result["iteration"], result.get("score")):
             self.pruned.add(trial_id)
@@ -111,6 +112,7 @@ class Conductor:
     def complete(self, trial_id: str, result: dict[str, Any]) -> None:
         """A run ended without an exception: at its full length, pruned, by a fault, or by the stop of the search."""
         folder = self.live.pop(trial_id)
+        self._note_host(folder, result)
         if result.get("fault_kind") == "environment":
             self.stop(str(result["fault"]), failure=True)
         elif result.get("fault_kind"):
@@ -122,6 +124,13 @@ class Conductor:
         elif trial_id in self.pruned:
             self.ledger.prune(folder.key)
             self._ended(folder)
+
+    @staticmethod
+    def _note_host(folder: TrialFolder, result: dict[str, Any]) -> None:
+        """Where the run computes, which is not where the record was made when it is a cluster's node."""
+        host = result.get("hostname")
+        if host and folder.record().host != host:
+            folder.update(host=host)
 
     def failed(self, folder: TrialFolder, error: str) -> None:
         """A run that cannot go on."""

@@ -1,0 +1,139 @@
+"""The confirmation's plan: who is confirmed, and what a resumed one does with what it finds."""
+
+from collections import Counter
+
+import pytest
+from toy import PAPER, toy_config, toy_table
+
+from dce_ray.search.atomic import write_json
+from dce_ray.search.confirmation import caption, notes
+from dce_ray.search.folder import TrialRecord
+from dce_ray.search.plan import ChainLedger, PlanLedger
+from dce_ray.search.selection import Candidate, plan_baseline, plan_confirmation, select
+
+BASE = toy_config(PAPER)
+
+
+def candidate(name="top1", iteration=5, **changes):
+    config = BASE | changes
+    return Candidate(name, "search", "scs+mcm", PAPER, config, 0.5, iteration, 3)
+
+
+def finish(ledger, score=0.4):
+    folder = ledger.ask()
+    folder.append(folder.record().stop_at or 9, {"loss/total": 1.0})
+    write_json(folder.table, toy_table(score).to_mapping())
+    ledger.finish(folder.key)
+    return folder
+
+
+def keys(ledger):
+    return [folder.key for folder in iter(ledger.ask, None)]
+
+
+def test_plan_goes_seed_by_seed(experiment_folder):
+    plan = plan_confirmation(experiment_folder, [candidate(), candidate("baseline", 7)], 2)
+    assert [item.record.key for item in plan] == ["top1-0", "baseline-0", "top1-1", "baseline-1"]
+    assert [item.record.seed for item in plan] == [0, 0, 1, 1]
+    assert [item.record.stop_at for item in plan] == [5, 7, 5, 7]
+    assert {item.record.config["protocol"] for item in plan} == {"confirm"}
+    assert [item.record.config["seed"] for item in plan] == [0, 0, 1, 1]
+
+
+def test_published_protocol_trains_full_length_and_selects_on_test(experiment_folder):
+    (item,) = plan_confirmation(experiment_folder, [candidate(protocol="paper")], 1)
+    assert (item.record.config["protocol"], item.record.stop_at) == ("paper", None)
+
+
+def test_finished_runs_count_once_and_failed_ones_are_tried_again(experiment_folder):
+    plan = plan_confirmation(experiment_folder, [candidate()], 3)
+    first = PlanLedger(plan)
+    done = finish(first)
+    record = done.record()
+    assert (record.state, record.value, record.iteration) == ("finished", pytest.approx(0.4), 5)
+    failed = first.ask()
+    first.fail(failed.key, "out of memory")
+    assert failed.record().error == "out of memory"
+    running = first.ask()  # and then the driver was killed
+    second = PlanLedger(plan)
+    assert keys(second) == [failed.key, running.key]
+    assert failed.record().state == "running"
+    assert failed.record().error is None
+
+
+def test_record_without_its_table_is_not_finished(experiment_folder):
+    plan = plan_confirmation(experiment_folder, [candidate()], 1)
+    done = finish(PlanLedger(plan))
+    done.table.unlink()
+    assert keys(PlanLedger(plan)) == ["top1-0"]
+
+
+def test_another_winner_takes_the_folder_over(experiment_folder):
+    done = finish(PlanLedger(plan_confirmation(experiment_folder, [candidate()], 1)))
+    done.checkpoint.write_text("of the former winner")
+    other = PlanLedger(plan_confirmation(experiment_folder, [candidate(iteration=6)], 1))
+    assert keys(other) == ["top1-0"]
+    assert not done.checkpoint.exists()
+    assert not done.table.exists()
+    assert done.record().stop_at == 6
+
+
+def test_chain_asks_one_after_the_other_and_passes_on(experiment_folder, make_ledger):
+    plain = PlanLedger([plan_baseline(experiment_folder, BASE, "digest")])
+    study = make_ledger(num_trials=2)
+    chain = ChainLedger([plain, study])
+    first, second = chain.ask(), chain.ask()
+    assert first.record().origin == "baseline"
+    assert not first.record().config["scs"]
+    first.append(3, {"score": 0.3})
+    chain.finish(first.key)
+    chain.report(second.key, 1, 0.2)
+    chain.prune(second.key)
+    third = chain.ask()
+    chain.report(third.key, 1, 0.2)
+    chain.finish(third.key)
+    assert chain.ask() is None
+    assert Counter(trial.state.name for trial in study.study.trials) == {"PRUNED": 1, "COMPLETE": 1}
+    assert (first.record().state, first.record().value, first.record().iteration) == ("finished", 0.3, 3)
+
+
+def test_selection_takes_full_length_trials_first_points_and_the_baseline(experiment_folder, make_ledger):
+    plain = plan_baseline(experiment_folder, BASE, "digest")
+    plain.folder.write(plain.record.replace(state="finished", value=0.1, iteration=4))
+    ledger = make_ledger(num_trials=5)
+    ledger.enqueue({"paper": PAPER})
+    for score in (0.2, 0.9, 0.5, 0.5, 0.7):
+        folder = ledger.ask()
+        ledger.report(folder.key, 2, score)
+        ledger.report(folder.key, 9, score / 2)
+        if score == 0.9:
+            ledger.prune(folder.key)  # the highest, but it never ran to its full length
+        else:
+            ledger.finish(folder.key)
+    chosen = select(experiment_folder, ledger.study, 2, "scs+mcm")
+    assert [(one.name, one.number, one.value, one.iteration) for one in chosen] == [
+        ("top1", 4, 0.7, 2),
+        ("top2", 2, 0.5, 2),  # the earlier one of equals
+        ("paper", 0, 0.2, 2),
+        ("baseline", -1, 0.1, 4),
+    ]
+
+
+def test_every_caption_says_what_selected():
+    config = {
+        "run": {"baseline": "delu"},
+        "data_set": "hapt",
+        "confirm": {"seeds": 3},
+        "protocol": "holdout",
+        "metric": "detection",
+    }
+    assert "selected on holdout" in caption(config)
+    assert "selected on the test set" in caption(config | {"protocol": "paper"})
+    assert any("temporal labels" in line for line in notes(config, [candidate()]))
+    assert any("weakly" in line for line in notes(config | {"metric": "classification"}, [candidate()]))
+    assert any("no difference" in line for line in notes(config, [candidate()]))
+
+
+def test_baseline_is_not_in_the_study(experiment_folder):
+    assert plan_baseline(experiment_folder, BASE, "digest").record.number == -1
+    assert TrialRecord.from_mapping(plan_baseline(experiment_folder, BASE, "d").record.to_mapping()).params == {}
