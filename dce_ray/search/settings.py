@@ -46,7 +46,7 @@ class SearchOptions(Config):
     cpus_per_trial: float | None = number(None, 0.01, 10**4)
     gpus_per_trial: float | None = number(None, 0.0, 10**3)
     min_iterations: int | None = number(None, 1, 10**9)
-    """No trial is stopped before; None: a 27th of the full length."""
+    """No trial is stopped before; None: a third of the full length."""
     seed: int = number(0, 0, 2**31 - 1)
     """Of the suggestions; trials train with ``seed``."""
 
