@@ -162,7 +162,7 @@ def _places(values: Any) -> list[float] | None:
 
 def _folder(ablation: Ablation, store: FeatureStore) -> ExperimentFolder:
     """The shared folder of all ablations, made where there is none."""
-    from dce_ray.search.experiment import environment
+    from dce_ray.provenance import environment
 
     path = Path(ablation.options["results"]) / ablation.context.data / ablation.run.baseline / ablation.options["name"]
     if not path.exists():
@@ -236,7 +236,7 @@ def write_study(
     Raises:
         SearchError: the folder cannot be written.
     """
-    from dce_ray.search.experiment import environment
+    from dce_ray.provenance import environment
 
     context = ablation.context
     table = study_table(context, measured)

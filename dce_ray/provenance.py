@@ -10,7 +10,8 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("dce-ray", "torch", "numpy", "pyarrow")
+CORE = ("dce-ray", "torch", "numpy", "pyarrow")
+SEARCH = ("ray", "optuna", "mlflow", "hydra-core")
 
 
 def processor() -> str:
@@ -40,7 +41,7 @@ def commit() -> str:
 def versions(*packages: str) -> dict[str, str]:
     """Installed versions of the core's packages and of ``packages``; absent ones are left out."""
     found = {}
-    for name in (*PACKAGES, *packages):
+    for name in (*CORE, *packages):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -48,8 +49,8 @@ def versions(*packages: str) -> dict[str, str]:
     return found
 
 
-def environment(*packages: str) -> dict[str, str | int]:
-    """What a number depends on besides its configuration."""
+def environment() -> dict[str, str | int]:
+    """What a number depends on besides its configuration: what every results folder holds."""
     return {
         "host": platform.node(),
         "processor": processor(),
@@ -58,5 +59,5 @@ def environment(*packages: str) -> dict[str, str | int]:
         "commit": commit(),
         "command": " ".join(sys.argv),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        **versions(*packages),
+        **versions(*SEARCH),
     }

@@ -40,7 +40,7 @@ class NoSync(TorchDispatchMode):
         keywords = keywords or {}
         packet = function.overloadpacket
         if packet in WAITING and function is not aten.repeat_interleave.self_int:
-            raise Waits(f"{function}: {WAITING[packet]}")
+            raise Waits(f"{function} waits for the device: {WAITING[packet]}")
         if packet in INDEXING and any(
             isinstance(index, torch.Tensor) and index.dtype in {torch.bool, torch.uint8} for index in arguments[1]
         ):

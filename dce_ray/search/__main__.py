@@ -69,7 +69,7 @@ def _create(values: Mapping[str, Any]) -> tuple[Experiment, ExperimentFolder, st
     """Check everything, then make the folder: a misspelt key starts nothing and leaves nothing behind."""
     from dce_ray.datasets import resolve_data
     from dce_ray.presets import data_set_of
-    from dce_ray.search.experiment import environment
+    from dce_ray.provenance import environment
     from dce_ray.store import open_store
 
     text = str(values.get("data", "synthetic"))
@@ -116,9 +116,13 @@ def _tracked(experiment: Experiment, folder: ExperimentFolder) -> Iterator[None]
         return
     from dce_ray.tracking import start_mirror
 
-    with start_mirror(folder, tracking.uri) as mirror:
-        yield
-    print(mirror.message)
+    mirror = None
+    try:
+        with start_mirror(folder, tracking.uri) as mirror:
+            yield
+    finally:  # also when the search failed: what is done is in MLflow, or waits to be sent
+        if mirror is not None:
+            print(mirror.message)
 
 
 def _write_outputs(folder: ExperimentFolder) -> None:

@@ -125,11 +125,13 @@ def to_mapping(
 def write_best(folder: ExperimentFolder, winner: Candidate) -> None:
     """Write best.yaml: the winner for ``python -m dce_ray.train baseline=... config=best.yaml``."""
     config = folder.config
-    mapping = merge(dict(winner.config), {"protocol": "confirm" if config["protocol"] != "paper" else "paper"})
-    split = "test" if config["protocol"] == "paper" else "holdout"
+    published = config["protocol"] == "paper"
+    changes = {} if published else {"protocol": "confirm", "training": {"stop_at": winner.iteration}}
+    mapping = merge(dict(winner.config), changes)
+    split = "test" if published else "holdout"
     head = (
         f"# Trial {winner.number} of {folder.path.name}: {100 * winner.value:.2f} on {split} "
-        f"at iteration {winner.iteration} (the confirmation trains up to there).\n"
+        f"at iteration {winner.iteration}, up to which the confirmation trains.\n"
         f"# {selection_text(config['protocol'], config['metric'])}\n"
         f"# python -m dce_ray.train baseline={mapping['baseline']} config={folder.best.name}\n"
     )

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import platform
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from dce_ray.errors import SearchError
@@ -30,7 +23,6 @@ from dce_ray.search.settings import Experiment, seconds
 from trainables import RunTrainable, trainable_named
 
 log = logging.getLogger(__name__)
-PACKAGES = ("dce-ray", "torch", "numpy", "pyarrow", "ray", "optuna", "mlflow", "hydra-core")
 
 
 class Search:
@@ -188,40 +180,3 @@ def device_bytes() -> float | None:
     import torch
 
     return float(torch.cuda.get_device_properties(0).total_memory) if torch.cuda.is_available() else None
-
-
-def environment() -> dict[str, Any]:
-    """What the numbers depend on besides the configuration."""
-    versions = {}
-    for name in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return {
-        "host": platform.node(),
-        "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "commit": commit(),
-        "command": " ".join(sys.argv),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        **versions,
-    }
-
-
-def processor() -> str:
-    """The processor's name as the kernel tells it."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def commit() -> str:
-    """Short hash of the working copy this runs from; ``unknown`` where it is none."""
-    here = Path(__file__).resolve().parent
-    command = ["git", "describe", "--always", "--dirty"]
-    try:
-        done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return done.stdout.strip() or "unknown"

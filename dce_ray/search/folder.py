@@ -55,8 +55,6 @@ class TrialRecord:
     """What ranks, a fraction in [0, 1]: best score so far on the selecting split, or the test score (confirm)."""
     iteration: int | None = None
     """Iteration at which ``value`` was reached."""
-    stop_at: int | None = None
-    """Last iteration of a confirmation run, chosen on holdout; None trains the full length."""
     error: str | None = None
     """Why it failed."""
     started: float | None = None
@@ -70,6 +68,12 @@ class TrialRecord:
             raise SearchError(
                 f"trial {self.key}: state={self.state!r} must be of {STATES}, kind={self.kind!r} of {KINDS}"
             )
+
+    @property
+    def stop_at(self) -> int | None:
+        """Iteration at which a confirmation run ends, chosen on holdout; None where it trains the full length."""
+        stop_at: int | None = self.config.get("training", {}).get("stop_at")
+        return stop_at
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain mapping, ready for JSON."""

@@ -83,8 +83,7 @@ class PlanLedger:
 
     @staticmethod
     def _same(item: Planned) -> bool:
-        there = item.folder.record()
-        return (there.config, there.stop_at) == (item.record.config, item.record.stop_at)
+        return bool(item.folder.record().config == item.record.config)
 
     @staticmethod
     def _finished(item: Planned) -> bool:

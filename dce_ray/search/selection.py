@@ -82,7 +82,8 @@ def plan_confirmation(folder: ExperimentFolder, candidates: list[Candidate], see
         for candidate in candidates:
             published = candidate.config["protocol"] == "paper"
             seed = candidate.config["seed"] + offset
-            config = merge(candidate.config, {"seed": seed, "protocol": "paper" if published else "confirm"})
+            changes = {} if published else {"protocol": "confirm", "training": {"stop_at": candidate.iteration}}
+            config = merge(candidate.config, changes | {"seed": seed})
             place = folder.confirm(f"{candidate.name}-{seed}")
             record = TrialRecord(
                 place.key,
@@ -94,7 +95,6 @@ def plan_confirmation(folder: ExperimentFolder, candidates: list[Candidate], see
                 seed,
                 components=candidate.components,
                 origin=candidate.origin,
-                stop_at=None if published else candidate.iteration,
             )
             plan.append(Planned(place, record))
     return plan

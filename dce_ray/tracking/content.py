@@ -230,8 +230,6 @@ def _params(record: TrialRecord) -> dict[str, str]:
     """The six under the paper's names, all else under its dotted key."""
     scalars = {f"method.{name}" for name in PARAMETERS}
     fixed = {key: _text(value) for key, value in flatten(record.config).items() if key not in scalars}
-    if record.stop_at is not None:
-        fixed["stop_at"] = str(record.stop_at)
     return {name: _text(float(record.params[name])) for name in PARAMETERS if name in record.params} | fixed
 
 

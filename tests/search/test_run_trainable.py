@@ -32,9 +32,10 @@ def make_trial(tmp_path, tiny):
     folder = ExperimentFolder.create(tmp_path / "experiment", {}, {})
 
     def make(key, baseline="delu", kind="trial", stop_at=None, **changes):
+        changes = merge(changes, {"training": {"stop_at": stop_at}})
         config = run_config(baseline, tiny, data_set="synthetic", overrides=merge(SHORT, changes)).to_mapping()
         place = folder.trial(key) if kind == "trial" else folder.confirm(key)
-        place.write(TrialRecord(key, 0, kind, "running", PARAMS, config, config["seed"], stop_at=stop_at))
+        place.write(TrialRecord(key, 0, kind, "running", PARAMS, config, config["seed"]))
         return place
 
     return make
