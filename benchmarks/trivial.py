@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from dce_ray.search.atomic import write_json
+from dce_ray.files import write_json
 from dce_ray.search.folder import TrialRecord
 from trainables.base import RunTrainable
 

@@ -16,8 +16,8 @@ from typing import Any
 from dce_ray.commandline import apply, command, parse
 from dce_ray.config import RunConfig
 from dce_ray.errors import ConfigError, SearchError
+from dce_ray.files import read_json, write_atomically, write_json
 from dce_ray.presets import PRESETS, data_set_of, merge, run_config, run_config_from_mapping
-from dce_ray.search.atomic import read_json, write_atomically, write_json
 from dce_ray.search.folder import ExperimentFolder, TrialRecord
 from dce_ray.search.ledger import trial_key
 from dce_ray.search.measured import Measured, gather

@@ -42,6 +42,10 @@ class EvaluationError(DceError):
     """Predictions or ground truth that no table can be made of."""
 
 
+class OutputError(DceError):
+    """A file of results cannot be written, or read back."""
+
+
 class SearchError(DceError):
     """A search cannot start or go on."""
 

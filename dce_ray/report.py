@@ -10,9 +10,9 @@ from typing import Any
 
 from dce_ray.commandline import command, compose
 from dce_ray.errors import ConfigError, unknown_name
+from dce_ray.files import read_json, write_atomically
 from dce_ray.presets import DATA_SETS
 from dce_ray.search import html
-from dce_ray.search.atomic import read_json, write_atomically
 from dce_ray.search.folder import ExperimentFolder
 from dce_ray.search.measured import Measured
 from dce_ray.search.outputs import PLAIN, confirmed_settings

@@ -17,7 +17,7 @@ from made_experiments import Script, add_confirmation, made_table, make_experime
 
 from dce_ray import report
 from dce_ray.errors import ConfigError, TrackingError
-from dce_ray.search.atomic import read_json, write_json
+from dce_ray.files import read_json, write_json
 from dce_ray.search.folder import ExperimentFolder
 
 BASELINES = ("co2net", "delu", "ddgnet")

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
+from dce_ray.files import write_atomically, write_json
 from dce_ray.presets import merge
-from dce_ray.search.atomic import write_atomically, write_json
 from dce_ray.search.folder import ExperimentFolder
 from dce_ray.search.measured import Measured, gather
 from dce_ray.search.outputs import selection_text

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from dce_ray.errors import SearchError
-from dce_ray.search.atomic import append_line, finite, not_written, read_json, whole_lines, write_json
+from dce_ray.files import append_line, finite, not_written, read_json, whole_lines, write_json
 
 STATES = ("running", "pruned", "failed", "finished")
 KINDS = ("trial", "confirm")
@@ -154,7 +154,7 @@ class TrialFolder:
         """Append one line of progress, after cutting off what a killed writer left of its last one.
 
         Raises:
-            SearchError: the disk is full or not writable.
+            OutputError: the disk is full or not writable.
         """
         moment = time.time() if time_s is None else time_s
         line = {"iteration": iteration, "time": moment, "metrics": dict(metrics)}
@@ -181,7 +181,8 @@ class ExperimentFolder:
         """Make a new folder with ``config.json`` and ``environment.json``.
 
         Raises:
-            SearchError: ``path`` exists already, or cannot be written.
+            SearchError: ``path`` exists already.
+            OutputError: ``path`` cannot be written.
         """
         folder = cls(Path(path).resolve())
         try:

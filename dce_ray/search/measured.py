@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dce_ray.search.atomic import read_json
+from dce_ray.files import read_json
 from dce_ray.search.folder import TrialFolder, TrialRecord
 from dce_ray.search.statistics import Estimate, mean_interval, paired_interval
 

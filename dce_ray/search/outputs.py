@@ -10,8 +10,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dce_ray.files import write_atomically
 from dce_ray.search import figures, html
-from dce_ray.search.atomic import write_atomically
 from dce_ray.search.folder import ExperimentFolder
 from dce_ray.search.importance import importance_of
 from dce_ray.search.measured import Measured, gather

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from dce_ray.checkpoint import previous_of
 from dce_ray.errors import SearchError
-from dce_ray.search.atomic import read_json
+from dce_ray.files import read_json
 from dce_ray.search.folder import TrialFolder, TrialRecord
 from dce_ray.search.ledger import Ledger, best_of
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from ray import tune
 
-from dce_ray.search.atomic import not_written
+from dce_ray.files import not_written
 from dce_ray.search.ledger import Ledger
 from dce_ray.search.resources import Resources
 from dce_ray.search.session import cluster_resources
@@ -75,7 +75,7 @@ def run_ledger(
         None when everything was run; else why not. Runs in flight then stay RUNNING and go on when resumed.
 
     Raises:
-        SearchError: the experiment folder cannot be written.
+        OutputError: the experiment folder cannot be written.
     """
     conductor = Conductor(ledger, _slots(resources), resources.threads, observer or Observer(), deadline)
     scratch = Path(tempfile.mkdtemp(prefix="dce-ray-tune-"))

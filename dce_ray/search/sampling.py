@@ -12,7 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from dce_ray.errors import ConfigError, unknown_name
-from dce_ray.search.atomic import cut_torn_line
+from dce_ray.files import cut_torn_line
 
 STUDY = "search"
 REDUCTION = 3

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dce_ray.search.atomic import write_atomically
+from dce_ray.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

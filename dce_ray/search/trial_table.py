@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dce_ray.errors import SearchError
-from dce_ray.search.atomic import write_atomically
+from dce_ray.files import write_atomically
 from dce_ray.search.folder import ExperimentFolder, Progress, TrialRecord
 
 PARAMETERS = ("delta", "theta_rep", "theta_pro", "beta", "gamma", "lambda")

@@ -23,6 +23,7 @@ from dce_ray.config import RunConfig
 from dce_ray.datasets import resolve_data
 from dce_ray.errors import ConfigError
 from dce_ray.evaluation import MapTable
+from dce_ray.files import append_line, whole_lines, write_atomically, write_json
 from dce_ray.presets import PRESETS, data_set_of, run_config, run_config_from_mapping
 from dce_ray.provenance import environment
 from dce_ray.store import open_store
@@ -148,20 +149,16 @@ class Journal:
 
     def read(self) -> list[dict[str, Any]]:
         """All whole lines; what a kill tore off is not one."""
-        text = self.path.read_text() if self.path.exists() else ""
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        return [json.loads(line) for line in whole_lines(self.path)]
 
     def keep_until(self, iteration: int) -> None:
         """Drop what is behind ``iteration``: a run that goes on from there writes it again."""
         lines = [json.dumps(line) + "\n" for line in self.read() if line["iteration"] <= iteration]
-        beside = self.path.with_suffix(".part")
-        beside.write_text("".join(lines))
-        beside.replace(self.path)
+        write_atomically(self.path, "".join(lines))
 
     def add(self, iteration: int, metrics: Mapping[str, float]) -> None:
         """Append one reading."""
-        with self.path.open("a") as file:
-            file.write(json.dumps({"iteration": iteration, "time": time.time(), "metrics": dict(metrics)}) + "\n")
+        append_line(self.path, {"iteration": iteration, "time": time.time(), "metrics": dict(metrics)})
 
 
 def _train(run: Run, folder: Path, *, test: bool) -> int:
@@ -213,14 +210,7 @@ def write_table(table: MapTable, folder: Path, split: str) -> None:
     print(table)
     write_json(folder / f"table-{split}.json", table.to_mapping())
     for suffix, text in (("md", table.markdown()), ("csv", table.csv()), ("tex", table.latex())):
-        (folder / f"table-{split}.{suffix}").write_text(text)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON, whole or not at all."""
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_text(json.dumps(value, indent=1) + "\n")
-    beside.replace(path)
+        write_atomically(folder / f"table-{split}.{suffix}", text)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from dce_ray.errors import SearchError
-from dce_ray.search.atomic import cut_torn_line, write_json
+from dce_ray.files import cut_torn_line, write_json
 from dce_ray.search.folder import ExperimentFolder, TrialRecord
 
 

@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from dce_ray.errors import ConfigError, SearchError, SearchSpaceError, StoreError
+from dce_ray.files import write_json
 from dce_ray.search.__main__ import _create, main
-from dce_ray.search.atomic import write_json
 from dce_ray.search.experiment import Search
 from dce_ray.search.folder import ExperimentFolder
 from dce_ray.search.sampling import open_study
@@ -127,6 +127,7 @@ def test_best_yaml_is_a_configuration_of_train(finished):
     config, _ = configure({"baseline": "delu", "config": str(finished.best)})
     best = open_study(finished.study).best_trial
     assert config.method.delta == best.params["delta"]
+    assert config.training.stop_at == best.user_attrs["iteration"]
     assert config.protocol == "confirm"
     assert yaml.safe_load(finished.best.read_text())["method"]["lambda"] == best.params["lambda"]
 

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from toy import PAPER, toy_config, toy_table
 
-from dce_ray.search.atomic import write_json
+from dce_ray.files import write_json
 from dce_ray.search.confirmation import caption, notes
 from dce_ray.search.folder import TrialRecord
 from dce_ray.search.plan import ChainLedger, PlanLedger

@@ -15,7 +15,7 @@ import numpy as np
 
 from dce_ray.errors import CheckpointError, NonFiniteError, StoreError
 from dce_ray.evaluation import MapTable, map_table
-from dce_ray.search.atomic import write_json
+from dce_ray.files import write_json
 from trainables.base import RunTrainable
 
 

@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import TrialState
 
 from dce_ray.evaluation import MapTable, map_table
-from dce_ray.search.atomic import write_json
+from dce_ray.files import write_json
 from dce_ray.search.folder import ExperimentFolder, TrialRecord
 
 RANGES = {

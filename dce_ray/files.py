@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from dce_ray.errors import SearchError
+from dce_ray.errors import OutputError
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Replace ``path`` as a whole: a reader sees the old content or the new one, also after a power cut.
 
     Raises:
-        SearchError: the disk is full or not writable.
+        OutputError: the disk is full or not writable.
     """
     data = content.encode() if isinstance(content, str) else content
     partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
@@ -45,21 +45,21 @@ def read_json(path: Path) -> Any:
     """What a JSON file holds.
 
     Raises:
-        SearchError: the file is absent or no JSON.
+        OutputError: the file is absent or no JSON.
     """
     try:
         return json.loads(path.read_text())
     except FileNotFoundError as fault:
-        raise SearchError(f"{path} does not exist; give the folder of an experiment") from fault
+        raise OutputError(f"{path} does not exist; give the folder of an experiment") from fault
     except (OSError, ValueError) as fault:
-        raise SearchError(f"{path} cannot be read: {fault}") from fault
+        raise OutputError(f"{path} cannot be read: {fault}") from fault
 
 
 def append_line(path: Path, value: Any) -> None:
     """Append ``value`` as one line of JSON, after cutting off what a killed writer left of its last line.
 
     Raises:
-        SearchError: the disk is full or not writable.
+        OutputError: the disk is full or not writable.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,8 +106,8 @@ def finite(value: Any) -> Any:
     return value
 
 
-def not_written(path: Path, fault: OSError) -> SearchError:
+def not_written(path: Path, fault: OSError) -> OutputError:
     """What to tell the user when ``path`` cannot be written."""
-    return SearchError(
+    return OutputError(
         f"{path} cannot be written ({fault.strerror or fault}); free space or mend the rights, then resume"
     )
