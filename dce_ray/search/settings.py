@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dce_ray.commandline import apply, flatten
-from dce_ray.config import Config, RunConfig, choice, number
+from dce_ray.config import RunConfig
+from dce_ray.config_base import Config, choice, number
 from dce_ray.errors import ConfigError, SearchSpaceError
 from dce_ray.search.space import COMPONENT, NAMES, SearchSpace, load_space
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from dce_ray.config import MethodConfig, key_of
+from dce_ray.config import MethodConfig
+from dce_ray.config_base import key_of
 from dce_ray.errors import SearchSpaceError, nearest, unknown_name
 
 NAMES = ("delta", "theta_rep", "theta_pro", "beta", "gamma", "lambda")

@@ -1,0 +1,142 @@
+"""What every configuration record can do: check itself, and go to and from plain mappings.
+
+``from_mapping`` and ``to_mapping`` speak nested dicts (what YAML, JSON and Ray carry) with the user's names:
+the field ``lambda_`` is the key ``lambda``. Faults are collected, so that one message names them all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field
+from typing import Any, Self
+
+from dce_ray.errors import ConfigError, unknown_name
+
+
+def number(default: Any, low: float = -math.inf, high: float = math.inf) -> Any:
+    """A field whose value must lie in [low, high]."""
+    return field(default=default, metadata={"low": low, "high": high})
+
+
+def choice(default: str, *names: str) -> Any:
+    """A field whose value must be one of ``names``."""
+    return field(default=default, metadata={"choices": names})
+
+
+def key_of(name: str) -> str:
+    """The user's key of a field: ``lambda_`` is ``lambda``."""
+    return name.rstrip("_")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Base of all configuration records: checks types and ranges, converts to and from mappings."""
+
+    def __post_init__(self) -> None:
+        faults = self.faults()
+        if faults:
+            raise ConfigError("\n".join(faults))
+
+    def faults(self) -> list[str]:
+        """Every rule this record breaks, one line each; empty where it is sound."""
+        hints = typing.get_type_hints(type(self))
+        lines = []
+        for item in dataclasses.fields(self):
+            value, name = getattr(self, item.name), key_of(item.name)
+            wrong = _type_fault(value, hints[item.name])
+            if wrong:
+                lines.append(f"{name}={value!r}: {wrong}")
+                continue
+            choices = item.metadata.get("choices")
+            if choices and value not in choices:
+                lines.append(unknown_name(name, str(value), choices))
+            low, high = item.metadata.get("low"), item.metadata.get("high")
+            if low is not None and value is not None and not low <= value <= high:
+                lines.append(f"{name}={value!r}: must lie in [{low:g}, {high:g}]")
+        return lines
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], where: str = "") -> Self:
+        """Build from a nested mapping with the user's keys.
+
+        Args:
+            mapping: values by key; keys that are absent keep their default.
+            where: prefix of the keys in messages, such as ``method.``.
+
+        Raises:
+            ConfigError: naming every unknown key (with the nearest known one), wrong type and value out of range.
+        """
+        hints = typing.get_type_hints(cls)
+        by_key = {key_of(item.name): item for item in dataclasses.fields(cls)}
+        values: dict[str, Any] = {}
+        lines: list[str] = []
+        for key, value in mapping.items():
+            if key not in by_key:
+                lines.append(unknown_name("key", f"{where}{key}", [f"{where}{known}" for known in by_key]))
+                continue
+            name = by_key[key].name
+            try:
+                values[name] = _coerce(value, hints[name], f"{where}{key}.")
+            except ConfigError as fault:
+                lines.append(str(fault))
+        for key, item in by_key.items():
+            if item.default is MISSING and item.default_factory is MISSING and key not in mapping:
+                lines.append(f"{where}{key}: missing; it has no default")
+        if not lines:
+            try:
+                return cls(**values)
+            except ConfigError as fault:
+                lines = [line if line.startswith("unknown") else f"{where}{line}" for line in fault.args[0].split("\n")]
+        raise ConfigError("\n".join(lines))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain nested dict with the user's keys: what YAML, JSON, Ray and checkpoints carry."""
+        return {key_of(item.name): _plain(getattr(self, item.name)) for item in dataclasses.fields(self)}
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with other values, checked like any other."""
+        return dataclasses.replace(self, **changes)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Config):
+        return value.to_mapping()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _coerce(value: Any, hint: Any, where: str) -> Any:
+    """What YAML and the command line leave open: nested mappings, lists for tuples, whole numbers for floats."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for option in options:
+        if isinstance(option, type) and issubclass(option, Config) and isinstance(value, Mapping):
+            return option.from_mapping(value, where)
+        if typing.get_origin(option) is tuple and isinstance(value, list | tuple):
+            inner = typing.get_args(option)[0]
+            return tuple(_coerce(item, inner, where) for item in value)
+    if float in options and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value
+
+
+def _type_fault(value: Any, hint: Any) -> str | None:
+    """Why ``value`` is not of type ``hint``, or None where it is."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for option in options:
+        if typing.get_origin(option) is tuple:
+            inner = typing.get_args(option)[0]
+            if isinstance(value, tuple) and all(_type_fault(item, inner) is None for item in value):
+                return None
+        elif option is float:
+            if isinstance(value, float | int) and not isinstance(value, bool) and not math.isnan(value):
+                return None
+        elif option is int:
+            if isinstance(value, int) and not isinstance(value, bool):
+                return None
+        elif isinstance(value, option):
+            return None
+    names = " or ".join(str(getattr(option, "__name__", option)) for option in options)
+    return f"must be of type {names}"
