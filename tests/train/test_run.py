@@ -172,7 +172,11 @@ class TestLabelsAreNotRead:
 
     def test_training_never_reads_temporal_labels(self, tiny_store):
         everything = set(range(len(open_store(tiny_store).video_names)))
-        Run(tiny_config(tiny_store), self.guarded(tiny_store, set(), everything)).advance(3)
+        run = Run(tiny_config(tiny_store), self.guarded(tiny_store, set(), everything))
+        run.advance(3)
+        assert run.iteration == 3
+        with pytest.raises(AssertionError, match="instances read"):
+            run.select()
 
     def test_holdout_videos_are_not_trained_on(self, tiny_store):
         run = Run(tiny_config(tiny_store))
