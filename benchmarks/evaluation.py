@@ -23,7 +23,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.evaluation_reference import Outputs, pandas_class_ap, reference_ap, reference_proposals, tight_class_ap
+from benchmarks.evaluation_reference import (
+    ClassAp,
+    Outputs,
+    pandas_class_ap,
+    reference_ap,
+    reference_proposals,
+    tight_class_ap,
+)
 from benchmarks.provenance import provenance
 from dce_ray.config import EvaluationConfig
 from dce_ray.evaluation.detection import detection_ap
