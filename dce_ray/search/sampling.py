@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,11 +105,11 @@ def default_scheduler(sampler: str) -> str:
 
 
 def first_rung(iterations: int, eval_every: int) -> int:
-    """Iterations before which no trial is stopped: a third of the full length, a multiple of ``eval_every``.
+    """Iterations before which no trial is stopped: a third of the full length, up to a multiple of ``eval_every``.
 
-    Weakly-supervised localization learns nothing that detection mAP shows for a good part of its schedule: on HAPT
-    (DELU, 800 iterations) ten trials' scores at 100 and 200 iterations had rank correlations of -0.13 and -0.07 with
-    those at 300. An earlier rung stops trials by chance; ``search.min_iterations`` sets one nevertheless. As a
-    multiple of ``eval_every`` every rung falls on an evaluation, so that trials are compared at equal iterations.
+    Weakly-supervised localization learns nothing that detection mAP shows for a good part of its schedule: an earlier
+    rung stops trials by chance (``search.min_iterations`` sets one nevertheless). Rounded up, so that the next rung
+    lies at or behind the end: what passes the first one is trained to its full length and can be confirmed. As a
+    multiple of ``eval_every`` the rung falls on an evaluation, so that trials are compared at equal iterations.
     """
-    return max(1, round(iterations / REDUCTION / eval_every)) * eval_every
+    return math.ceil(iterations / REDUCTION / eval_every) * eval_every

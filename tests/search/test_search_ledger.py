@@ -187,9 +187,12 @@ def test_best_of_takes_the_earliest_of_equals():
     assert best_of({3: 0.5, 1: 0.2, 2: 0.5}) == (2, 0.5)
 
 
-@pytest.mark.parametrize(("iterations", "every", "first"), [(5000, 50, 1650), (300, 50, 100), (27, 1, 9), (10, 50, 50)])
-def test_first_rung_is_a_multiple_of_the_evaluation_period(iterations, every, first):
+@pytest.mark.parametrize(
+    ("iterations", "every", "first"), [(5000, 50, 1700), (800, 200, 400), (300, 50, 100), (27, 1, 9), (10, 50, 50)]
+)
+def test_first_rung_is_a_multiple_of_the_evaluation_period_and_the_only_one(iterations, every, first):
     assert first_rung(iterations, every) == first
+    assert first * 3 >= iterations
 
 
 def test_dashboard_can_open_the_study(make_ledger, experiment_folder):
