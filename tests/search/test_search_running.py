@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import TrialState
 from toy import PAPER, ToyTrainable, toy_config
 
-from dce_ray.errors import SearchError
+from dce_ray.errors import OutputError, SearchError
 from dce_ray.search.resources import Resources
 from dce_ray.search.runner import run_ledger
 from dce_ray.search.tuning import Observer
@@ -151,7 +151,7 @@ def test_full_disk_is_told_with_its_remedy(cluster, make_ledger, experiment_fold
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
-        with pytest.raises(SearchError, match="free space"):
+        with pytest.raises(OutputError, match="free space"):
             run_ledger(ledger, ToyTrainable, ONE_CPU)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
