@@ -6,6 +6,7 @@ not compare the archive's checksums when it loads, so they are compared here fir
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import pickle
@@ -48,7 +49,8 @@ def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
             path.replace(previous_of(path))
         beside.replace(path)
     except (OSError, RuntimeError) as fault:  # torch raises RuntimeError where the disk is full
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where nothing could be written there may be nothing to remove from
+            beside.unlink()
         raise CheckpointError(f"{path}: cannot be written ({fault}); free space or choose another folder") from fault
 
 

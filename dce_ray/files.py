@@ -5,6 +5,7 @@ Numbers that are not finite are written as ``null``, so that every file is stric
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -32,7 +33,8 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as fault:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where nothing could be written there may be nothing to remove from
+            partial.unlink()
         raise not_written(path, fault) from fault
 
 

@@ -4,6 +4,7 @@
 
     config.json  environment.json  study.journal  log.txt     what was asked, where, and Optuna's study (the truth)
     trials/<key>/{trial.json, progress.jsonl, checkpoint.pt}   one folder per trial of the study
+    tracking/                                                  what the mirror into MLflow knows of itself
     confirm/<component>-<seed>/{trial.json, progress.jsonl, checkpoint.pt, table.json, detections.json}
 
 JSON files are replaced atomically, ``progress.jsonl`` is only appended to: a reader needs no lock and a process that is

@@ -75,7 +75,6 @@ def main(arguments: list[str]) -> int:
     if (folder / "config.json").exists():
         raise ConfigError(f"folder={folder}: holds a run already; go on with resume={folder} or choose another folder")
     run = Run(config)
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "environment.json", environment())
     write_json(folder / "options.json", {"test": bool(options["test"])})
     write_json(folder / "config.json", config.to_mapping())
@@ -112,7 +111,7 @@ def _read_config(path: str | None) -> dict[str, Any]:
         content = yaml.safe_load(Path(path).read_text())
     except OSError as fault:
         raise ConfigError(f"config={path}: cannot be read ({fault.strerror}); give a YAML file") from fault
-    except yaml.YAMLError as fault:
+    except (yaml.YAMLError, UnicodeDecodeError) as fault:
         raise ConfigError(f"config={path}: not YAML ({' '.join(str(fault).split())})") from fault
     if not isinstance(content, dict):
         raise ConfigError(f"config={path}: holds no keys; write nested keys such as method: {{delta: 0.7}}")
@@ -134,6 +133,8 @@ def _go_on(values: Mapping[str, Any]) -> int:
         options = json.loads((folder / "options.json").read_text())
     except OSError as fault:
         raise ConfigError(f"resume={folder}: holds no run ({fault.filename}: {fault.strerror})") from fault
+    except ValueError as fault:
+        raise ConfigError(f"resume={folder}: config.json or options.json is damaged ({fault}); start anew") from fault
     config = run_config_from_mapping(mapping | {"device": str(values.get("device", mapping["device"]))})
     run = Run(config)
     if not run.restore(folder / "checkpoint.pt"):

@@ -156,6 +156,19 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(never_stopped, tiny_store,
     assert (never_stopped / "config.json").read_bytes() == before
 
 
+def test_no_room_for_a_run_and_a_damaged_one_are_one_message(never_stopped, tiny_store, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    blocked = train(*QUICK, f"data={tiny_store}", "folder=file/run", cwd=tmp_path)
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "config.json").write_text('{"baseline": ')
+    damaged = train("resume=damaged", cwd=tmp_path)
+    (tmp_path / "latin1.yaml").write_bytes(b"baseline: d\xe9lu")
+    unreadable = train("config=latin1.yaml", f"data={tiny_store}", cwd=tmp_path)
+    for run, message in ((blocked, "cannot be written"), (damaged, "is damaged"), (unreadable, "not YAML")):
+        assert (run.returncode, "Traceback" in run.stderr) == (2, False), run.stderr
+        assert message in run.stderr
+
+
 def test_a_configuration_file_is_laid_over_the_presets(tiny_store, tmp_path):
     (tmp_path / "best.yaml").write_text("baseline: co2net\nmethod: {delta: 0.25, lambda: 0.5}\n")
     run = train(
