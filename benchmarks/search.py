@@ -86,14 +86,14 @@ def in_own_process(name: str) -> dict[str, float]:
 
 def measure_ours() -> dict[str, float]:
     from benchmarks.trivial import STEPS, TrivialTrainable
-    from dce_ray.search.folder import ExperimentFolder, TrialRecord
+    from dce_ray.experiment.folder import ExperimentFolder, TrialRecord
     from dce_ray.search.ledger import StudyLedger
-    from dce_ray.search.resources import Resources
-    from dce_ray.search.runner import run_ledger
-    from dce_ray.search.sampling import make_pruner, open_study
-    from dce_ray.search.session import ray_session
     from dce_ray.search.space import load_space
-    from dce_ray.search.tuning import Observer
+    from dce_ray.search.study import make_pruner, open_study
+    from dce_ray.search.tune_hooks import Observer
+    from dce_ray.search.tune_run import run_ledger
+    from dce_ray.session.ray_session import ray_session
+    from dce_ray.session.resources import Resources
 
     imported = time.monotonic()
     first: list[float] = []
@@ -177,8 +177,8 @@ def measure_optuna() -> dict[str, float]:
     import optuna
 
     from benchmarks.trivial import STEPS, quality
-    from dce_ray.search.sampling import make_pruner, make_sampler, open_study
     from dce_ray.search.space import load_space
+    from dce_ray.search.study import make_pruner, make_sampler, open_study
 
     imported = time.monotonic()
     ranges = load_space("delu", "default", {}).searched
@@ -262,11 +262,11 @@ def search_curve(
 ) -> Curve:
     """One search in this process, trial after trial, until its trials or its budget of iterations are used up."""
     from dce_ray.datasets import resolve_data
+    from dce_ray.experiment.folder import ExperimentFolder
     from dce_ray.presets import merge, run_config, run_config_from_mapping
-    from dce_ray.search.folder import ExperimentFolder
     from dce_ray.search.ledger import StudyLedger
-    from dce_ray.search.sampling import first_rung, make_pruner, open_study
     from dce_ray.search.space import load_space
+    from dce_ray.search.study import first_rung, make_pruner, open_study
     from dce_ray.train import Run
 
     base = run_config("delu", resolve_data(f"synthetic-{size}"), data_set="synthetic", overrides={"seed": seed})

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from dce_ray.experiment.folder import TrialRecord
 from dce_ray.files import write_json
-from dce_ray.search.folder import TrialRecord
 from trainables.base import RunTrainable
 
 STEPS = 3

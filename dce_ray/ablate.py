@@ -16,17 +16,17 @@ from typing import Any
 from dce_ray.commandline import apply, command, parse
 from dce_ray.config import RunConfig
 from dce_ray.errors import ConfigError, SearchError
+from dce_ray.experiment.folder import ExperimentFolder, TrialRecord
 from dce_ray.files import read_json, write_atomically, write_json
 from dce_ray.presets import PRESETS, data_set_of, merge, run_config, run_config_from_mapping
-from dce_ray.search.folder import ExperimentFolder, TrialRecord
+from dce_ray.report.measured import Measured, gather
+from dce_ray.report.rendering import FORMATS, markdown
+from dce_ray.report.studies import PLAIN, STUDIES, Context, Setting, study_figure, study_settings, study_table
+from dce_ray.report.style import house_style, write_figure
+from dce_ray.report.trial_table import PARAMETERS
 from dce_ray.search.ledger import trial_key
-from dce_ray.search.measured import Measured, gather
 from dce_ray.search.plan import PlanLedger, Planned
-from dce_ray.search.style import house_style, write_figure
-from dce_ray.search.trial_table import PARAMETERS
 from dce_ray.store import FeatureStore, open_store
-from results.rendering import FORMATS, markdown
-from results.studies import PLAIN, STUDIES, Context, Setting, study_figure, study_settings, study_table
 
 USAGE = f"""
 python -m dce_ray.ablate key=value ...       ablations of SCS and MCM over several seeds
@@ -118,7 +118,7 @@ def build(values: Mapping[str, Any]) -> tuple[Ablation, FeatureStore]:
     Raises:
         DceError: naming everything that is unknown or out of range, before any data is touched.
     """
-    from dce_ray.training.command import COMMAND_KEYS, configure
+    from dce_ray.train.configure import COMMAND_KEYS, configure
 
     given = {"protocol": "confirm"} | ({} if "config" in values else {"baseline": "ddgnet"}) | dict(values)
     base = run_config(str(given.get("baseline", "ddgnet")), "", data_set="default", preset=given.get("preset"))
@@ -183,8 +183,8 @@ def _run(ablation: Ablation, folder: ExperimentFolder, plan: Sequence[Planned], 
     if not left:
         return None
     from dce_ray.search.display import Display
-    from dce_ray.search.runner import run_ledger
-    from dce_ray.search.session import ray_session
+    from dce_ray.search.tune_run import run_ledger
+    from dce_ray.session.ray_session import ray_session
     from trainables import trainable_named
 
     options = ablation.options
@@ -204,9 +204,9 @@ def _run(ablation: Ablation, folder: ExperimentFolder, plan: Sequence[Planned], 
 
 
 def _resources(ablation: Ablation, store: FeatureStore, cluster: Mapping[str, float], runs: int) -> Any:
-    from dce_ray.search.demand import demand_of
-    from dce_ray.search.experiment import device_bytes
-    from dce_ray.search.resources import available_bytes, choose_resources
+    from dce_ray.search.stages import device_bytes
+    from dce_ray.session.demand import demand_of
+    from dce_ray.session.resources import available_bytes, choose_resources
 
     options, on_cpu = ablation.options, ablation.run.device == "cpu"
     return choose_resources(

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from dce_ray.baselines import TwoStreamNetwork
 from dce_ray.baselines.published import load_published
-from dce_ray.build import build_network, choose_device, load_trained
-from dce_ray.checkpoint import FORMAT
 from dce_ray.commandline import apply, command, parse
 from dce_ray.config import EvaluationConfig, MethodConfig, RunConfig
 from dce_ray.data import make_splits
@@ -27,6 +25,8 @@ from dce_ray.method import Intervention
 from dce_ray.presets import data_set_of, run_config
 from dce_ray.store import FeatureStore, open_store
 from dce_ray.timeline import Timeline, draw_timelines, timeline
+from dce_ray.train.build import build_network, choose_device, load_trained
+from dce_ray.train.checkpoint import FORMAT
 
 USAGE = """
 python -m dce_ray.evaluate checkpoint=<file> key=value ...     print the mAP table of a trained network

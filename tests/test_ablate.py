@@ -15,7 +15,7 @@ import pytest
 from dce_ray import ablate
 from dce_ray.config import RunConfig
 from dce_ray.errors import ConfigError
-from dce_ray.search.folder import ExperimentFolder
+from dce_ray.experiment.folder import ExperimentFolder
 
 ROOT = Path(ablate.__file__).resolve().parent.parent
 SMALL = ["baseline=delu", "data=synthetic-tiny", "training.iterations=6", "training.eval_every=3", "ray.num_cpus=2"]

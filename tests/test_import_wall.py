@@ -9,17 +9,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("store", "data", "baselines", "losses", "method", "localize", "evaluation")
+PACKAGES = ("store", "data", "baselines", "losses", "method", "localize", "evaluation", "train")
 MODULES = (
     "errors",
     "config",
     "records",
     "presets",
-    "build",
-    "checkpoint",
     "datasets",
     "provenance",
-    "train",
     "evaluate",
 )
 BEHIND_THE_WALL = ("ray", "optuna", "mlflow", "hydra", "omegaconf", "rich", "yaml", "matplotlib", "pandas", "scipy")

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from dce_ray.errors import CheckpointError, DceError, NonFiniteError
+from dce_ray.experiment.folder import TrialFolder, TrialRecord
 from dce_ray.files import write_json
-from dce_ray.search.folder import TrialFolder, TrialRecord
 
 if TYPE_CHECKING:
     from dce_ray.config import RunConfig

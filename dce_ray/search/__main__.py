@@ -10,7 +10,7 @@ from typing import Any
 
 from dce_ray.commandline import command, parse
 from dce_ray.errors import ConfigError, SearchError
-from dce_ray.search.folder import ExperimentFolder
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.search.settings import Experiment, build_experiment, known_keys, split_values
 
 USAGE = """
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
     values = parse(arguments)
     resume = values.pop("resume", None)
     experiment, folder, digest = _reopen(Path(str(resume)), values) if resume else _create(values)
-    from dce_ray.search.experiment import Search
+    from dce_ray.search.stages import Search
 
     print(f"experiment folder: {folder.path}")
     with folder.lock(), _tracked(experiment, folder):
@@ -128,7 +128,7 @@ def _tracked(experiment: Experiment, folder: ExperimentFolder) -> Iterator[None]
 def _write_outputs(folder: ExperimentFolder) -> None:
     """Tables, pictures and report of what is there; also after an interruption."""
     if folder.study.is_file():
-        from dce_ray.search.outputs import write_outputs
+        from dce_ray.report.page import write_outputs
 
         write_outputs(folder)
 

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
-from dce_ray.search.folder import TrialRecord
-from dce_ray.search.tuning import Observer
+from dce_ray.experiment.folder import TrialRecord
+from dce_ray.search.tune_hooks import Observer
 
 if TYPE_CHECKING:
     from rich.table import Table

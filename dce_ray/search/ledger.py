@@ -18,9 +18,9 @@ from typing import Any, Protocol
 import optuna
 from optuna.trial import Trial, TrialState
 
-from dce_ray.search.folder import ExperimentFolder, TrialFolder, TrialRecord
-from dce_ray.search.sampling import make_sampler
+from dce_ray.experiment.folder import ExperimentFolder, TrialFolder, TrialRecord
 from dce_ray.search.space import SearchSpace
+from dce_ray.search.study import make_sampler
 
 ENDED = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 RATHER_NOT = {"data", "device", "resident", "log_every", "compile"}

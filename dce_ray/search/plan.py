@@ -7,11 +7,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from dce_ray.checkpoint import previous_of
 from dce_ray.errors import SearchError
+from dce_ray.experiment.folder import TrialFolder, TrialRecord
 from dce_ray.files import read_json
-from dce_ray.search.folder import TrialFolder, TrialRecord
 from dce_ray.search.ledger import Ledger, best_of
+from dce_ray.train.checkpoint import previous_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from dce_ray.experiment.folder import ExperimentFolder, TrialFolder, TrialRecord
 from dce_ray.presets import merge
-from dce_ray.search.folder import ExperimentFolder, TrialFolder, TrialRecord
 from dce_ray.search.ledger import best_of, trial_key
 from dce_ray.search.plan import Planned
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dce_ray.commandline import command, compose
 from dce_ray.errors import ConfigError, TrackingError, unknown_name
-from dce_ray.search.folder import ExperimentFolder
+from dce_ray.experiment.folder import ExperimentFolder
 
 USAGE = """
 python -m dce_ray.tracking sync <folder> [uri=...]   send an experiment folder to MLflow; safe to repeat

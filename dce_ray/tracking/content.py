@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from dce_ray.commandline import flatten
+from dce_ray.experiment.folder import ExperimentFolder, Progress, TrialFolder, TrialRecord
 from dce_ray.files import whole_lines
-from dce_ray.search.folder import ExperimentFolder, Progress, TrialFolder, TrialRecord
 
 PARAMETERS = ("delta", "theta_rep", "theta_pro", "beta", "gamma", "lambda")
 EXPERIMENT_TAG, KEY_TAG = "dce.experiment", "dce.trial_key"

@@ -18,8 +18,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from dce_ray.errors import SearchError, TrackingError
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.files import read_json, write_json
-from dce_ray.search.folder import ExperimentFolder
 from dce_ray.tracking.report import SyncReport
 
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}

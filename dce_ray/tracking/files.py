@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dce_ray.experiment.folder import ExperimentFolder, TrialFolder
 from dce_ray.files import read_json
-from dce_ray.search.folder import ExperimentFolder, TrialFolder
 from dce_ray.tracking.content import RunContent, Value
 from dce_ray.tracking.tables import Table, best_reading, class_table, from_csv, map_table
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from dce_ray.errors import DceError
-from dce_ray.search.folder import ExperimentFolder
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.tracking.address import VARIABLE, Address, address_of, sync_command, ui_command
 from dce_ray.tracking.connection import ENVIRONMENT
 from dce_ray.tracking.desk import last_report

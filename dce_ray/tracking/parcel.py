@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dce_ray.search.folder import ExperimentFolder, TrialFolder
+from dce_ray.experiment.folder import ExperimentFolder, TrialFolder
 from dce_ray.tracking.content import RunContent, Value, progress_values, search_content, trial_content
 from dce_ray.tracking.files import confirmed_values, search_files, search_tables, trial_files, trial_tables
 from dce_ray.tracking.tables import Table

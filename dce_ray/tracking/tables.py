@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dce_ray.search.folder import Progress
+from dce_ray.experiment.folder import Progress
 
 if TYPE_CHECKING:
     from dce_ray.evaluation import MapTable

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import dce_ray
-from dce_ray.build import load_trained
-from dce_ray.checkpoint import load_checkpoint, save_checkpoint
 from dce_ray.errors import DceError
+from dce_ray.experiment.folder import ExperimentFolder, TrialFolder
 from dce_ray.files import read_json
-from dce_ray.search.folder import ExperimentFolder, TrialFolder
 from dce_ray.store import open_store
 from dce_ray.tracking.store import KnownRun, RunStore
+from dce_ray.train.build import load_trained
+from dce_ray.train.checkpoint import load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel

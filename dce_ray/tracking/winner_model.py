@@ -15,9 +15,9 @@ import pandas as pd
 import torch
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from dce_ray.build import load_trained
 from dce_ray.errors import EvaluationError
 from dce_ray.localize import propose
+from dce_ray.train.build import load_trained
 
 
 class WinnerModel(PythonModel):  # type: ignore[misc]  # mlflow is not typed

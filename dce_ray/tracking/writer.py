@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dce_ray.errors import DceError
-from dce_ray.search.folder import ExperimentFolder
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.tracking.address import Address, address_of, ui_url
 from dce_ray.tracking.connection import connect, short_requests
 from dce_ray.tracking.content import EXPERIMENT_TAG, KEY_TAG, data_name, experiment_name, ranking_metric, trial_content

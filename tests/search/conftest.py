@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from toy import toy_config
 
-from dce_ray.search.folder import ExperimentFolder
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.search.ledger import StudyLedger
-from dce_ray.search.sampling import make_pruner, open_study
 from dce_ray.search.space import load_space
+from dce_ray.search.study import make_pruner, open_study
 
 HERE = Path(__file__).resolve().parent
 
@@ -21,7 +21,7 @@ def cluster():
     """A Ray with two CPUs whose workers can import the toy runs."""
     import ray
 
-    from dce_ray.search import session
+    from dce_ray.session import ray_session as session
 
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
     os.environ.update(session.QUIET)

@@ -16,11 +16,11 @@ import pytest
 import yaml
 
 from dce_ray.errors import ConfigError, SearchError, SearchSpaceError, StoreError
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.files import write_json
 from dce_ray.search.__main__ import _create, main
-from dce_ray.search.experiment import Search
-from dce_ray.search.folder import ExperimentFolder
-from dce_ray.search.sampling import open_study
+from dce_ray.search.stages import Search
+from dce_ray.search.study import open_study
 
 pytestmark = pytest.mark.ray
 SHORT = ["training.iterations=6", "training.eval_every=2", "training.log_every=2", "sampling.segments=24"]
@@ -122,7 +122,7 @@ def test_every_output_is_there_and_says_which_labels_selected(finished):
 
 
 def test_best_yaml_is_a_configuration_of_train(finished):
-    from dce_ray.training.command import configure
+    from dce_ray.train.configure import configure
 
     config, _ = configure({"baseline": "delu", "config": str(finished.best)})
     best = open_study(finished.study).best_trial
@@ -220,7 +220,7 @@ def test_store_that_vanishes_stops_the_search_and_comes_back(cluster, tiny, tmp_
     ],
 )
 def test_wrong_key_starts_nothing(tiny, tmp_path, wrong, error, words, monkeypatch):
-    monkeypatch.setattr("dce_ray.search.session._start", lambda *_: pytest.fail("Ray was started"))
+    monkeypatch.setattr("dce_ray.session.ray_session._start", lambda *_: pytest.fail("Ray was started"))
     with pytest.raises(error, match=re.escape(words)):
         main([f"data={tiny}", f"results={tmp_path}", *wrong])
     assert list(tmp_path.iterdir()) == []

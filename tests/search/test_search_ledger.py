@@ -7,9 +7,9 @@ import pytest
 from optuna.trial import TrialState
 from toy import PAPER
 
-from dce_ray.search.folder import ExperimentFolder
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.search.ledger import best_of, trial_key
-from dce_ray.search.sampling import first_rung, open_study
+from dce_ray.search.study import first_rung, open_study
 
 RELEASED = PAPER | {"delta": 0.85, "theta_rep": 0.8, "beta": 0.3, "gamma": 0.3}
 

@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 from toy import PAPER, toy_config, toy_table
 
+from dce_ray.experiment.folder import TrialRecord
 from dce_ray.files import write_json
-from dce_ray.search.confirmation import caption, notes
-from dce_ray.search.folder import TrialRecord
+from dce_ray.report.confirmation import caption, notes
 from dce_ray.search.plan import ChainLedger, PlanLedger
 from dce_ray.search.selection import Candidate, plan_baseline, plan_confirmation, select
 

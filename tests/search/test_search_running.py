@@ -11,9 +11,9 @@ from optuna.trial import TrialState
 from toy import PAPER, ToyTrainable, toy_config
 
 from dce_ray.errors import OutputError, SearchError
-from dce_ray.search.resources import Resources
-from dce_ray.search.runner import run_ledger
-from dce_ray.search.tuning import Observer
+from dce_ray.search.tune_hooks import Observer
+from dce_ray.search.tune_run import run_ledger
+from dce_ray.session.resources import Resources
 
 pytestmark = pytest.mark.ray
 ONE_CPU = Resources(1.0, 0.0)
@@ -118,7 +118,7 @@ def test_fault_of_the_environment_stops_and_blames_no_trial(cluster, make_ledger
 def test_time_budget_keeps_what_is_done_and_the_rest_goes_on(cluster, make_ledger, monkeypatch):
     ledger, watcher = make_ledger(num_trials=200), Watcher()
     clock = SimpleNamespace(monotonic=lambda: 100.0 if len(watcher.finished) >= 3 else 0.0)
-    monkeypatch.setattr("dce_ray.search.tuning.time", clock)
+    monkeypatch.setattr("dce_ray.search.tune_hooks.time", clock)
     stop = run_ledger(ledger, ToyTrainable, ONE_CPU, deadline=50.0, observer=watcher)
     assert "time budget" in stop.reason
     assert not stop.failure
@@ -168,7 +168,7 @@ def test_unwritable_folder_is_a_search_error(cluster, make_ledger, monkeypatch):
     def full(*arguments):
         raise SearchError("no space left")
 
-    monkeypatch.setattr("dce_ray.search.folder.write_json", full)
+    monkeypatch.setattr("dce_ray.experiment.folder.write_json", full)
     with pytest.raises(SearchError, match="no space left"):
         run_ledger(ledger, ToyTrainable, ONE_CPU)
 

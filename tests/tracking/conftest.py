@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mirrored import Server, free_port, new_experiment
 
-from dce_ray.search.folder import ExperimentFolder
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.tracking.address import Address
 from dce_ray.tracking.connection import connect, short_requests
 

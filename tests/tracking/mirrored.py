@@ -21,8 +21,8 @@ from mlflow.entities import Run
 
 from dce_ray.evaluation import MapTable
 from dce_ray.evaluation.tables import map_table
+from dce_ray.experiment.folder import ExperimentFolder, TrialFolder, TrialRecord
 from dce_ray.files import write_json
-from dce_ray.search.folder import ExperimentFolder, TrialFolder, TrialRecord
 
 START_S = 1_790_000_000.0
 RUN = {

@@ -18,7 +18,7 @@ from mirrored import Server, add_trial, assert_all_there_once, free_port, new_ex
 from mlflow import MlflowClient
 
 from dce_ray.errors import TrackingError
-from dce_ray.search.folder import ExperimentFolder
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.tracking import Mirror, start_mirror
 
 Make = Callable[..., ExperimentFolder]
@@ -109,7 +109,7 @@ def test_a_killed_driver_leaves_a_mirror_that_finishes_and_goes(make_experiment:
     folder = make_experiment("driver")
     code = (
         "import sys, time\n"
-        "from dce_ray.search.folder import ExperimentFolder\n"
+        "from dce_ray.experiment.folder import ExperimentFolder\n"
         "from dce_ray.tracking import start_mirror\n"
         "folder = ExperimentFolder.open(sys.argv[1])\n"
         "with folder.lock(), start_mirror(folder) as mirror:\n"

@@ -14,7 +14,7 @@ from mirrored import RUN, START_S, add_trial, curve, finish, new_experiment, rea
 from mlflow import MlflowClient
 
 from dce_ray.errors import TrackingError
-from dce_ray.search.folder import ExperimentFolder
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.tracking import sync
 from dce_ray.tracking.address import Address, results_root
 from dce_ray.tracking.desk import identity_of, only_sender

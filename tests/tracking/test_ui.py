@@ -12,7 +12,7 @@ from chromium import Chromium
 from mirrored import Server, add_trial, finish, new_experiment, runs_of
 from mlflow import MlflowClient
 
-from dce_ray.search.folder import ExperimentFolder
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.tracking import SyncReport, sync
 from dce_ray.tracking.content import PARAMETERS
 

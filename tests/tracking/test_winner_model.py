@@ -15,13 +15,13 @@ import torch
 from mirrored import add_confirmation, finish, runs_of
 from mlflow import MlflowClient
 
-from dce_ray.build import load_trained
 from dce_ray.data.synthetic import generate_synthetic
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.localize import propose
 from dce_ray.presets import run_config
-from dce_ray.search.folder import ExperimentFolder
 from dce_ray.tracking import sync
 from dce_ray.train import Run
+from dce_ray.train.build import load_trained
 
 Make = Callable[..., ExperimentFolder]
 LOADER = """

@@ -9,8 +9,8 @@ import sys
 import pytest
 import torch
 
-from dce_ray.checkpoint import load_checkpoint, load_latest, previous_of, save_checkpoint
 from dce_ray.errors import CheckpointError
+from dce_ray.train.checkpoint import load_checkpoint, load_latest, previous_of, save_checkpoint
 
 
 def write_two(path):
@@ -87,7 +87,7 @@ def test_a_full_disk_loses_nothing(tmp_path):
     save_checkpoint(path, {"iteration": 1})
     code = (
         "import sys, signal, resource, pathlib, torch\n"
-        "from dce_ray.checkpoint import save_checkpoint\n"
+        "from dce_ray.train.checkpoint import save_checkpoint\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "try: save_checkpoint(pathlib.Path(sys.argv[1]), {'weights': torch.zeros(1_000_000)})\n"

@@ -1,0 +1,185 @@
+"""``python -m dce_ray.report``: finished experiments as the paper's tables, printed or written."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dce_ray.commandline import command, compose
+from dce_ray.errors import ConfigError, unknown_name
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.files import read_json, write_atomically
+from dce_ray.presets import DATA_SETS
+from dce_ray.report import html
+from dce_ray.report.measured import Measured
+from dce_ray.report.page import PLAIN, confirmed_settings
+from dce_ray.report.rendering import FORMATS, html_table
+from dce_ray.report.setting_figures import comparison_figure
+from dce_ray.report.style import house_style, write_figure
+from dce_ray.report.tables import DATA_NAMES, Comparison, Table, comparison_table
+
+USAGE = """
+python -m dce_ray.report key=value ...       gather finished experiments into tables
+
+  folders=results              where experiments lie; several as 'folders=[results,elsewhere/results]'
+  mlflow=<uri>                 gather them from MLflow instead: http://host:port or sqlite:///results/mlflow.db
+  data=                        only this data set; thumos14 and activitynet12 show the paper's numbers at any time
+  format=markdown              markdown|csv|latex|html; what is printed
+  target=<folder>              also write every format and the figures (SVG, PNG) there
+  wide=on                      also columns that the paper does not print
+
+Lines say whether they were printed in the paper or measured here; what is missing is shown as missing.
+"""
+DEFAULTS: dict[str, Any] = {
+    "folders": "results",
+    "mlflow": None,
+    "data": None,
+    "format": "markdown",
+    "target": None,
+    "wide": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One experiment folder as a line of a report."""
+
+    data: str
+    """Name of the data set's folder under the results."""
+    data_set: str
+    """Name of its preset, which decides the printed numbers."""
+    comparison: Comparison
+    lack: str
+    """What keeps it from being finished; empty where nothing does."""
+
+
+def main(arguments: list[str]) -> int:
+    """Print, and with ``target=`` write, the tables of all experiments; the exit status."""
+    options = compose(DEFAULTS, arguments)
+    if options["format"] not in FORMATS:
+        raise ConfigError(unknown_name("format", str(options["format"]), FORMATS))
+    if options["mlflow"]:
+        found = find_in_mlflow(str(options["mlflow"]))
+    else:
+        roots = options["folders"] if isinstance(options["folders"], list) else [options["folders"]]
+        found = find_experiments([Path(str(root)) for root in roots])
+    tables, groups = make_tables(found, options["data"], wide=bool(options["wide"]))
+    print("\n".join(FORMATS[options["format"]][1](table) for table in tables), end="")
+    if options["target"]:
+        write_report(Path(str(options["target"])), tables, groups)
+        print(f"written to {options['target']}")
+    return 0
+
+
+def find_experiments(roots: Sequence[Path]) -> list[Found]:
+    """Searches anywhere below ``roots``, sorted by path.
+
+    Raises:
+        ConfigError: a root that does not exist.
+    """
+    absent = [str(root) for root in roots if not root.is_dir()]
+    if absent:
+        raise ConfigError(f"folders={', '.join(absent)}: does not exist; give the folder that searches wrote into")
+    studies = {study.parent.resolve() for root in roots for study in root.rglob("study.journal")}
+    return [_read(ExperimentFolder.open(path)) for path in sorted(studies) if (path / "config.json").is_file()]
+
+
+def find_in_mlflow(uri: str) -> list[Found]:
+    """Searches that an MLflow store holds, sorted by path.
+
+    Raises:
+        TrackingError: the store does not answer.
+    """
+    from dce_ray.report.from_mlflow import fetch_experiments
+
+    with tempfile.TemporaryDirectory(prefix="dce-ray-report-") as temporary:
+        folders = sorted(fetch_experiments(uri, Path(temporary)))
+        return [_read(ExperimentFolder.open(path)) for path in folders if (path / "config.json").is_file()]
+
+
+def _read(folder: ExperimentFolder) -> Found:
+    config = folder.config
+    run = config.get("run", {})
+    data, baseline, name = folder.path.parts[-3], str(run.get("baseline", folder.path.parts[-2])), folder.path.name
+    settings = {one.name: one for one in confirmed_settings(folder)}
+    winner = winner_of(folder)
+    plain = settings.get(PLAIN, Measured(PLAIN, {}))
+    ours = settings.get(winner, Measured(winner, {})) if winner else Measured("winner", {})
+    remark = "selected on test" if run.get("protocol") == "paper" else ""
+    if not settings:
+        lack = "its confirmation has not begun"
+    elif winner is None:
+        lack = "its confirmation names no winner yet"
+    else:
+        lack = "" if plain.scores and ours.scores else "no confirmed run is finished"
+    return Found(data, str(config.get("data_set", data)), Comparison(baseline, name, plain, ours, remark), lack)
+
+
+def winner_of(folder: ExperimentFolder) -> str | None:
+    """Name of the confirmed setting that was best on the selecting split, or None before that is known."""
+    if not folder.confirmation.is_file():
+        return None
+    winner = read_json(folder.confirmation).get("winner")
+    return None if winner is None else str(winner)
+
+
+def make_tables(found: Sequence[Found], data: str | None, *, wide: bool) -> tuple[list[Table], dict[str, list[Found]]]:
+    """One table per data set, and the finished experiments behind it.
+
+    Raises:
+        ConfigError: nothing to show, with what was looked for.
+    """
+    names = list(dict.fromkeys(one.data for one in found)) if data is None else [data]
+    if not names:
+        raise ConfigError(
+            "no experiment found; run python -m dce_ray.search first, give folders=, or show the paper's numbers "
+            "with data=thumos14"
+        )
+    if data is not None and data not in DATA_SETS and all(one.data != data for one in found):
+        raise ConfigError(unknown_name("data", data, {*DATA_SETS, *(one.data for one in found)}))
+    tables, groups = [], {}
+    for name in names:
+        members = [one for one in found if one.data == name]
+        groups[name] = [one for one in members if not one.lack]
+        data_set = members[0].data_set if members else name
+        table = comparison_table(name, data_set, [one.comparison for one in groups[name]], wide=wide)
+        tables.append(_with_notes(table, [_left_out(one) for one in members if one.lack]))
+    return tables, groups
+
+
+def _left_out(one: Found) -> str:
+    return f"Left out: {one.data}/{one.comparison.baseline}/{one.comparison.name}, {one.lack}."
+
+
+def _with_notes(table: Table, notes: Iterable[str]) -> Table:
+    return Table(table.name, table.caption, table.columns, table.rows, (*table.notes, *notes))
+
+
+def write_report(target: Path, tables: Sequence[Table], groups: Mapping[str, Sequence[Found]]) -> None:
+    """Every table in every format, one figure per data set, and all of it on one page.
+
+    Raises:
+        SearchError: the folder cannot be written.
+    """
+    page = html.Page("Plain baselines and SCS + MCM", "Printed and measured numbers, each line labelled.")
+    for table, (data, members) in zip(tables, groups.items(), strict=True):
+        for name in ("markdown", "csv", "latex"):
+            suffix, render = FORMATS[name]
+            write_atomically(target / f"{table.name}.{suffix}", render(table))
+        parts = [html_table(table)]
+        if members:
+            with house_style():
+                drawing = comparison_figure(DATA_NAMES.get(data, data), [one.comparison for one in members])
+                svg = write_figure(drawing, target, table.name)
+            parts.append(
+                html.figure(svg, f"Plain baselines and SCS + MCM on {data}, with intervals.", f"figure-{data}")
+            )
+        page.add(f"data-{data}", DATA_NAMES.get(data, data), *parts)
+    write_atomically(target / "report.html", page.render())
+
+
+if __name__ == "__main__":
+    command(main, USAGE)

@@ -1,0 +1,138 @@
+"""The confirmation's result: tables over seeds on test, the paired difference to the plain baseline, best.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import yaml
+
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.files import write_atomically, write_json
+from dce_ray.presets import merge
+from dce_ray.report.measured import Measured, gather
+from dce_ray.report.page import selection_text
+from dce_ray.report.rendering import comma_separated, latex, markdown
+from dce_ray.report.statistics import Estimate
+from dce_ray.report.tables import Table, sweep_table
+from dce_ray.search.selection import PLAIN, Candidate
+
+
+def write_confirmation(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> str:
+    """Write confirmation.json, .md, .csv and .tex from the runs in ``confirm/``; the Markdown text.
+
+    The winner is the first candidate: the best on the selecting split, whatever test says.
+    """
+    config = folder.config
+    runs = {run.key: run for run in folder.confirmations()}
+    names = [candidate.name for candidate in candidates]
+    planned = [(key.rsplit("-", 1)[0], run, run.record()) for key, run in runs.items()]
+    measured = [one for one in gather(planned) if one.name in names]
+    table = sweep_table("confirmation", caption(config), measured, PLAIN, notes(config, candidates))
+    text = "\n".join([markdown(table), "", summary(candidates, measured)])
+    write_json(folder.confirmation, to_mapping(config, candidates, measured, table))
+    write_atomically(folder.confirmation.with_suffix(".md"), text)
+    write_atomically(folder.confirmation.with_suffix(".csv"), comma_separated(table))
+    write_atomically(folder.confirmation.with_suffix(".tex"), latex(table))
+    return text
+
+
+def caption(config: Mapping[str, Any]) -> str:
+    """What the table is of; with ``protocol=paper`` it says that selection saw the test set."""
+    seeds = config["confirm"]["seeds"]
+    what = f"{config['run']['baseline']} on {config['data_set']}, test mAP in percent, {seeds} seeds"
+    if config["protocol"] == "paper":
+        return (
+            f"{what}; protocol=paper: settings and iterations were selected on the test set, as published (optimistic)"
+        )
+    return f"{what}, trained anew on all of train; settings and iterations selected on holdout"
+
+
+def notes(config: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[str]:
+    """Which supervision the selection used, and what the names mean."""
+    lines = [selection_text(config["protocol"], config["metric"])]
+    if candidates and candidates[0].name != PLAIN:
+        lines.append(
+            f"top1 (trial {candidates[0].number}) is the winner: the best on the selecting split, not on test."
+        )
+    if all(candidate.name != PLAIN for candidate in candidates):
+        lines.append("The plain baseline has no finished run on the selecting split, so no difference can be given.")
+    return lines
+
+
+def summary(candidates: Sequence[Candidate], measured: Sequence[Measured]) -> str:
+    """One line per candidate: where it comes from, what it was on the selecting split, test mean and deviation."""
+    head = ["", "from", "trial", "selecting split", "iteration", "test mean", "standard deviation", "difference (95 %)"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    by_name = {one.name: one for one in measured}
+    for candidate in candidates:
+        one = by_name.get(candidate.name)
+        value, gain = _ranking(one, by_name.get(PLAIN))
+        deviation = f"{value.deviation:.2f}" if value and value.deviation is not None else "-"
+        cells = [candidate.name, candidate.origin, str(candidate.number) if candidate.number >= 0 else "-"]
+        cells += [f"{100 * candidate.value:.2f}", str(candidate.iteration)]
+        cells += [f"{value.mean:.2f}" if value else "-", deviation, _interval(gain)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", "Averages over the ranking thresholds, in percent.", ""])
+
+
+def _interval(gain: Estimate | None) -> str:
+    if gain is None:
+        return "-"
+    return f"{gain.mean:+.2f}" if gain.low is None else f"{gain.mean:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]"
+
+
+def _ranking(one: Measured | None, plain: Measured | None) -> tuple[Estimate | None, Estimate | None]:
+    """Mean of the ranking average and its paired difference to the plain baseline, in percent."""
+    cells = one.cells() if one else {}
+    if not one or not cells:
+        return None, None
+    column = list(cells)[-1]
+    gain = one.gain(plain)[0].get(column) if plain and plain is not one else None
+    return cells[column], gain
+
+
+def to_mapping(
+    config: Mapping[str, Any], candidates: Sequence[Candidate], measured: Sequence[Measured], table: Table
+) -> dict[str, Any]:
+    """The content of confirmation.json; fractions in ``scores`` and ``value``, percent in the estimates."""
+    by_name = {one.name: one for one in measured}
+    plain = by_name.get(PLAIN)
+    entries = []
+    for candidate in candidates:
+        one = by_name.get(candidate.name, Measured(candidate.name, {}))
+        gain = one.gain(plain)[0] if plain and one is not plain else {}
+        entries.append(
+            asdict(candidate)
+            | {
+                "scores": {str(seed): dict(score) for seed, score in one.scores.items()},
+                "planned_seeds": one.planned,
+                "test_percent": {column: asdict(cell) for column, cell in one.cells().items()},
+                "difference_percent": {column: asdict(cell) for column, cell in gain.items()},
+            }
+        )
+    return {
+        "caption": table.caption,
+        "notes": list(table.notes),
+        "protocol": config["protocol"],
+        "metric": config["metric"],
+        "winner": candidates[0].name if candidates and candidates[0].name != PLAIN else None,
+        "configurations": entries,
+    }
+
+
+def write_best(folder: ExperimentFolder, winner: Candidate) -> None:
+    """Write best.yaml: the winner for ``python -m dce_ray.train baseline=... config=best.yaml``."""
+    config = folder.config
+    published = config["protocol"] == "paper"
+    changes = {} if published else {"protocol": "confirm", "training": {"stop_at": winner.iteration}}
+    mapping = merge(dict(winner.config), changes)
+    split = "test" if published else "holdout"
+    head = (
+        f"# Trial {winner.number} of {folder.path.name}: {100 * winner.value:.2f} on {split} "
+        f"at iteration {winner.iteration}, up to which the confirmation trains.\n"
+        f"# {selection_text(config['protocol'], config['metric'])}\n"
+        f"# python -m dce_ray.train baseline={mapping['baseline']} config={folder.best.name}\n"
+    )
+    write_atomically(folder.best, head + yaml.safe_dump(mapping, sort_keys=False))

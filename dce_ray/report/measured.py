@@ -1,0 +1,79 @@
+"""What finished runs measured, gathered by setting: the numbers behind confirmation charts, reports and ablations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dce_ray.experiment.folder import TrialFolder, TrialRecord
+from dce_ray.files import read_json
+from dce_ray.report.statistics import Estimate, mean_interval, paired_interval
+
+if TYPE_CHECKING:
+    from dce_ray.evaluation import MapTable
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured for one setting (a configuration without its seed)."""
+
+    name: str
+    """Such as ``baseline`` or ``scs+mcm``."""
+    scores: Mapping[int, Mapping[str, float]]
+    """Fractions in [0, 1] by seed and column."""
+    planned: int = 0
+    """Seeds that were asked for; more than ``len(scores)`` where some failed or are not done."""
+
+    def cells(self) -> dict[str, Estimate]:
+        """Mean and interval over seeds in percent, by column; columns that a seed lacks are missing."""
+        return {
+            column: mean_interval([score[column] for score in self.scores.values()]).scaled(100)
+            for column in _shared_columns(self.scores)
+        }
+
+    def gain(self, plain: Measured) -> tuple[dict[str, Estimate], int]:
+        """Difference to ``plain`` paired by seed, in percent points by column, and the number of pairs."""
+        seeds = sorted(self.scores.keys() & plain.scores.keys())
+        ours = {seed: self.scores[seed] for seed in seeds}
+        theirs = {seed: plain.scores[seed] for seed in seeds}
+        shared = [column for column in _shared_columns(ours) if column in _shared_columns(theirs)]
+        cells = {
+            column: paired_interval(
+                {seed: score[column] for seed, score in ours.items()},
+                {seed: score[column] for seed, score in theirs.items()},
+            ).scaled(100)
+            for column in shared
+        }
+        return cells, len(seeds)
+
+
+def _shared_columns(scores: Mapping[int, Mapping[str, float]]) -> list[str]:
+    first, *others = scores.values() or [{}]
+    return [column for column in first if all(column in other for other in others)]
+
+
+def score_columns(table: MapTable) -> dict[str, float]:
+    """The numbers of a mAP table by column: ``mAP@<tIoU>``, then ``avg_<first>_<last>``; fractions in [0, 1]."""
+    columns = {f"mAP@{tiou:g}": float(value) for tiou, value in zip(table.thresholds, table.map, strict=True)}
+    return columns | {f"avg_{name.replace(':', '_')}": float(value) for name, value in table.averages.items()}
+
+
+def run_scores(folder: TrialFolder) -> dict[str, float] | None:
+    """Numbers of a finished run by column, or None where its table is not there."""
+    from dce_ray.evaluation import MapTable
+
+    return score_columns(MapTable.from_mapping(read_json(folder.table))) if folder.table.is_file() else None
+
+
+def gather(runs: Iterable[tuple[str, TrialFolder, TrialRecord]]) -> list[Measured]:
+    """Runs by the name of their setting, in the order of its first run; every run is planned, finished ones count."""
+    scores: dict[str, dict[int, dict[str, float]]] = {}
+    planned: dict[str, int] = {}
+    for name, folder, record in runs:
+        planned[name] = planned.get(name, 0) + 1
+        found = run_scores(folder) if record.state == "finished" else None
+        members = scores.setdefault(name, {})
+        if found is not None:
+            members[record.seed] = found
+    return [Measured(name, members, planned[name]) for name, members in scores.items()]

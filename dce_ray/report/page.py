@@ -1,0 +1,164 @@
+"""What a search leaves to look at: trials table, pictures and a page, all made from the folder alone.
+
+``write_outputs`` may run at any time, also while trials run or after a kill; it writes each file anew.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.files import write_atomically
+from dce_ray.report import figures, html
+from dce_ray.report.importance import importance_of
+from dce_ray.report.measured import Measured, gather
+from dce_ray.report.rendering import html_table
+from dce_ray.report.setting_figures import settings_figure
+from dce_ray.report.style import house_style, write_figure
+from dce_ray.report.tables import sweep_table
+from dce_ray.report.trial_table import PARAMETERS, TrialTable, column_names, open_study, read_trials, write_trials
+
+if TYPE_CHECKING:
+    import optuna
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+PLAIN = "baseline"
+"""Name of the confirmation's plain baseline."""
+DESCRIPTIONS = {
+    "history": "Value of every trial in order of start, with the best so far; pruned and failed trials are marked.",
+    "parallel": "One line per trial through its six parameters to its value.",
+    "importance": "Share of each parameter in reaching the best trials.",
+    "slices": "Value of every trial over each parameter.",
+    "confirmation": "Test result of every confirmed setting with its 95 % interval, and the paired difference.",
+}
+
+
+def write_outputs(folder: ExperimentFolder) -> None:
+    """Write trials.parquet, trials.csv, figures/ and report.html of an experiment.
+
+    Raises:
+        SearchError: the folder holds no study, or the disk is full.
+    """
+    study = open_study(folder)
+    table = read_trials(folder, study)
+    write_trials(table, folder.path / "trials.parquet", folder.path / "trials.csv")
+    confirmed = confirmed_settings(folder)
+    drawn = _draw(folder, study, table, confirmed)
+    write_atomically(folder.path / "report.html", _page(folder, table, confirmed, drawn).render())
+    log.info("report: %s", folder.path / "report.html")
+
+
+def confirmed_settings(folder: ExperimentFolder) -> list[Measured]:
+    """The confirmation's runs by setting, named as their folders are without the seed; empty before it began."""
+    return gather((run.key.rsplit("-", 1)[0], run, run.record()) for run in folder.confirmations())
+
+
+def selection_text(protocol: str, metric: str) -> str:
+    """Which supervision the selection used, in a sentence."""
+    if protocol == "paper":
+        return (
+            "protocol=paper: trials were ranked on the test videos, as the published work does; these numbers are "
+            "optimistic, since selection has seen what they are measured on."
+        )
+    if metric == "classification":
+        return (
+            "Selection ranked by video-level classification mAP on the holdout videos: strictly weakly supervised, "
+            "no temporal label was used. Test was read once, after selection."
+        )
+    return (
+        "Selection ranked by detection mAP on the holdout videos and so used their temporal labels. Test was read "
+        "once, after selection."
+    )
+
+
+def measure_of(config: Mapping[str, Any]) -> str:
+    """What a trial's value is, without its unit."""
+    protocol, metric = selection_of(config)
+    split = "test" if protocol == "paper" else "holdout"
+    if metric == "classification":
+        return f"classification mAP on {split}"
+    averages = config.get("run", {}).get("evaluation", {}).get("averages") or ["over tIoU"]
+    return f"average mAP {averages[-1]} on {split}"
+
+
+def selection_of(config: Mapping[str, Any]) -> tuple[str, str]:
+    """Protocol and metric of a search's configuration."""
+    run = config.get("run", {})
+    return str(run.get("protocol", "holdout")), str(run.get("metric", "detection"))
+
+
+def _draw(
+    folder: ExperimentFolder, study: optuna.Study, table: TrialTable, confirmed: Sequence[Measured]
+) -> dict[str, str]:
+    """All figures, written to ``figures/``; their SVG by name."""
+    measure = measure_of(folder.config)
+    with house_style():
+        drawings: dict[str, Figure] = {
+            "history": figures.history(table, measure),
+            "parallel": figures.parallel_coordinates(table, measure),
+            "importance": figures.importance_chart(importance_of(study, table)),
+            "slices": figures.slices(table, measure),
+        }
+        if confirmed:
+            drawings["confirmation"] = settings_figure("Confirmation on test", confirmed, PLAIN)
+        return {name: write_figure(drawing, folder.figures, name) for name, drawing in drawings.items()}
+
+
+def _page(
+    folder: ExperimentFolder, table: TrialTable, confirmed: Sequence[Measured], drawn: Mapping[str, str]
+) -> html.Page:
+    config = folder.config
+    protocol, metric = selection_of(config)
+    states = ("finished", "pruned", "failed", "running", "waiting")
+    counts = ", ".join(f"{len(found)} {state}" for state in states if (found := table.in_state(state)))
+    page = html.Page(" / ".join(folder.path.parts[-3:]), f"Search of SCS and MCM. Trials: {counts or 'none yet'}.")
+    page.add(
+        "selection",
+        "Selection",
+        html.paragraph(selection_text(protocol, metric), "notice"),
+        _best(table, measure_of(config)),
+    )
+    page.add("confirmation", "Confirmation", *_confirmation(confirmed, protocol, drawn))
+    pictures = [html.figure(drawn[name], DESCRIPTIONS[name], name) for name in drawn if name != "confirmation"]
+    page.add("figures", "Figures", *pictures)
+    page.add("trials", "Trials", _trials(table))
+    environment = {name: json.dumps(v) if isinstance(v, dict | list) else v for name, v in folder.environment.items()}
+    page.add(
+        "provenance",
+        "Provenance",
+        html.facts(environment),
+        html.folded("Configuration (config.json)", json.dumps(config, indent=2)),
+        html.folded("Best configuration (best.yaml)", folder.best.read_text()) if folder.best.is_file() else "",
+    )
+    return page
+
+
+def _best(table: TrialTable, measure: str) -> str:
+    best = table.best
+    if best is None:
+        return html.paragraph("No trial is finished, so there is no best one yet.")
+    values: dict[str, Any] = {"trial": best.number, measure: f"{100 * (best.value or 0):.2f} %"}
+    values |= {"reached at iteration": best.best_iteration, "parameters from": best.origin}
+    values |= {name: "—" if (v := best.parameter(name)) is None else f"{v:.4g}" for name in PARAMETERS}
+    return html.paragraph("The best trial on the selecting split:") + html.facts(values)
+
+
+def _confirmation(confirmed: Sequence[Measured], protocol: str, drawn: Mapping[str, str]) -> list[str]:
+    if not confirmed:
+        return [html.paragraph("The confirmation has not begun: no number on this page was measured on test.")]
+    aside = " protocol=paper: the settings were selected on test." if protocol == "paper" else ""
+    caption = f"Test mAP in percent of settings trained anew on the whole train set.{aside}"
+    rendered = html_table(sweep_table("confirmation", caption, confirmed, PLAIN))
+    return [rendered, html.figure(drawn["confirmation"], DESCRIPTIONS["confirmation"], "confirmation-figure")]
+
+
+def _trials(table: TrialTable) -> str:
+    names = column_names()
+    rows = [[getattr(row, "lambda_" if name == "lambda" else name) for name in names] for row in table.rows]
+    best = table.rows.index(table.best) if table.best else None
+    title = f"All {len(rows)} trials; value is a fraction in [0, 1], the best trial is set off."
+    return html.data_table(title, names, rows, best=best, tall=len(rows) > 20)

@@ -1,0 +1,203 @@
+"""A table as Markdown, CSV, LaTeX and HTML; a missing cell is visible in each."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+from collections.abc import Callable, Mapping
+from itertools import groupby
+
+from dce_ray.report.statistics import Estimate
+from dce_ray.report.tables import Row, Table
+
+MISSING = "—"
+"""What stands in a cell without a number; in CSV the cell is empty and its line is there."""
+
+
+def heading(column: str) -> str:
+    """``mAP@0.5`` is shown as ``0.5`` and ``avg_0.1_0.7`` as ``0.1:0.7``."""
+    return column.removeprefix("mAP@").removeprefix("avg_").replace("_", ":")
+
+
+def number(cell: Estimate | None, signed: bool, between: str = " ± ") -> str:
+    """A cell with one decimal, such as ``46.4 ± 0.8``; :data:`MISSING` for None."""
+    if cell is None:
+        return MISSING
+    value = f"{cell.mean:+.1f}" if signed else f"{cell.mean:.1f}"
+    if value in ("-0.0", "+0.0"):
+        value = "0.0"
+    return value if cell.half_width is None else f"{value}{between}{cell.half_width:.1f}"
+
+
+def seeds(row: Row) -> str:
+    """Number of seeds of a line; the paper does not print its own."""
+    return MISSING if row.seeds is None else str(row.seeds)
+
+
+def markdown(table: Table) -> str:
+    """A Markdown table under its caption; columns are padded, so that a terminal shows it as well."""
+    header = ["", "", "source", "seeds", *(_markdown_heading(column) for column in table.columns)]
+    body = [
+        [
+            row.group,
+            row.label,
+            row.source,
+            seeds(row),
+            *(number(row.cells.get(c), row.difference) for c in table.columns),
+        ]
+        for row in table.rows
+    ]
+    widths = [max(3, *(len(line[place]) for line in [header, *body])) for place in range(len(header))]
+
+    def line(cells: list[str]) -> str:
+        padded = [
+            cell.ljust(width) if place < 3 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(text.replace('|', chr(92) + '|') for text in padded)} |"
+
+    rule = [("-" * width if place < 3 else "-" * (width - 1) + ":") for place, width in enumerate(widths)]
+    lines = [f"**{table.caption}**", "", line(header), line(rule), *(line(cells) for cells in body), ""]
+    return "\n".join([*lines, *(f"- {note}" for note in table.notes)]) + "\n"
+
+
+def _markdown_heading(column: str) -> str:
+    return f"avg {heading(column)}" if column.startswith("avg_") else f"@{heading(column)}"
+
+
+def comma_separated(table: Table) -> str:
+    """One line per cell with all digits: table, group, label, source, seeds, column, mean, deviation, low, high."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["table", "group", "label", "source", "seeds", "column", "mean", "deviation", "low", "high"])
+    for row in table.rows:
+        for column in table.columns:
+            cell = row.cells.get(column)
+            values = [cell.mean, cell.deviation, cell.low, cell.high] if cell else [None] * 4
+            writer.writerow([table.name, row.group, row.label, row.source, row.seeds, column, *values])
+    return text.getvalue()
+
+
+GREEK = ("beta", "gamma", "delta", "theta", "lambda", "psi", "Psi")
+LATEX_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "—": "---",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "→": r"$\to$",
+    **{letter: rf"$\{name}$" for letter, name in zip("βγδθλψΨ", GREEK, strict=True)},
+}
+LAST_LATIN = 0x17F
+"""Up to this character LaTeX reads UTF-8 without further packages."""
+
+
+def escape_latex(text: str) -> str:
+    """``text`` with every character that LaTeX would act upon, or does not know, written so that it shows."""
+
+    def shown(character: str) -> str:
+        known = character if ord(character) <= LAST_LATIN else rf"\texttt{{U+{ord(character):04X}}}"
+        return LATEX_SPECIAL.get(character, known)
+
+    return "".join(shown(character) for character in text)
+
+
+def latex(table: Table) -> str:
+    """A ``table*`` that needs the packages booktabs and graphicx only; groups are set apart by rules."""
+    spec = "lllr" + "r" * len(table.columns)
+    averages = sum(column.startswith("avg_") for column in table.columns)
+    plain = len(table.columns) - averages
+    over = " & ".join(
+        ["", "", "", "", *(rf"\multicolumn{{{n}}}{{c}}{{{text}}}" for n, text in _spans(plain, averages, " (\\%)"))]
+    )
+    names = ["", "", "source", "seeds", *(heading(column) for column in table.columns)]
+    lines = [
+        r"\begin{table*}",
+        r"\centering",
+        rf"\caption{{{escape_latex(' '.join([table.caption, *table.notes]))}}}",
+        rf"\label{{tab:{table.name}}}",
+        r"\resizebox{\textwidth}{!}{%",
+        rf"\begin{{tabular}}{{{spec}}}",
+        r"\toprule",
+        rf"{over} \\",
+        rf"{' & '.join(escape_latex(name) for name in names)} \\",
+    ]
+    for _, rows in groupby(table.rows, key=lambda row: row.group):
+        lines.append(r"\midrule")
+        lines += [_latex_row(table, row) for row in rows]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", r"\end{table*}"]) + "\n"
+
+
+def _latex_row(table: Table, row: Row) -> str:
+    names = [escape_latex(text) for text in (row.group, row.label, row.source, seeds(row))]
+    cells = []
+    for column in table.columns:
+        cell = row.cells.get(column)
+        cells.append("---" if cell is None else f"${number(cell, row.difference, chr(92) + 'pm ')}$")
+    return f"{' & '.join([*names, *cells])} \\\\"
+
+
+def _spans(plain: int, averages: int, unit: str) -> list[tuple[int, str]]:
+    spans = [(plain, f"mAP at tIoU{unit}"), (averages, f"average mAP{unit}")]
+    return [(count, text) for count, text in spans if count]
+
+
+def html_table(table: Table) -> str:
+    """An accessible ``<table>`` with caption, header scopes and a body per group; no page around it."""
+    averages = sum(column.startswith("avg_") for column in table.columns)
+    spans = "".join(
+        f'<th colspan="{count}" scope="colgroup">{text}</th>'
+        for count, text in _spans(len(table.columns) - averages, averages, " (%)")
+    )
+    names = "".join(f'<th scope="col" class="number">{html.escape(heading(column))}</th>' for column in table.columns)
+    bodies = []
+    for group, rows in groupby(table.rows, key=lambda row: row.group):
+        members = list(rows)
+        title = f'<th scope="rowgroup" rowspan="{len(members)}">{html.escape(group)}</th>'
+        lines = [
+            f"<tr>{title if index == 0 else ''}{_html_cells(table, row)}</tr>" for index, row in enumerate(members)
+        ]
+        bodies.append("<tbody>" + "\n".join(lines) + "</tbody>")
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(table.caption)}"><table>\n'
+        f"<caption>{html.escape(table.caption)}</caption>\n"
+        f'<thead><tr><th colspan="2" rowspan="2" scope="col">method</th><th rowspan="2" scope="col">source</th>'
+        f'<th rowspan="2" scope="col">seeds</th>{spans}</tr><tr>{names}</tr></thead>\n'
+        + "\n".join(bodies)
+        + f'\n</table></div>\n<ul class="notes">{notes}</ul>\n'
+    )
+
+
+def _html_cells(table: Table, row: Row) -> str:
+    cells = [f'<th scope="row">{html.escape(row.label)}</th><td class="{row.source}">{row.source}</td>']
+    cells.append(f'<td class="number">{seeds(row)}</td>')
+    for column in table.columns:
+        cell = row.cells.get(column)
+        if cell is None:
+            cells.append(f'<td class="number missing" aria-label="missing">{MISSING}</td>')
+        else:
+            value, _, spread = number(cell, row.difference).replace("-", "−").partition(" ± ")
+            text = f'{value} <span class="spread">± {spread}</span>' if spread else value
+            kind = "number difference" if row.difference else "number"
+            cells.append(f'<td class="{kind}">{text}</td>')
+    return "".join(cells)
+
+
+FORMATS: Mapping[str, tuple[str, Callable[[Table], str]]] = {
+    "markdown": ("md", markdown),
+    "csv": ("csv", comma_separated),
+    "latex": ("tex", latex),
+    "html": ("html", html_table),
+}
+"""Name of a format: the ending of its file, and what writes it."""

@@ -1,0 +1,108 @@
+"""Figures of reports and ablations, in the house style of :mod:`dce_ray.report.style`.
+
+Every figure says its unit and the number of seeds, and reads without colour. Call inside ``house_style()``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from dce_ray.report.charts import Curve, Point, curve_chart, group_chart, interval_chart, seeds_text
+from dce_ray.report.measured import Measured
+from dce_ray.report.style import INK, SYMBOLS, caption, head, new_figure
+from dce_ray.report.tables import BASELINE_NAMES, Comparison, in_order
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+LABELS = {
+    "baseline": "plain baseline",
+    "scs": "+ SCS",
+    "mcm": "+ MCM",
+    "scs+mcm": "+ SCS + MCM",
+    "top1": "top1 (winner)",
+}
+"""What settings are called in figures."""
+
+
+def ranking_column(settings: Sequence[Measured]) -> str:
+    """The average that ranks: the last column of the first finished run; empty where there is none."""
+    return next((list(score)[-1] for one in settings for score in one.scores.values()), "")
+
+
+def measure_text(column: str) -> str:
+    """``avg_0.1_0.7`` as words."""
+    return f"average mAP {column.removeprefix('avg_').replace('_', ':')}" if column else "mAP"
+
+
+def point_of(one: Measured, column: str, reference: Measured | None = None, label: str | None = None) -> Point:
+    """One column of a setting as a point of a chart, in percent, with its paired difference to ``reference``."""
+    values = {seed: 100 * score[column] for seed, score in one.scores.items() if column in score}
+    gain = None if reference is None or one is reference else one.gain(reference)[0].get(column)
+    return Point(label or LABELS.get(one.name, one.name), values, one.cells().get(column), gain)
+
+
+def comparison_figure(title: str, comparisons: Sequence[Comparison]) -> Figure:
+    """Plain baseline and winner side by side for every baseline of a data set."""
+    column = ranking_column([part for one in comparisons for part in (one.plain, one.ours)])
+    several = len({one.baseline for one in comparisons}) < len(comparisons)
+    order = in_order(one.baseline for one in comparisons)
+    groups = {}
+    for one in sorted(comparisons, key=lambda one: order.index(one.baseline)):
+        name = BASELINE_NAMES.get(one.baseline, one.baseline) + (f"\n{one.name}" if several else "")
+        aside = f" ({one.remark})" if one.remark else ""
+        groups[name] = [
+            point_of(one.plain, column, label="plain baseline"),
+            point_of(one.ours, column, label=f"+ SCS + MCM, searched{aside}"),
+        ]
+    return group_chart(groups, f"{title}, test", measure_text(column))
+
+
+def components_figure(title: str, settings: Mapping[str, Sequence[Measured]]) -> Figure:
+    """Figure 5: baseline, + SCS, + MCM and both, per baseline."""
+    column = ranking_column([one for members in settings.values() for one in members])
+    groups = {name: [point_of(one, column) for one in members] for name, members in settings.items()}
+    return group_chart(groups, title, measure_text(column))
+
+
+def settings_figure(title: str, settings: Sequence[Measured], reference: str) -> Figure:
+    """Table 5 as a chart: one line per setting, with the paired difference to ``reference``."""
+    column = ranking_column(settings)
+    plain = next((one for one in settings if one.name == reference), None)
+    points = [point_of(one, column, plain) for one in settings]
+    return interval_chart(points, title, f"{measure_text(column)} on test", LABELS.get(reference, reference))
+
+
+def sweep_figure(
+    title: str, sweeps: Mapping[str, Mapping[float, Measured]], default: Mapping[str, float], plain: Measured | None
+) -> Figure:
+    """Figure 6 and the sensitivities: the ranking average along one parameter per panel.
+
+    Args:
+        title: of the figure.
+        sweeps: settings by value, by parameter.
+        default: value of each parameter in the other panels; marked with a dashed line.
+        plain: the baseline without SCS and MCM, drawn as a dotted level; None where it was not run.
+    """
+    runs = [one for members in sweeps.values() for one in members.values()]
+    column = ranking_column([*runs, *([plain] if plain else [])])
+    figure, grid = new_figure(6.6, 3.2, ncols=len(sweeps), sharey=True, squeeze=False)
+    points: list[Point] = []
+    for axes, (name, members) in zip(grid.flat, sweeps.items(), strict=True):
+        curve = Curve("SCS + MCM", list(members), [point_of(one, column) for one in members.values()])
+        points += curve.points
+        curve_chart(axes, [curve], measure_text(column), SYMBOLS.get(name, name))
+        if name in default:
+            axes.axvline(
+                default[name], linestyle="--", color=INK, linewidth=0.8, label="value in all other runs", zorder=1
+            )
+        level = point_of(plain, column).estimate if plain else None
+        if level:
+            axes.axhline(level.mean, linestyle=":", color=INK, linewidth=1.0, label="plain baseline", zorder=1)
+        if axes is not grid.flat[0]:
+            axes.set_ylabel("")
+    head(figure, title, *grid.flat[0].get_legend_handles_labels())
+    caption(figure, f"On test; mark and bar: mean and 95 % interval, {seeds_text(points)}.")
+    return figure

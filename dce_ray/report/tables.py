@@ -1,0 +1,204 @@
+"""Tables of reports: rows of printed and measured numbers that never lose their label.
+
+A cell is an :class:`~dce_ray.report.statistics.Estimate` in percent; a cell that is absent is missing and is shown as
+such. Printed rows say ``printed``, measured rows say ``measured`` and their number of seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from dce_ray.report.measured import Measured
+from dce_ray.report.published import PrintedTable, comparison, printed_table
+from dce_ray.report.statistics import Estimate
+
+BASELINE_NAMES = {"co2net": "CO2-Net", "delu": "DELU", "ddgnet": "DDG-Net"}
+DATA_NAMES = {"thumos14": "THUMOS14", "activitynet12": "ActivityNet-1.2", "hapt": "HAPT"}
+PRINTED, MEASURED = "printed", "measured"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a table."""
+
+    group: str
+    """What the line belongs to, such as ``DELU``; equal groups stand together."""
+    label: str
+    """What the line is, such as ``plain baseline``."""
+    source: str
+    """``printed`` in the paper or ``measured`` here."""
+    cells: Mapping[str, Estimate]
+    """In percent, by column; absent is missing."""
+    seeds: int | None = None
+    """Seeds behind a measured line; None for printed ones, which do not say."""
+    difference: bool = False
+    """Whether the cells are differences (shown with their sign)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A whole table."""
+
+    name: str
+    """Of the file and of the LaTeX label."""
+    caption: str
+    columns: tuple[str, ...]
+    """``mAP@<tIoU>`` and ``avg_<first>_<last>``."""
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    """Below the table: what is missing and why, how selection was supervised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Plain baseline and winner of one experiment."""
+
+    baseline: str
+    name: str
+    """Of the experiment; shown where a baseline has several."""
+    plain: Measured
+    ours: Measured
+    remark: str = ""
+    """How the winner was chosen, such as ``selected on test`` (protocol=paper)."""
+
+
+def in_order(baselines: Iterable[str]) -> list[str]:
+    """Names of baselines, each once: the paper's in its order, then others as they come."""
+    names = dict.fromkeys(baselines)
+    return [name for name in BASELINE_NAMES if name in names] + [name for name in names if name not in BASELINE_NAMES]
+
+
+def comparison_table(data: str, data_set: str, experiments: Sequence[Comparison], *, wide: bool = False) -> Table:
+    """Table 1 or 2: per baseline the printed lines, then the measured ones, each with its absolute improvement.
+
+    Args:
+        data: what the data set is called, such as ``thumos14``.
+        data_set: name of its preset, which decides the printed numbers.
+        experiments: what was measured; a baseline with printed numbers and no experiment gets missing lines.
+        wide: also show measured columns that the paper does not print.
+    """
+    printed = comparison(data_set)
+    columns = printed.columns if printed else ()
+    if wide or not printed:
+        columns = _ordered([*columns, *(column for one in experiments for column in _columns_of(one))])
+    names = [one.baseline for one in experiments] + [row.names["baseline"] for row in (printed.rows if printed else ())]
+    rows: list[Row] = []
+    for baseline in in_order(names):
+        mine = [one for one in experiments if one.baseline == baseline]
+        rows += _printed_rows(printed, baseline) if printed else []
+        for one in mine or [Comparison(baseline, "", Measured("baseline", {}), Measured("ours", {}))]:
+            rows += _measured_rows(one, several=len(mine) > 1)
+    title = DATA_NAMES.get(data, data)
+    return Table(
+        f"comparison_{data}",
+        f"Baselines, plain and with SCS + MCM, on {title}: mAP in percent at temporal IoU thresholds, and averages.",
+        columns,
+        tuple(rows),
+        tuple(_comparison_notes(title, printed, experiments)),
+    )
+
+
+def _columns_of(one: Comparison) -> list[str]:
+    return [column for part in (one.plain, one.ours) for score in part.scores.values() for column in score]
+
+
+def _printed_rows(printed: PrintedTable, baseline: str) -> list[Row]:
+    group = BASELINE_NAMES.get(baseline, baseline)
+    labels = {"published": "as published", "reproduced": "reproduced by the paper", "scs+mcm": "+ SCS + MCM, the paper"}
+    found = {variant: printed.row(baseline=baseline, variant=variant) for variant in labels}
+    cells = {variant: _exact(row.numbers) if row else {} for variant, row in found.items()}
+    rows = [Row(group, label, PRINTED, cells[variant]) for variant, label in labels.items()]
+    ours, plain = cells["scs+mcm"], cells["reproduced"]
+    gain = {column: round(ours[column].mean - plain[column].mean, 1) for column in ours if column in plain}
+    return [*rows, Row(group, "absolute improvement, the paper", PRINTED, _exact(gain), difference=True)]
+
+
+def _measured_rows(one: Comparison, several: bool) -> list[Row]:
+    group = BASELINE_NAMES.get(one.baseline, one.baseline)
+    aside = "".join(f", {text}" for text in (one.name if several else "", one.remark) if text)
+    gain, pairs = one.ours.gain(one.plain)
+    return [
+        Row(
+            group,
+            f"plain baseline{', ' + one.name if several else ''}",
+            MEASURED,
+            one.plain.cells(),
+            len(one.plain.scores),
+        ),
+        Row(group, f"+ SCS + MCM, searched{aside}", MEASURED, one.ours.cells(), len(one.ours.scores)),
+        Row(group, f"absolute improvement{aside}", MEASURED, gain, pairs, difference=True),
+    ]
+
+
+def _comparison_notes(title: str, printed: PrintedTable | None, experiments: Sequence[Comparison]) -> Iterable[str]:
+    if printed:
+        yield (
+            "Lines marked printed are from the paper, which gives neither seeds nor intervals; its improvement is the "
+            "difference of its printed numbers (reproduced baseline to SCS + MCM)."
+        )
+    else:
+        yield f"The paper prints no numbers for {title}."
+    yield (
+        "Lines marked measured: mean over seeds of this project's runs; ± is half a 95 % interval "
+        "(Student's t; improvements are paired by seed)."
+    )
+    for one in experiments:
+        for part in (one.plain, one.ours):
+            if len(part.scores) < part.planned:
+                yield (
+                    f"{BASELINE_NAMES.get(one.baseline, one.baseline)} {one.name}, {part.name}: "
+                    f"{len(part.scores)} of {part.planned} seeds finished."
+                )
+    if not experiments:
+        yield "Nothing was measured yet: the measured lines are empty."
+
+
+def sweep_table(
+    name: str, caption: str, settings: Sequence[Measured], plain: str | None, notes: Sequence[str] = ()
+) -> Table:
+    """One line per setting of an ablation, and its paired difference to the setting called ``plain``.
+
+    Args:
+        name: of the file.
+        caption: what was varied, on which data and baseline.
+        settings: in the order of the lines.
+        plain: name of the setting that the others are compared with; None for no differences.
+        notes: below the table.
+    """
+    columns = _ordered(column for one in settings for score in one.scores.values() for column in score)
+    reference = next((one for one in settings if one.name == plain), None)
+    rows = []
+    for one in settings:
+        rows.append(Row(one.name, "mAP", MEASURED, one.cells(), len(one.scores)))
+        if reference is not None and one is not reference:
+            gain, pairs = one.gain(reference)
+            rows.append(Row(one.name, f"difference to {reference.name}", MEASURED, gain, pairs, difference=True))
+    short = [
+        f"{one.name}: {len(one.scores)} of {one.planned} seeds finished."
+        for one in settings
+        if len(one.scores) < one.planned
+    ]
+    spread = "Mean over seeds; ± is half a 95 % interval (Student's t; differences are paired by seed)."
+    return Table(name, caption, columns, tuple(rows), (spread, *notes, *short))
+
+
+def printed_strategies() -> list[Row]:
+    """Table 5 of the paper (DDG-Net, THUMOS14), labelled as printed."""
+    table = printed_table("table5_psi_strategies")
+    return [
+        Row(row.names["strategy"], "mAP, the paper (DDG-Net, THUMOS14)", PRINTED, _exact(row.numbers))
+        for row in table.rows
+    ]
+
+
+def _exact(numbers: Mapping[str, float]) -> dict[str, Estimate]:
+    return {column: Estimate(number, None, None, 1) for column, number in numbers.items()}
+
+
+def _ordered(columns: Iterable[str]) -> tuple[str, ...]:
+    """Thresholds by number, then averages in the given order, whose last one ranks; each once."""
+    once = dict.fromkeys(columns)
+    thresholds = [column for column in once if column.startswith("mAP@")]
+    averages = [column for column in once if not column.startswith("mAP@")]
+    return (*sorted(thresholds, key=lambda column: float(column.removeprefix("mAP@"))), *averages)

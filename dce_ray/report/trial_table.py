@@ -1,0 +1,200 @@
+"""One row per trial, read from the study: what the trials table, the figures and the report show.
+
+The study decides which trials there are and how each ended; the trial's folder only adds what Optuna does not keep
+(fixed and tied parameters, diagnostics, where the parameters came from). A value that is nowhere known is None.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import math
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dce_ray.errors import SearchError
+from dce_ray.experiment.folder import ExperimentFolder, Progress, TrialRecord
+from dce_ray.files import write_atomically
+
+PARAMETERS = ("delta", "theta_rep", "theta_pro", "beta", "gamma", "lambda")
+STATES = {
+    optuna.trial.TrialState.COMPLETE: "finished",
+    optuna.trial.TrialState.PRUNED: "pruned",
+    optuna.trial.TrialState.FAIL: "failed",
+    optuna.trial.TrialState.RUNNING: "running",
+    optuna.trial.TrialState.WAITING: "waiting",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRow:
+    """One trial of the search."""
+
+    number: int
+    key: str | None
+    """Name of the trial's folder."""
+    state: str
+    """``finished``, ``pruned``, ``failed``, ``running`` or ``waiting``."""
+    delta: float | None
+    theta_rep: float | None
+    theta_pro: float | None
+    beta: float | None
+    gamma: float | None
+    lambda_: float | None
+    value: float | None
+    """What ranks, a fraction in [0, 1]: the best score over the trial's evaluations."""
+    best_iteration: int | None
+    """Iteration at which the highest score was reported."""
+    iterations: int | None
+    """Iterations run."""
+    psi_share: float | None
+    """Share of snippets in the confounder set, in [0, 1], at the last reading."""
+    mcm_share: float | None
+    """Share of proposals that consistency mining acts on, in [0, 1], at the last reading."""
+    origin: str | None
+    """``paper``, ``released`` or ``search``: where the parameters came from."""
+    duration_s: float | None
+    error: str | None
+    """Why it failed."""
+
+    def parameter(self, name: str) -> float | None:
+        """Value of one of :data:`PARAMETERS`."""
+        value: float | None = getattr(self, "lambda_" if name == "lambda" else name)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRange:
+    """Where the study looked for one parameter."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @property
+    def constant(self) -> bool:
+        """Whether there was nothing to search."""
+        return self.low == self.high
+
+
+@dataclass(frozen=True, slots=True)
+class TrialTable:
+    """All trials of a study by number, and where it looked."""
+
+    rows: tuple[TrialRow, ...]
+    ranges: Mapping[str, SearchRange]
+    """By parameter; those that the study does not hold (fixed, tied) are absent."""
+
+    def in_state(self, *states: str) -> list[TrialRow]:
+        """Rows whose state is one of ``states``."""
+        return [row for row in self.rows if row.state in states]
+
+    @property
+    def best(self) -> TrialRow | None:
+        """The finished trial with the highest value; the first one of equals, None where none finished."""
+        scored = [row for row in self.in_state("finished") if row.value is not None]
+        return max(scored, key=lambda row: (row.value, -row.number), default=None)
+
+
+def open_study(folder: ExperimentFolder) -> optuna.Study:
+    """The study of an experiment folder.
+
+    Raises:
+        SearchError: the folder holds no study, or more than one.
+    """
+    if not folder.study.is_file():
+        raise SearchError(f"{folder.study} does not exist; the search has not started, or its study was removed")
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder.study)))
+    names = [study.study_name for study in storage.get_all_studies()]
+    if len(names) != 1:
+        raise SearchError(f"{folder.study} holds {len(names)} studies {names}; an experiment has exactly one")
+    return optuna.load_study(study_name=names[0], storage=storage)
+
+
+def read_trials(folder: ExperimentFolder, study: optuna.Study | None = None) -> TrialTable:
+    """The trials of an experiment folder, read from its study.
+
+    Raises:
+        SearchError: the folder holds no study.
+    """
+    study = study or open_study(folder)
+    rows, ranges = [], {}
+    for trial in study.get_trials(deepcopy=False):
+        key = trial.user_attrs.get("key")
+        home = folder.trial(key) if key else None
+        known = home is not None and home.exists()
+        rows.append(_row(trial, home.record() if home and known else None, home.progress() if home and known else []))
+        for name, distribution in trial.distributions.items():
+            if name in PARAMETERS and isinstance(distribution, optuna.distributions.FloatDistribution):
+                ranges[name] = SearchRange(distribution.low, distribution.high, distribution.log)
+    return TrialTable(tuple(rows), ranges)
+
+
+def _row(trial: optuna.trial.FrozenTrial, record: TrialRecord | None, progress: Sequence[Progress]) -> TrialRow:
+    scores = {step: score for step, score in trial.intermediate_values.items() if math.isfinite(score)}
+    params = {**(record.params if record else {}), **trial.user_attrs.get("params", {}), **trial.params}
+    best_step = min(scores, key=lambda step: (-scores[step], step), default=None)
+    value = trial.value if trial.value is not None and math.isfinite(trial.value) else None
+    if trial.state == optuna.trial.TrialState.PRUNED:  # Optuna keeps the last score there, finished trials the best
+        value = None if best_step is None else scores[best_step]
+    return TrialRow(
+        number=trial.number,
+        key=trial.user_attrs.get("key"),
+        state=STATES[trial.state],
+        **{"lambda_" if name == "lambda" else name: params.get(name) for name in PARAMETERS},
+        value=value,
+        best_iteration=best_step,
+        iterations=max([*trial.intermediate_values, *(line.iteration for line in progress)], default=None),
+        psi_share=_last_reading(progress, "psi_share"),
+        mcm_share=_last_reading(progress, "mcm_share"),
+        origin=trial.user_attrs.get("origin", record.origin if record else None),
+        duration_s=trial.duration.total_seconds() if trial.duration else None,
+        error=trial.user_attrs.get("error"),
+    )
+
+
+def _last_reading(progress: Sequence[Progress], name: str) -> float | None:
+    readings = [line.metrics[name] for line in progress if line.metrics.get(name) is not None]
+    return readings[-1] if readings else None
+
+
+def column_names() -> list[str]:
+    """Columns of the written tables; the field ``lambda_`` is ``lambda`` there."""
+    return [name for name, _ in _fields()]
+
+
+def write_trials(table: TrialTable, parquet: Path, comma_separated: Path) -> None:
+    """Write the same rows as Parquet (typed, missing is null) and CSV (missing is empty).
+
+    Raises:
+        SearchError: the disk is full or not writable.
+    """
+    columns = {name: [getattr(row, field) for row in table.rows] for name, field in _fields()}
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns, schema=_schema()), buffer)
+    write_atomically(parquet, buffer.getvalue().to_pybytes())
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    write_atomically(comma_separated, text.getvalue())
+
+
+def _fields() -> list[tuple[str, str]]:
+    return [(item.name.rstrip("_"), item.name) for item in dataclasses.fields(TrialRow)]
+
+
+def _schema() -> pa.Schema:
+    arrow = {int: pa.int64(), float: pa.float64(), str: pa.string()}
+    hints = typing.get_type_hints(TrialRow)
+    kinds = {
+        name: next(kind for kind in arrow if kind in (hints[name], *typing.get_args(hints[name]))) for name in hints
+    }
+    return pa.schema([(name, arrow[kinds[field]]) for name, field in _fields()])

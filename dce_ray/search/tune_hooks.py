@@ -1,0 +1,225 @@
+"""Ray Tune's side of a search: a Searcher, a scheduler and a callback that only pass on to a ledger.
+
+Ray's OptunaSearch tells early-stopped trials as COMPLETE and loses the last score; its scheduler's rungs do not
+survive a kill. Here nothing is kept on Tune's side: the ledger (and behind it the study) knows everything.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from dce_ray.experiment.folder import TrialFolder, TrialRecord
+from dce_ray.search.ledger import Ledger
+
+FAILURES_IN_A_ROW = 5
+"""So many failed trials with none in between that did not fail: the cause is not the trials."""
+
+log = logging.getLogger(__name__)
+
+
+class Observer:
+    """Who wants to see what happens; the base class looks away."""
+
+    def started(self, record: TrialRecord) -> None:
+        """A run was handed to Tune."""
+
+    def scored(self, record: TrialRecord, iteration: int, score: float | None) -> None:
+        """A run was evaluated, or went on without an evaluation."""
+
+    def ended(self, record: TrialRecord) -> None:
+        """A run finished, was pruned or failed."""
+
+    def retried(self, record: TrialRecord, error: str) -> None:
+        """A run's process was lost; it goes on elsewhere."""
+
+
+@dataclass
+class Conductor:
+    """What searcher, scheduler and callback share.
+
+    Args:
+        ledger: which runs there are, and who notes how they end.
+        slots: how many runs may be in flight, asked before each start (a cluster may grow).
+        threads: CPU threads of a run.
+        deadline: in ``time.monotonic()`` seconds, or None.
+        observer: the display.
+    """
+
+    ledger: Ledger
+    slots: Callable[[], int]
+    threads: int
+    observer: Observer
+    deadline: float | None = None
+    reason: str | None = None
+    """Why the search stops before its end; None while it goes on."""
+    failure: bool = False
+    """Whether :attr:`reason` is a fault of the environment."""
+    live: dict[str, TrialFolder] = field(default_factory=dict)
+    """Runs in flight, by Tune's trial id."""
+    pruned: set[str] = field(default_factory=set)
+    _failures: int = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its searcher for a restore that is not used here, and would take the study along."""
+        return {}
+
+    def stop(self, reason: str, *, failure: bool = False) -> None:
+        """End the search tidily: runs in flight stay as they are, to be gone on with."""
+        if self.reason is None:
+            self.reason, self.failure = reason, failure
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the search shall end now."""
+        if self.reason is None and self.deadline is not None and time.monotonic() >= self.deadline:
+            self.stop("the time budget is used up")
+        return self.reason is not None
+
+    def start(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Tune's question for another run."""
+        if self.stopping:
+            return str(Searcher.FINISHED)
+        if len(self.live) >= self.slots():
+            return None
+        folder = self.ledger.ask()
+        if folder is None:
+            return str(Searcher.FINISHED)
+        self.live[trial_id] = folder
+        self.observer.started(folder.record())
+        return {"folder": str(folder.path), "threads": self.threads}
+
+    def result(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """An evaluation; whether the run stops here."""
+        folder = self.live[trial_id]
+        self._note_host(folder, result)
+        self.observer.scored(folder.record(), result["iteration"], result.get("score"))
+        if self.ledger.report(folder.key, result["iteration"], result.get("score")):
+            self.pruned.add(trial_id)
+            return True
+        return False
+
+    def complete(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A run ended without an exception: at its full length, pruned, by a fault, or by the stop of the search."""
+        folder = self.live.pop(trial_id)
+        self._note_host(folder, result)
+        if result.get("fault_kind") == "environment":
+            self.stop(str(result["fault"]), failure=True)
+        elif result.get("fault_kind"):
+            self.failed(folder, str(result["fault"]))
+        elif result.get("finished"):
+            self.ledger.report(folder.key, result["iteration"], result.get("score"))
+            self.ledger.finish(folder.key)
+            self._ended(folder)
+        elif trial_id in self.pruned:
+            self.ledger.prune(folder.key)
+            self._ended(folder)
+
+    @staticmethod
+    def _note_host(folder: TrialFolder, result: dict[str, Any]) -> None:
+        """Where the run computes, which is not where the record was made when it is a cluster's node."""
+        host = result.get("hostname")
+        if host and folder.record().host != host:
+            folder.update(host=host)
+
+    def failed(self, folder: TrialFolder, error: str) -> None:
+        """A run that cannot go on."""
+        self.ledger.fail(folder.key, error)
+        self._ended(folder, failures=self._failures + 1)
+        if self._failures >= FAILURES_IN_A_ROW:
+            self.stop(f"{self._failures} trials failed in a row, the last one with: {error}", failure=True)
+
+    def _ended(self, folder: TrialFolder, failures: int = 0) -> None:
+        self._failures = failures
+        self.observer.ended(folder.record())
+
+
+class LedgerSearcher(Searcher):  # type: ignore[misc]
+    """Asks the ledger for runs and tells it how they ended."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        super().__init__()
+        self.conductor = conductor
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        """Metric and direction are the study's."""
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next run's configuration; None while all slots are taken."""
+        return self.conductor.start(trial_id)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Pass on; errors reach the callback, which knows their text."""
+        if not error:
+            self.conductor.complete(trial_id, result or {})
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the study is on disk."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: a resumed search reads the study."""
+
+
+class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
+    """Stops a trial where the study's pruner says so."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        super().__init__()
+        self.conductor = conductor
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Tune's question whether the trial goes on."""
+        stop = self.conductor.result(trial.trial_id, result)
+        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
+
+
+class LedgerCallback(Callback):  # type: ignore[misc]
+    """Hears of lost workers and of trials that failed for good."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        self.conductor = conductor
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A run's process was lost and Tune starts another."""
+        folder = self.conductor.live[trial.trial_id]
+        self.conductor.observer.retried(folder.record(), what_happened(trial))
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A run failed more often than it may."""
+        self.conductor.failed(self.conductor.live.pop(trial.trial_id), what_happened(trial))
+
+
+class ConductorStopper(Stopper):  # type: ignore[misc]
+    """Ends the experiment when the conductor says so."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        self.conductor = conductor
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No single trial is stopped from here."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether everything ends."""
+        return self.conductor.stopping
+
+
+def what_happened(trial: Trial) -> str:
+    """The last exception of a trial in one line."""
+    path = Path(trial.error_file) if trial.error_file else None
+    text = path.read_text().split("Failure # ")[-1] if path and path.is_file() else ""
+    lines = [line.strip() for line in text.splitlines()[1:] if line.strip()]
+    if not lines:
+        return "the worker process ended without a message"
+    return lines[-1] if any(line.startswith('File "') for line in lines) else lines[0]

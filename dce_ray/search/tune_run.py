@@ -1,0 +1,151 @@
+"""Run a ledger's runs as Ray Tune trials in reused actors, until they are done, time is up or Ctrl-C is pressed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ray import tune
+
+from dce_ray.files import not_written
+from dce_ray.search.ledger import Ledger
+from dce_ray.search.tune_hooks import (
+    Conductor,
+    ConductorStopper,
+    LedgerCallback,
+    LedgerScheduler,
+    LedgerSearcher,
+    Observer,
+)
+from dce_ray.session.ray_session import cluster_resources
+from dce_ray.session.resources import Resources
+
+SLOTS_FRESH_S = 10.0
+"""For so long the number of slots is believed before the cluster is asked again."""
+NO_LIMIT = 10**9
+INTERRUPTED = "interrupted"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why runs were left over."""
+
+    reason: str
+    failure: bool
+    """Whether it was a fault of the environment (and not Ctrl-C or the time budget)."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the user stopped it."""
+        return self.reason == INTERRUPTED
+
+
+def run_ledger(
+    ledger: Ledger,
+    trainable: type[tune.Trainable],
+    resources: Resources,
+    *,
+    max_failures: int = 2,
+    deadline: float | None = None,
+    observer: Observer | None = None,
+) -> Stop | None:
+    """Run everything that the ledger asks for.
+
+    Args:
+        ledger: which runs there are.
+        trainable: a ``RunTrainable``.
+        resources: of one run.
+        max_failures: how often one run's process may be lost before it counts as failed.
+        deadline: ``time.monotonic()`` at which the search stops, or None.
+        observer: told what happens.
+
+    Returns:
+        None when everything was run; else why not. Runs in flight then stay RUNNING and go on when resumed.
+
+    Raises:
+        OutputError: the experiment folder cannot be written.
+    """
+    conductor = Conductor(ledger, _slots(resources), resources.threads, observer or Observer(), deadline)
+    scratch = Path(tempfile.mkdtemp(prefix="dce-ray-tune-"))
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+        tune_config=tune.TuneConfig(
+            search_alg=LedgerSearcher(conductor),
+            scheduler=LedgerScheduler(conductor),
+            num_samples=NO_LIMIT,
+            reuse_actors=True,
+            trial_name_creator=_name,
+            trial_dirname_creator=_name,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(scratch),
+            verbose=0,
+            stop=ConductorStopper(conductor),
+            callbacks=[LedgerCallback(conductor)],
+            failure_config=tune.FailureConfig(max_failures=max_failures),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+        ),
+    )
+    try:
+        with _stop_on_signal(conductor):
+            tuner.fit()
+    except OSError as fault:  # the journal's and the scratch folder's; all other files raise SearchError themselves
+        raise not_written(Path(fault.filename or scratch), fault) from fault
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return Stop(conductor.reason, conductor.failure) if conductor.reason else None
+
+
+def _name(trial: Any) -> str:
+    return str(trial.trial_id)
+
+
+class _Slots:
+    """Number of runs that fit into the cluster as it is now."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self.number, self.asked = 0, -SLOTS_FRESH_S
+
+    def __call__(self) -> int:
+        now = time.monotonic()
+        if now - self.asked >= SLOTS_FRESH_S:
+            self.number, self.asked = max(1, self.resources.slots(cluster_resources())), now
+        return self.number
+
+
+def _slots(resources: Resources) -> _Slots:
+    return _Slots(resources)
+
+
+@contextlib.contextmanager
+def _stop_on_signal(conductor: Conductor) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM ends the search tidily, the second at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if conductor.reason is not None:
+            raise KeyboardInterrupt
+        conductor.stop(INTERRUPTED)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""Ray for the time of a search, and how much of it one run gets."""

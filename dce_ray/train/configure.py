@@ -1,0 +1,56 @@
+"""From what a user writes to a run's configuration: keys of the command line, a YAML file, presets of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dce_ray.commandline import apply, flatten
+from dce_ray.config import RunConfig
+from dce_ray.datasets import resolve_data
+from dce_ray.errors import ConfigError
+from dce_ray.presets import data_set_of, run_config, run_config_from_mapping
+from dce_ray.store import open_store
+
+COMMAND_KEYS: dict[str, Any] = {"config": None, "folder": None, "resume": None, "test": False}
+"""Keys of ``python -m dce_ray.train`` that are none of a run."""
+
+
+def configure(values: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
+    """The run's configuration and the command's own keys, from values by dotted key.
+
+    All keys are checked before the data is touched, so that a typo starts no import.
+
+    Raises:
+        DceError: naming everything that is wrong.
+    """
+    given = dict(flatten(_read_config(values.get("config")))) | dict(values)
+    baseline, data = str(given.get("baseline", "delu")), str(given.get("data", "synthetic"))
+    preset = given.get("preset")
+
+    def over(data_set: str, store: str) -> tuple[RunConfig, dict[str, Any]]:
+        config = run_config(baseline, store, data_set=data_set, preset=preset)
+        merged = apply(config.to_mapping() | COMMAND_KEYS, given | {"data": store})
+        options = {key: merged.pop(key) for key in COMMAND_KEYS}
+        return run_config_from_mapping(merged | {"preset": config.preset}), options
+
+    over("default", data)
+    store = resolve_data(data)
+    return over(data_set_of(open_store(store).name), str(store))
+
+
+def _read_config(path: str | None) -> dict[str, Any]:
+    if not path:
+        return {}
+    import yaml  # here: a bare GPU box without it trains from mappings
+
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except OSError as fault:
+        raise ConfigError(f"config={path}: cannot be read ({fault.strerror}); give a YAML file") from fault
+    except (yaml.YAMLError, UnicodeDecodeError) as fault:
+        raise ConfigError(f"config={path}: not YAML ({' '.join(str(fault).split())})") from fault
+    if not isinstance(content, dict):
+        raise ConfigError(f"config={path}: holds no keys; write nested keys such as method: {{delta: 0.7}}")
+    return content

@@ -1,0 +1,77 @@
+"""What a person sees while one run trains: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from dce_ray.train.run import Run
+
+LINE_EVERY_S = 5.0
+
+
+class RunDisplay:
+    """Loss terms, Psi share, best score so far and time left of a run.
+
+    Args:
+        run: the run that trains.
+        folder: where it is written; named in the first line.
+    """
+
+    def __init__(self, run: Run, folder: Path) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._run = run
+        self._console = Console()
+        self._bar = Progress(
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            BarColumn(bar_width=24),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=run.last_iteration, completed=run.iteration)
+        self._last_line = 0.0
+        self._first = run.iteration
+        self._started = time.monotonic()
+        self._console.print(f"{run.caption('training')}, on {run.device} -> {folder}", highlight=False)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def update(self, metrics: Mapping[str, float]) -> None:
+        """Show the newest reading."""
+        run, total = self._run, self._run.last_iteration
+        text = describe(metrics, None if run.best is None else run.best.score)
+        self._bar.update(self._task, completed=run.iteration, description=text)
+        now = time.monotonic()
+        if not self._console.is_terminal and (now - self._last_line > LINE_EVERY_S or run.finished):
+            self._last_line = now
+            rate = (run.iteration - self._first) / max(now - self._started, 1e-9)
+            left_s = (total - run.iteration) / rate
+            self._console.print(
+                f"{run.iteration}/{total}  {left_s:.0f} s left  {text}", highlight=False, soft_wrap=True
+            )
+
+
+def describe(metrics: Mapping[str, float], best: float | None) -> str:
+    """One line: total loss, each term, share of snippets in Psi, best score so far in percent."""
+    parts = [f"loss {metrics['loss/total']:.3f}"] if "loss/total" in metrics else []
+    terms = {name.removeprefix("loss/"): value for name, value in metrics.items() if name.startswith("loss/")}
+    parts += [f"{name} {value:.3f}" for name, value in terms.items() if name != "total"]
+    if "psi_share" in metrics:
+        parts.append(f"Psi {metrics['psi_share']:.0%}")
+    if best is not None:
+        parts.append(f"best mAP {100 * best:.1f}")
+    return "  ".join(parts)

@@ -1,0 +1,280 @@
+"""One run without Ray: a network that learns a data set, step by step.
+
+From Python: ``Run(config)``, then ``advance``, ``select`` or ``evaluate``, ``save``. The loop is in ``driver``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dce_ray.baselines import baseline_named
+from dce_ray.config import RunConfig
+from dce_ray.data import BatchSource, make_splits
+from dce_ray.errors import CheckpointError, ConfigError, unknown_name
+from dce_ray.evaluation import Evaluation, MapTable, evaluate
+from dce_ray.method import build_method, em_step
+from dce_ray.store import FeatureStore, open_store
+from dce_ray.train.build import build_network, build_optimiser, choose_device
+from dce_ray.train.checkpoint import load_latest, save_checkpoint
+from dce_ray.train.meter import Meter
+from dce_ray.train.random_states import RandomStates
+
+MAY_DIFFER = {"data", "device", "training.log_every", "training.eval_every", "training.resident"}
+"""Keys in which a checkpoint's configuration may differ from the run's that restores it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best evaluation on the selection split so far."""
+
+    iteration: int
+    score: float
+    """Ranking average of the detection mAP, or the classification mAP; in [0, 1]."""
+    table: MapTable
+
+
+class Run:
+    """One network that learns one data set, step by step.
+
+    Args:
+        config: all that decides the run.
+        store: the data; None opens ``config.data`` (once per process).
+
+    Raises:
+        DceError: for data that cannot serve the configuration.
+    """
+
+    def __init__(self, config: RunConfig, store: FeatureStore | None = None) -> None:
+        self.config = config
+        self.store = store if store is not None else open_store(config.data)
+        self.device = choose_device(config.device)
+        self.splits = make_splits(self.store, config.sampling)
+        self.random = RandomStates(config.seed, self.device)
+        with self.random.active():
+            network = build_network(config, feature_size=self.store.feature_size, classes=len(self.store.class_names))
+        self.network = network.to(self.device)
+        self.objective = baseline_named(config.baseline).objective(config.objective)
+        self.intervention, self.consistency = build_method(config.method, scs=config.scs, mcm=config.mcm)
+        self.optimiser = build_optimiser(config, self.network, self.device)
+        self.source = BatchSource(
+            self.store,
+            self._training_videos(),
+            config.sampling,
+            seed=config.seed,
+            device=self.device,
+            resident=config.training.resident,
+        )
+        self.meter = Meter(list(self.network.named_parameters()))
+        self.iteration = 0
+        self.best: Best | None = None
+        self.stop_requested = False
+        if config.training.compile:
+            self.network.compile()
+
+    @property
+    def last_iteration(self) -> int:
+        """The iteration at which the run ends."""
+        training = self.config.training
+        return min(training.iterations, training.stop_at or training.iterations)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all iterations are done."""
+        return self.iteration >= self.last_iteration
+
+    @property
+    def selection_split(self) -> str | None:
+        """The split that picks the best iteration; None where the protocol selects nothing."""
+        return {"holdout": "holdout", "paper": "test", "confirm": None}[self.config.protocol]
+
+    def advance(self, iterations: int) -> dict[str, float]:
+        """Train for ``iterations`` steps, fewer where the run ends or ``stop_requested`` is set in between.
+
+        Returns:
+            Means over these steps: ``loss/<term>`` (unweighted), ``loss/total``, ``psi_share``, ``mcm_share``,
+            ``proposals``, and ``iterations_per_second``.
+
+        Raises:
+            NonFiniteError: a loss term or gradient was NaN or infinite; the run cannot go on.
+        """
+        training = self.config.training
+        last = min(self.iteration + iterations, self.last_iteration)
+        readings: list[tuple[int, dict[str, float]]] = []
+        first, unread = self.iteration, 0
+        self.network.train()
+        with self.random.active(), self._arithmetic():
+            while self.iteration < last and not self.stop_requested:
+                self._step(progress=self.iteration / training.iterations)
+                unread += 1
+                if unread == training.log_every or self.iteration == last:
+                    readings.append((unread, self.meter.read(self.iteration)))
+                    unread = 0
+        if unread:
+            readings.append((unread, self.meter.read(self.iteration)))
+        return _weighted_mean(readings, self.iteration - first)
+
+    def _step(self, progress: float) -> None:
+        batch = self.source.next()
+        result = em_step(
+            self.network,
+            self.objective,
+            batch,
+            intervention=self.intervention,
+            consistency=self.consistency,
+            iteration=self.iteration + 1,
+            progress=progress,
+        )
+        total = result.total
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        self.meter.add(result, total)
+        self.optimiser.step()
+        self.iteration += 1
+
+    def evaluate(self, split: str) -> Evaluation:
+        """Detections and mAP table on ``split`` (``holdout`` or ``test``) with the weights as they are.
+
+        Raises:
+            ConfigError: for another name.
+            DataError: when the split has no video.
+        """
+        if split not in {"holdout", "test"}:
+            raise ConfigError(unknown_name("split", split, ("holdout", "test")))
+        with self._arithmetic():
+            return evaluate(
+                self.network,
+                self.store,
+                self.splits.part(split),
+                self.config.evaluation,
+                device=self.device,
+                caption=self.caption(split),
+            )
+
+    def select(self) -> tuple[Evaluation, bool]:
+        """Evaluate on the selection split; remember the table where it is the best so far.
+
+        Returns:
+            The evaluation, and whether it is the best so far (the first of equals stays).
+        """
+        split = self.selection_split
+        if split is None:
+            raise ConfigError(f"protocol={self.config.protocol} selects nothing; call evaluate")
+        outcome = self.evaluate(split)
+        score = self.score(outcome.table)
+        improved = self.best is None or score > self.best.score
+        if improved:
+            self.best = Best(self.iteration, score, outcome.table)
+        return outcome, improved
+
+    def score(self, table: MapTable) -> float:
+        """What selection ranks by, in [0, 1]."""
+        return table.ranking if self.config.metric == "detection" else table.classification_map
+
+    def caption(self, split: str) -> str:
+        """What a table of this run must say about itself."""
+        config = self.config
+        parts = [name for name, used in (("SCS", config.scs), ("MCM", config.mcm)) if used]
+        method = " + ".join([config.baseline, *parts])
+        warning = "; selected on the test set (published habit, optimistic)" if config.protocol == "paper" else ""
+        return f"{method} on {self.store.name} {split}, iteration {self.iteration}, seed {config.seed}{warning}"
+
+    def save(self, path: Path) -> None:
+        """Write all that the run is to ``path``, atomically; a restored run goes on bit for bit on the same device.
+
+        Raises:
+            CheckpointError: when the file cannot be written.
+        """
+        best = self.best
+        save_checkpoint(
+            path,
+            {
+                "config": json.dumps(self.config.to_mapping()),
+                "iteration": self.iteration,
+                "network": self.network.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "source": self.source.state(),
+                "random": self.random.state(),
+                "best": best
+                and {"iteration": best.iteration, "score": best.score, "table": json.dumps(best.table.to_mapping())},
+                "data": {
+                    "name": self.store.name,
+                    "digest": self.store.digest,
+                    "feature_size": self.store.feature_size,
+                    "class_names": list(self.store.class_names),
+                },
+            },
+        )
+
+    def restore(self, path: Path) -> bool:
+        """Go on from ``path``, or from its predecessor where it is damaged; False where there is neither.
+
+        Raises:
+            CheckpointError: when no file can be read, or it belongs to another configuration or data set.
+        """
+        payload = load_latest(path)
+        if payload is None:
+            return False
+        faults = _differences(json.loads(payload["config"]), self.config.to_mapping())
+        if payload["data"]["digest"] != self.store.digest:
+            faults.append(f"data: trained on {payload['data']['name']} of another content")
+        if faults:
+            raise CheckpointError(f"{path}: belongs to another run:\n" + "\n".join(faults))
+        self.network.load_state_dict(payload["network"])
+        self.optimiser.load_state_dict(payload["optimiser"])
+        self.source.restore(payload["source"])
+        self.random.restore(payload["random"])
+        self.iteration = payload["iteration"]
+        best = payload["best"]
+        self.best = best and Best(best["iteration"], best["score"], MapTable.from_mapping(json.loads(best["table"])))
+        self.meter.clear()
+        return True
+
+    def _training_videos(self) -> NDArray[np.int64]:
+        return self.splits.train if self.config.protocol == "holdout" else self.splits.train_all
+
+    @contextmanager
+    def _arithmetic(self) -> Iterator[None]:
+        """The configured precision on CUDA; float32 elsewhere."""
+        precision = self.config.training.precision
+        if self.device.type != "cuda" or precision == "float32":
+            yield
+        elif precision == "bf16":
+            with torch.autocast("cuda", dtype=torch.bfloat16):
+                yield
+        else:
+            before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+            try:
+                yield
+            finally:
+                torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def _weighted_mean(readings: list[tuple[int, dict[str, float]]], steps: int) -> dict[str, float]:
+    """Means over readings of different numbers of steps; rates are averaged over time."""
+    if not steps:
+        return {}
+    means = {name: sum(n * values[name] for n, values in readings) / steps for name in readings[0][1]}
+    seconds = sum(n / values["iterations_per_second"] for n, values in readings)
+    return means | {"iterations_per_second": steps / seconds}
+
+
+def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Keys in which two configurations differ although they must not."""
+    lines = []
+    for key in sorted(theirs.keys() | ours.keys()):
+        name, their, our = f"{prefix}{key}", theirs.get(key), ours.get(key)
+        if isinstance(their, Mapping) and isinstance(our, Mapping):
+            lines += _differences(their, our, f"{name}.")
+        elif their != our and name not in MAY_DIFFER:
+            lines.append(f"{name}: {their!r} in the checkpoint, {our!r} now")
+    return lines

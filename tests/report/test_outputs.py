@@ -1,0 +1,150 @@
+"""Pictures and the page of a search, from studies of every kind; what is shown equals what was measured."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from made_experiments import Script, add_confirmation, made_table, make_experiment
+
+from dce_ray.report.page import confirmed_settings, selection_text, write_outputs
+from dce_ray.report.trial_table import PARAMETERS
+
+NAMES = ("history", "parallel", "importance", "slices")
+STUDIES = {
+    "empty": [],
+    "one trial": [Script(scores={50: 0.4})],
+    "none finished": [Script("pruned", scores={50: 0.4}), Script("failed", error="x"), Script("running")],
+    "only failed": [Script("failed", error="a < b & c")],
+    "not a number": [Script(scores={50: float("nan"), 100: 0.2}), Script("failed", scores={50: float("nan")})],
+    "equal values": [Script(scores={50: 0.4})] * 9,
+    "mixed": [Script(scores={50: 0.4 + 0.01 * n}, origin="paper" if n == 0 else None) for n in range(9)]
+    + [Script("pruned", scores={50: 0.2}), Script("failed", error="x")],
+}
+
+
+class Outline(HTMLParser):
+    """Tags in order with their attributes; fails on tags that are closed out of order."""
+
+    VOID = ("meta", "br", "img", "link", "path", "use", "rect")
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.stack: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+        assert not self.stack
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta",):
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+    def named(self, name: str) -> list[dict[str, str | None]]:
+        return [attrs for tag, attrs in self.tags if tag == name]
+
+
+@pytest.mark.parametrize(
+    ("kind", "fixed"), [(kind, {}) for kind in STUDIES] + [("mixed", dict.fromkeys(PARAMETERS, 0.5))]
+)
+def test_every_study_gives_every_output(tmp_path, kind, fixed):
+    folder = make_experiment(tmp_path / "hapt" / "delu" / "a", STUDIES[kind], fixed=fixed)
+    write_outputs(folder)
+    for name in NAMES:
+        assert (folder.figures / f"{name}.svg").read_text().startswith("<?xml")
+        assert (folder.figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    page = (folder.path / "report.html").read_text()
+    Outline(page)
+    assert "The confirmation has not begun" in page
+    assert not (folder.figures / "confirmation.png").exists()
+
+
+@pytest.fixture(scope="module")
+def confirmed(tmp_path_factory):
+    """A confirmed search with its outputs, ranked on test."""
+    config = {"run": {"baseline": "delu", "protocol": "paper", "metric": "detection"}}
+    path = tmp_path_factory.mktemp("confirmed") / "hapt" / "delu" / "a"
+    folder = make_experiment(path, STUDIES["mixed"], config=config)
+    for seed in range(3):
+        add_confirmation(folder, "baseline", seed, made_table(0.6, seed), number=seed)
+        add_confirmation(folder, "best1", seed, made_table(0.64, 10 + seed) if seed else None, number=3 + seed)
+    write_outputs(folder)
+    return folder
+
+
+def test_confirmation_on_the_page_equals_the_tables(confirmed):
+    folder = confirmed
+    page = (folder.path / "report.html").read_text()
+    plain = [made_table(0.6, seed).averages["0.1:0.7"] for seed in range(3)]
+    ours = [made_table(0.64, 10 + seed).averages["0.1:0.7"] for seed in (1, 2)]
+    differences = [ours[0] - plain[1], ours[1] - plain[2]]
+    assert f">{100 * sum(plain) / 3:.1f} <span" in page
+    assert f">+{100 * sum(differences) / 2:.1f} <span" in page
+    assert "best1: 2 of 3 seeds finished" in page
+    assert (folder.figures / "confirmation.svg").is_file()
+    assert [(one.name, sorted(one.scores), one.planned) for one in confirmed_settings(folder)] == [
+        ("baseline", [0, 1, 2], 3),
+        ("best1", [1, 2], 3),
+    ]
+
+
+def test_the_page_needs_no_network_and_its_tables_can_be_read_aloud(confirmed):
+    page = (confirmed.path / "report.html").read_text()
+    outline = Outline(page)
+    assert not outline.named("script")
+    assert not outline.named("link")
+    for _, attrs in outline.tags:
+        for name in ("src", "href", "xlink:href"):
+            assert (attrs.get(name) or "#").startswith("#")
+    assert "url(http" not in page
+    assert outline.named("html") == [{"lang": "en"}]
+    assert len(outline.named("caption")) == len(outline.named("table")) == 2
+    assert all(attrs.get("scope") in ("col", "row", "colgroup", "rowgroup") for attrs in outline.named("th"))
+    assert all(attrs.get("aria-label") for attrs in outline.named("svg"))
+    identities = [attrs["id"] for _, attrs in outline.tags if attrs.get("id")]
+    assert len(identities) == len(set(identities))
+    references = set(re.findall(r'(?:href="#|url\(#)([^")]+)', page))
+    assert references <= set(identities)
+
+
+def test_the_page_shows_text_and_never_runs_it(tmp_path):
+    folder = make_experiment(
+        tmp_path / "hapt" / "delu" / "a", [Script("failed", error="<script>alert(1)</script> & co")]
+    )
+    write_outputs(folder)
+    page = (folder.path / "report.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; co" in page
+
+
+def test_outputs_are_the_same_bytes_twice(confirmed):
+    folder = confirmed
+    names = ["report.html", "trials.csv", "trials.parquet", "figures/history.svg", "figures/confirmation.png"]
+    first = [(folder.path / name).read_bytes() for name in names]
+    write_outputs(folder)
+    assert [(folder.path / name).read_bytes() for name in names] == first
+
+
+@pytest.mark.parametrize(
+    ("protocol", "metric", "words"),
+    [
+        ("holdout", "detection", "used their temporal labels"),
+        ("holdout", "classification", "strictly weakly supervised"),
+        ("paper", "detection", "ranked on the test videos"),
+    ],
+)
+def test_the_page_says_which_supervision_selected(protocol, metric, words):
+    assert words in selection_text(protocol, metric)
+
+
+def test_the_page_of_a_search_ranked_on_test_says_so_at_its_numbers(confirmed):
+    page = (confirmed.path / "report.html").read_text()
+    assert selection_text("paper", "detection") in page
+    assert re.search(r"<caption>[^<]*the settings were selected on test", page)

@@ -1,0 +1,209 @@
+"""``python -m dce_ray.report`` on experiment folders: its numbers equal those of the runs, what lacks is said."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "search_outputs"))
+from made_experiments import Script, add_confirmation, made_table, make_experiment
+
+from dce_ray.errors import ConfigError, TrackingError
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.files import read_json, write_json
+from dce_ray.report import __main__ as report
+
+BASELINES = ("co2net", "delu", "ddgnet")
+T_2 = 4.302652730
+
+
+def searched(root: Path, data: str, baseline: str, name: str = "run", *, winner: str | None = "top1", shift: int = 0):
+    config = {"data_set": data, "run": {"baseline": baseline, "protocol": "holdout", "metric": "detection"}}
+    folder = make_experiment(root / data / baseline / name, [Script(scores={50: 0.4})], config=config)
+    for seed in range(3):
+        add_confirmation(folder, "top1", seed, made_table(0.66, shift + 10 + seed), number=seed)
+        add_confirmation(folder, "top2", seed, made_table(0.90, shift + 20 + seed), number=3 + seed)
+        add_confirmation(folder, "baseline", seed, made_table(0.60, shift + seed), number=6 + seed)
+    if winner:
+        write_json(folder.confirmation, {"winner": winner})
+    return folder
+
+
+def value_of(folder, component, seed, column):
+    table = read_json(folder.confirm(f"{component}-{seed}").table)
+    if column.startswith("avg_"):
+        return 100 * table["averages"][column.removeprefix("avg_").replace("_", ":")]
+    return 100 * table["map"][table["thresholds"].index(float(column.removeprefix("mAP@")))]
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    root = tmp_path_factory.mktemp("three") / "results"
+    return root, {name: searched(root, "hapt", name, shift=100 * place) for place, name in enumerate(BASELINES)}
+
+
+def test_one_table_with_three_baselines(three, capsys):
+    root, _ = three
+    assert report.main([f"folders={root}"]) == 0
+    text = capsys.readouterr().out
+    labels = [[cell.strip() for cell in line.split("|")[1:3]] for line in text.splitlines() if line.startswith("| ")]
+    assert labels[2:] == [
+        [name, label]
+        for name in ("CO2-Net", "DELU", "DDG-Net")
+        for label in ("plain baseline", "+ SCS + MCM, searched", "absolute improvement")
+    ]
+
+
+def test_numbers_equal_the_runs(three, capsys):
+    root, folders = three
+    report.main([f"folders={root}", "format=csv"])
+    lines = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert len(lines) == 3 * 3 * 10
+    names = dict(zip(("CO2-Net", "DELU", "DDG-Net"), BASELINES, strict=True))
+    for line in lines:
+        folder, column = folders[names[line["group"]]], line["column"]
+        plain, ours = (
+            [value_of(folder, component, seed, column) for seed in range(3)] for component in ("baseline", "top1")
+        )
+        values = {
+            "plain baseline": plain,
+            "+ SCS + MCM, searched": ours,
+            "absolute improvement": [ours[seed] - plain[seed] for seed in range(3)],
+        }[line["label"]]
+        half = T_2 * statistics.stdev(values) / 3**0.5
+        assert float(line["mean"]) == pytest.approx(statistics.mean(values))
+        assert float(line["low"]) == pytest.approx(statistics.mean(values) - half)
+        assert float(line["high"]) == pytest.approx(statistics.mean(values) + half)
+        assert (line["seeds"], line["source"]) == ("3", "measured")
+
+
+def test_the_winner_is_the_one_of_holdout_whatever_test_says(three):
+    # top2 is far better on test; the winner was chosen before test was read.
+    root, _ = three
+    found = report.find_experiments([root])
+    assert [one.comparison.ours.name for one in found] == ["top1"] * 3
+
+
+def test_unfinished_experiments_are_named_and_left_out(tmp_path, capsys):
+    root = tmp_path / "results"
+    searched(root, "hapt", "delu", "done")
+    searched(root, "hapt", "delu", "open", winner=None)
+    make_experiment(root / "hapt" / "delu" / "fresh", [])
+    report.main([f"folders={root}"])
+    text = capsys.readouterr().out
+    assert text.count("| plain baseline") == 1
+    assert "Left out: hapt/delu/fresh, its confirmation has not begun." in text
+    assert "Left out: hapt/delu/open, its confirmation names no winner yet." in text
+
+
+def test_a_failed_seed_shortens_the_count(tmp_path, capsys):
+    root = tmp_path / "results"
+    folder = searched(root, "hapt", "delu")
+    folder.confirm("top1-1").update(state="failed", error="not finite")
+    report.main([f"folders={root}", "format=csv"])
+    lines = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert {line["seeds"] for line in lines if line["label"] == "+ SCS + MCM, searched"} == {"2"}
+    assert {line["seeds"] for line in lines if line["label"] == "absolute improvement"} == {"2"}
+
+
+def test_target_holds_every_format_and_figures(three, tmp_path):
+    root, _ = three
+    report.main([f"folders={root}", f"target={tmp_path / 'out'}"])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *(f"comparison_hapt.{suffix}" for suffix in ("csv", "md", "png", "svg", "tex")),
+        "report.html",
+    ]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("<table>") == page.count("<caption>") == page.count("<svg role=") == 1
+
+
+def test_paper_numbers_show_without_any_experiment(tmp_path, capsys):
+    (tmp_path / "results").mkdir()
+    report.main([f"folders={tmp_path / 'results'}", "data=thumos14"])
+    text = capsys.readouterr().out
+    assert "73.1" in text
+    assert "Nothing was measured yet" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["format=markdwn"], "did you mean markdown"),
+        (["folder=x"], "did you mean folders"),
+        (["folders=nowhere"], "does not exist"),
+        (["data=thumos"], "did you mean thumos14"),
+        ([], "no experiment found"),
+    ],
+)
+def test_mistakes_are_answered(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    with pytest.raises(ConfigError, match=message):
+        report.main(arguments)
+
+
+@pytest.fixture(scope="module")
+def mirrored(three, tmp_path_factory):
+    """The three experiments in a local MLflow database, the folders gone from the report's sight."""
+    from dce_ray.tracking import sync
+
+    _, folders = three
+    database = tmp_path_factory.mktemp("mirrored") / "mlflow.db"
+    for folder in folders.values():
+        sync(folder, f"sqlite:///{database}")
+    return database
+
+
+def test_mlflow_gives_the_same_table_as_the_folders(three, mirrored, capsys, tmp_path):
+    root, _ = three
+    report.main([f"folders={root}", "format=csv"])
+    expected = capsys.readouterr().out
+    report.main([f"mlflow=sqlite:///{mirrored}", "format=csv", f"folders={tmp_path / 'nowhere'}"])
+    assert capsys.readouterr().out == expected
+
+
+def test_the_newest_run_of_a_name_counts_in_mlflow(mirrored, three, capsys, tmp_path):
+    """A confirmation that was planned anew leaves its older runs in MLflow."""
+    from dce_ray.tracking import sync
+
+    _, folders = three
+    uri = f"sqlite:///{shutil.copy(mirrored, tmp_path)}"
+    copied = tmp_path / "again" / "hapt" / "delu" / "run"
+    shutil.copytree(folders["delu"].path, copied)
+    folder = ExperimentFolder.open(copied)
+    for seed in range(3):
+        home = folder.confirm(f"top1-{seed}")
+        home.update(config={"seed": seed, "anew": True}, started=home.record().started or 2e9, ended=2e9 + 1)
+        write_json(home.table, made_table(0.99, seed).to_mapping())
+    sync(folder, uri)
+    report.main([f"folders={tmp_path / 'again'}", "format=csv"])
+    expected = [line for line in capsys.readouterr().out.splitlines() if "DELU,+ SCS" in line]
+    report.main([f"mlflow={uri}", "format=csv"])
+    assert [line for line in capsys.readouterr().out.splitlines() if "DELU,+ SCS" in line] == expected
+
+
+def test_a_silent_mlflow_is_named(tmp_path):
+    with pytest.raises(TrackingError, match=r"127\.0\.0\.1:9"):
+        report.main(["mlflow='http://127.0.0.1:9'"])
+
+
+def test_the_command_itself(three):
+    root, _ = three
+    environment = os.environ | {"PYTHONPATH": str(Path(report.__file__).resolve().parent.parent)}
+    done = subprocess.run(
+        [sys.executable, "-m", "dce_ray.report", f"folders={root}", "format=latex"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(r"\begin{table*}")

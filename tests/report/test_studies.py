@@ -1,0 +1,115 @@
+"""What each ablation compares, and its table and figure from made numbers."""
+
+from __future__ import annotations
+
+import pytest
+from made_experiments import AVERAGES, made_table
+
+from dce_ray.config import MethodConfig
+from dce_ray.errors import ConfigError
+from dce_ray.report.measured import Measured, score_columns
+from dce_ray.report.studies import STUDIES, Context, study_figure, study_settings, study_table
+from dce_ray.report.style import house_style, write_figure
+from dce_ray.report.tables import MEASURED, PRINTED
+
+METHOD = MethodConfig().to_mapping()
+
+
+def context(study, baseline="ddgnet", data="thumos14", protocol="confirm"):
+    return Context(study, baseline, data, protocol, METHOD)
+
+
+def made(settings, seeds=3):
+    return [
+        Measured(
+            setting.name,
+            {seed: score_columns(made_table(0.6 + 0.02 * place, 100 * place + seed)) for seed in range(seeds)},
+            seeds,
+        )
+        for place, setting in enumerate(settings)
+    ]
+
+
+def test_components_are_the_four_of_figure_5():
+    settings = study_settings("components", METHOD)
+    assert [(one.name, one.changes["scs"], one.changes["mcm"]) for one in settings] == [
+        ("baseline", False, False),
+        ("scs", True, False),
+        ("mcm", False, True),
+        ("scs+mcm", True, True),
+    ]
+    assert [one.components for one in settings] == [one.name for one in settings]
+
+
+def test_psi_has_the_paper_lines_with_both_components():
+    settings = study_settings("psi", METHOD)
+    assert [one.name for one in settings] == ["baseline", "threshold", "difference", "minmax", "ratio"]
+    assert all(one.changes["method"] == {"strategy": one.name} for one in settings[1:])
+    assert {one.components for one in settings[1:]} == {"scs+mcm"}
+
+
+def test_lambda_goes_from_0_to_1_in_tenths():
+    settings = study_settings("lambda", METHOD)
+    assert [one.value for one in settings] == [None, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    assert settings[2].changes["method"] == {"lambda": 0.1}
+
+
+def test_thresholds_vary_one_at_a_time_and_hold_the_run_s_own_value():
+    settings = study_settings("thresholds", METHOD, [0.5, 0.9])
+    assert [(one.parameter, one.value) for one in settings[1:]] == [
+        *(("delta", value) for value in (0.5, 0.7, 0.9)),
+        *(("theta_rep", value) for value in (0.5, 0.8, 0.9)),
+        *(("theta_pro", value) for value in (0.5, 0.55, 0.9)),
+    ]
+    assert all(list(one.changes["method"]) == [one.parameter] for one in settings[1:])
+
+
+def test_unknown_studies_and_useless_values_are_refused():
+    with pytest.raises(ConfigError, match="did you mean components"):
+        study_settings("component", METHOD)
+    with pytest.raises(ConfigError, match="sweeps no number"):
+        study_settings("psi", METHOD, [0.5])
+
+
+def test_table_5_keeps_the_printed_lines_apart():
+    table = study_table(context("psi"), made(study_settings("psi", METHOD)))
+    assert [row.source for row in table.rows] == [MEASURED] * 9 + [PRINTED] * 5
+    assert table.rows[-1].cells["avg_0.1_0.7"].mean == 48.2
+    assert any("the paper does not print their own cuts" in note for note in table.notes)
+
+
+def test_other_data_get_no_printed_lines():
+    for other in (context("psi", baseline="delu"), context("psi", data="hapt")):
+        assert {row.source for row in study_table(other, made(study_settings("psi", METHOD))).rows} == {MEASURED}
+
+
+def test_differences_are_to_the_plain_baseline():
+    measured = made(study_settings("components", METHOD))
+    table = study_table(context("components"), measured)
+    row = next(row for row in table.rows if row.group == "scs+mcm" and row.difference)
+    ours, plain = measured[3].scores, measured[0].scores
+    expected = 100 * sum(ours[seed]["mAP@0.5"] - plain[seed]["mAP@0.5"] for seed in range(3)) / 3
+    assert row.cells["mAP@0.5"].mean == pytest.approx(expected)
+    assert table.columns[-3:] == tuple(f"avg_{name.replace(':', '_')}" for name in AVERAGES)
+
+
+def test_selection_on_test_is_said():
+    measured = made(study_settings("components", METHOD))
+    notes = study_table(context("components", protocol="paper"), measured).notes
+    assert any("selected on test" in note for note in notes)
+    assert not any("selected on test" in note for note in study_table(context("components"), measured).notes)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize("seeds", [0, 1, 3])
+def test_every_study_draws_from_nothing_to_three_seeds(tmp_path, study, seeds):
+    settings = study_settings(study, METHOD)
+    with house_style():
+        drawing = study_figure(context(study), settings, made(settings, seeds), {"delu": made(settings, seeds)})
+        write_figure(drawing, tmp_path, study)
+    assert (tmp_path / f"{study}.svg").stat().st_size > 1000
+    assert (tmp_path / f"{study}.png").read_bytes().startswith(b"\x89PNG")
+    texts = [text.get_text() for text in drawing.findobj(lambda artist: hasattr(artist, "get_text"))]
+    if seeds:
+        assert any(f"{seeds} seed" in text for text in texts)
+        assert any("(%)" in text for text in texts)

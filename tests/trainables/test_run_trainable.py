@@ -1,0 +1,148 @@
+"""Trainables by hand, without a cluster: one process, several runs, kills between the files they write."""
+
+import json
+
+import pytest
+import torch
+
+from dce_ray.errors import ConfigError
+from dce_ray.experiment.folder import ExperimentFolder, TrialRecord
+from dce_ray.presets import merge, run_config
+from dce_ray.store import open_store
+from trainables import TRAINABLES, DeluTrainable, trainable_named
+
+PARAMS = {"delta": 0.8, "theta_rep": 0.9, "theta_pro": 0.6, "beta": 0.5, "gamma": 0.5, "lambda": 1.0}
+SHORT = {
+    "training": {"iterations": 6, "eval_every": 2, "log_every": 1},
+    "sampling": {"segments": 24},
+    "evaluation": {"proposal_thresholds": 5},
+    "device": "cpu",
+}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    from dce_ray.data.synthetic import generate_synthetic
+
+    return generate_synthetic(tmp_path_factory.mktemp("data") / "tiny", size="tiny", seed=0)
+
+
+@pytest.fixture
+def make_trial(tmp_path, tiny):
+    folder = ExperimentFolder.create(tmp_path / "experiment", {}, {})
+
+    def make(key, baseline="delu", kind="trial", stop_at=None, **changes):
+        changes = merge(changes, {"training": {"stop_at": stop_at}})
+        config = run_config(baseline, tiny, data_set="synthetic", overrides=merge(SHORT, changes)).to_mapping()
+        place = folder.trial(key) if kind == "trial" else folder.confirm(key)
+        place.write(TrialRecord(key, 0, kind, "running", PARAMS, config, config["seed"]))
+        return place
+
+    return make
+
+
+def configuration(place):
+    return {"folder": str(place.path), "threads": 1}
+
+
+def scores(place):
+    return {line.iteration: line.metrics["score"] for line in place.progress() if "score" in line.metrics}
+
+
+@pytest.mark.parametrize("baseline", sorted(TRAINABLES))
+def test_steps_are_evaluation_periods(make_trial, baseline):
+    place = make_trial("a", baseline)
+    trainable = trainable_named(baseline)(configuration(place))
+    results = [trainable.train() for _ in range(3)]
+    assert [result["iteration"] for result in results] == [2, 4, 6]
+    assert [result["done"] for result in results] == [False, False, True]
+    assert scores(place) == {result["iteration"]: result["score"] for result in results}
+    assert {"psi_share", "mcm_share", "loss/total", "mAP/avg_0.1:0.7"} <= place.progress()[0].metrics.keys()
+
+
+def test_reset_takes_on_another_run_and_keeps_the_store(make_trial, tiny):
+    first, second, alone = make_trial("a"), make_trial("b", seed=1), make_trial("c", seed=1)
+    trainable = DeluTrainable(configuration(first))
+    store = trainable.run.store
+    trainable.train()
+    assert trainable.reset(configuration(second))
+    assert trainable.run.store is store is open_store(tiny)
+    while not trainable.train()["done"]:
+        pass
+    fresh = DeluTrainable(configuration(alone))
+    while not fresh.train()["done"]:
+        pass
+    assert scores(second) == scores(alone)
+    assert scores(second) != scores(first)
+
+
+def test_new_process_goes_on_from_the_checkpoint_bit_for_bit(make_trial):
+    broken, whole = make_trial("a"), make_trial("b")
+    DeluTrainable(configuration(broken)).train()  # and then its process is gone
+    again = DeluTrainable(configuration(broken))
+    assert again.run.iteration == 2
+    while not again.train()["done"]:
+        pass
+    unbroken = DeluTrainable(configuration(whole))
+    while not unbroken.train()["done"]:
+        pass
+    assert scores(broken) == scores(whole)
+    for ours, theirs in zip(again.run.network.parameters(), unbroken.run.network.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_damaged_checkpoint_starts_again(make_trial):
+    place = make_trial("a")
+    place.checkpoint.write_bytes(b"nothing of use")
+    assert DeluTrainable(configuration(place)).train()["iteration"] == 2
+
+
+def test_confirmation_stops_where_holdout_said_and_reads_test_once(make_trial, monkeypatch):
+    place = make_trial("top1-0", kind="confirm", stop_at=3, protocol="confirm")
+    trainable = DeluTrainable(configuration(place))
+    evaluated = []
+    evaluate = trainable.run.evaluate
+    monkeypatch.setattr(trainable.run, "evaluate", lambda split: evaluated.append(split) or evaluate(split))
+    results = [trainable.train(), trainable.train()]
+    assert [result["iteration"] for result in results] == [2, 3]
+    assert results[1]["done"]
+    assert evaluated == ["test"]
+    assert scores(place) == {}
+    table = json.loads(place.table.read_text())
+    assert table["averages"]["0.1:0.7"] == results[1]["score"]
+    assert "test" in table["caption"]
+    assert place.detections.is_file()
+    assert place.checkpoint.is_file()
+
+
+def test_not_finite_loss_is_the_runs_fault(make_trial):
+    place = make_trial("a", training={"learning_rate": 10.0, "iterations": 200, "eval_every": 100})
+    trainable = DeluTrainable(configuration(place))
+    with torch.no_grad():
+        next(trainable.run.network.parameters()).fill_(float("nan"))
+    result = trainable.train()
+    assert (result["done"], result["finished"], result["fault_kind"]) == (True, False, "run")
+    assert "NonFiniteError" in result["fault"]
+
+
+def test_store_that_is_gone_is_the_environments_fault(make_trial, tmp_path):
+    place = make_trial("a")
+    record = place.record()
+    place.write(record.replace(config=merge(record.config, {"data": str(tmp_path / "gone")})))
+    result = DeluTrainable(configuration(place)).train()
+    assert (result["done"], result["fault_kind"]) == (True, "environment")
+    assert "StoreError" in result["fault"]
+
+
+def test_tune_checkpoints_hold_the_run(make_trial, tmp_path):
+    first, second = DeluTrainable(configuration(make_trial("a"))), DeluTrainable(configuration(make_trial("b")))
+    first.train()
+    (tmp_path / "saved").mkdir()
+    first.save_checkpoint(str(tmp_path / "saved"))
+    second.load_checkpoint(str(tmp_path / "saved"))
+    assert second.run.iteration == 2
+
+
+def test_unknown_baseline_names_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean co2net"):
+        trainable_named("co2nett")
