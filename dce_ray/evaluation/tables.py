@@ -50,6 +50,10 @@ class MapTable:
         """The average by which runs are compared: the last one, in [0, 1]."""
         return list(self.averages.values())[-1]
 
+    def score(self, metric: str) -> float:
+        """What selection ranks by, in [0, 1]: :attr:`ranking` for ``detection``, else the classification mAP."""
+        return self.ranking if metric == "detection" else self.classification_map
+
     def metrics(self) -> dict[str, float]:
         """Values by metric name, in [0, 1]: ``mAP/0.5``, ``mAP/avg_0.1:0.7``, ``mAP/classification`` if measured."""
         values = {f"mAP/{tiou:g}": float(value) for tiou, value in zip(self.thresholds, self.map, strict=True)}

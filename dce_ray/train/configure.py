@@ -8,10 +8,9 @@ from typing import Any
 
 from dce_ray.commandline import apply, flatten
 from dce_ray.config import RunConfig
-from dce_ray.datasets import resolve_data
+from dce_ray.datasets import build_on_data
 from dce_ray.errors import ConfigError
-from dce_ray.presets import data_set_of, run_config, run_config_from_mapping
-from dce_ray.store import open_store
+from dce_ray.presets import run_config, run_config_from_mapping
 
 COMMAND_KEYS: dict[str, Any] = {"config": None, "folder": None, "resume": None, "test": False}
 """Keys of ``python -m dce_ray.train`` that are none of a run."""
@@ -29,15 +28,14 @@ def configure(values: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
     baseline, data = str(given.get("baseline", "delu")), str(given.get("data", "synthetic"))
     preset = given.get("preset")
 
-    def over(data_set: str, store: str) -> tuple[RunConfig, dict[str, Any]]:
+    def over(store: str, data_set: str) -> tuple[RunConfig, dict[str, Any]]:
         config = run_config(baseline, store, data_set=data_set, preset=preset)
         merged = apply(config.to_mapping() | COMMAND_KEYS, given | {"data": store})
         options = {key: merged.pop(key) for key in COMMAND_KEYS}
         return run_config_from_mapping(merged | {"preset": config.preset}), options
 
-    over("default", data)
-    store = resolve_data(data)
-    return over(data_set_of(open_store(store).name), str(store))
+    (config, options), _ = build_on_data(data, over)
+    return config, options
 
 
 def _read_config(path: str | None) -> dict[str, Any]:

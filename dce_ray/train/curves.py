@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from dce_ray.train.run_files import Reading
 
 STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "x", "+", "P", "*")
 
 
-def draw_curves(readings: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
+def draw_curves(readings: Sequence[Reading], path: Path, *, title: str) -> None:
     """Draw a run's readings; readable without colour (each line has its own style and marker).
 
     Args:
-        readings: lines of ``progress.jsonl``: ``{"iteration", "metrics": {name: value}}``.
+        readings: of its ``progress.jsonl``.
         path: PNG or SVG, by its ending.
         title: what was trained on what, with the seed.
     """
@@ -48,14 +49,12 @@ def draw_curves(readings: Sequence[Mapping[str, Any]], path: Path, *, title: str
     figure.savefig(path, dpi=130)
 
 
-def _series(
-    readings: Sequence[Mapping[str, Any]], prefix: str, scale: float = 1.0
-) -> dict[str, list[tuple[int, float]]]:
+def _series(readings: Sequence[Reading], prefix: str, scale: float = 1.0) -> dict[str, list[tuple[int, float]]]:
     """Points (iteration, value) of every metric whose name starts with ``prefix``."""
     series: dict[str, list[tuple[int, float]]] = {}
     for reading in readings:
-        for name, value in reading["metrics"].items():
+        for name, value in reading.metrics.items():
             if name.startswith(prefix) and value is not None:
                 label = name.removeprefix("loss/").removeprefix("mAP/")
-                series.setdefault(label, []).append((int(reading["iteration"]), scale * float(value)))
+                series.setdefault(label, []).append((int(reading.iteration), scale * float(value)))
     return series

@@ -51,6 +51,17 @@ class Run:
 
     Raises:
         DceError: for data that cannot serve the configuration.
+
+    Example:
+        >>> import dce_ray
+        >>> from dce_ray.presets import run_config
+        >>> changes = {"training": {"iterations": 4, "eval_every": 2}, "method": {"delta": 0.8}, "device": "cpu"}
+        >>> run = dce_ray.Run(run_config("delu", store, data_set="synthetic", overrides=changes))
+        >>> while not run.finished:
+        ...     metrics = run.advance(2)
+        ...     outcome, improved = run.select()  # mAP table on the holdout videos
+        >>> outcome.table.caption
+        'delu + SCS + MCM on synthetic holdout, iteration 4, seed 0'
     """
 
     def __init__(self, config: RunConfig, store: FeatureStore | None = None) -> None:
@@ -90,6 +101,13 @@ class Run:
     def finished(self) -> bool:
         """Whether all iterations are done."""
         return self.iteration >= self.last_iteration
+
+    def request_stop(self) -> bool:
+        """Let the step in progress be the last one for now; False where that was asked before."""
+        if self.stop_requested:
+            return False
+        self.stop_requested = True
+        return True
 
     @property
     def selection_split(self) -> str | None:
@@ -177,7 +195,7 @@ class Run:
 
     def score(self, table: MapTable) -> float:
         """What selection ranks by, in [0, 1]."""
-        return table.ranking if self.config.metric == "detection" else table.classification_map
+        return table.score(self.config.metric)
 
     def caption(self, split: str) -> str:
         """What a table of this run must say about itself."""

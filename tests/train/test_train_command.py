@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from dce_ray.train.run_files import RunFiles
+
 QUICK = (
     "baseline=delu",
     "training.iterations=60",
@@ -93,6 +95,7 @@ def test_killed_at_random_and_resumed_ends_with_the_same_weights(never_stopped, 
     assert process.returncode == 0, output
     assert torch.equal(final_weights(folder), final_weights(never_stopped))
     assert read_progress(folder) == read_progress(never_stopped)
+    assert read_losses(folder) == read_losses(never_stopped)
     assert json.loads((folder / "table-test.json").read_text()) == json.loads(
         (never_stopped / "table-test.json").read_text()
     )
@@ -104,8 +107,13 @@ def wait_for_news(process: subprocess.Popen[str], folder: Path) -> None:
 
 
 def read_progress(folder: Path) -> list[int]:
-    path = folder / "progress.jsonl"
-    return [json.loads(line)["iteration"] for line in path.read_text().splitlines()] if path.exists() else []
+    return [reading.iteration for reading in RunFiles(folder).readings()]
+
+
+def read_losses(folder: Path) -> list[dict[str, float]]:
+    """Everything but the clock."""
+    readings = RunFiles(folder).readings()
+    return [{k: v for k, v in reading.metrics.items() if k != "iterations_per_second"} for reading in readings]
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(never_stopped, tiny_store, tmp_path):
