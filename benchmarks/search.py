@@ -86,10 +86,11 @@ def in_own_process(name: str) -> dict[str, float]:
 
 def measure_ours() -> dict[str, float]:
     from benchmarks.trivial import STEPS, TrivialTrainable
-    from dce_ray.experiment.folder import ExperimentFolder, TrialRecord
+    from dce_ray.experiment.folder import ExperimentFolder
+    from dce_ray.experiment.record import RunRecord
     from dce_ray.search.ledger import StudyLedger
     from dce_ray.search.space import load_space
-    from dce_ray.search.study import make_pruner, open_study
+    from dce_ray.search.study import make_pruner, recover_study
     from dce_ray.search.tune_hooks import Observer
     from dce_ray.search.tune_run import run_ledger
     from dce_ray.session.ray_session import ray_session
@@ -99,16 +100,16 @@ def measure_ours() -> dict[str, float]:
     first: list[float] = []
 
     class Clock(Observer):
-        def scored(self, record: TrialRecord, iteration: int, score: float | None) -> None:
+        def scored(self, record: RunRecord, iteration: int, score: float | None) -> None:
             first.append(time.monotonic())
 
     with tempfile.TemporaryDirectory() as place:
         folder = ExperimentFolder.create(Path(place) / "experiment", {}, {})
-        study = open_study(folder.study)
+        study = recover_study(folder.study)
         study.pruner = make_pruner("asha", 1, STEPS)
 
         def configure(params: Any) -> dict[str, Any]:
-            return {"seed": 0, "method": dict(params)}
+            return {"seed": 0, "protocol": "holdout", "scs": True, "mcm": True, "method": dict(params)}
 
         ledger = StudyLedger(folder, study, load_space("delu", "default", {}), configure, "", num_trials=TRIALS)
         with ray_session(None, folder.log, CPUS):
@@ -178,7 +179,7 @@ def measure_optuna() -> dict[str, float]:
 
     from benchmarks.trivial import STEPS, quality
     from dce_ray.search.space import load_space
-    from dce_ray.search.study import make_pruner, make_sampler, open_study
+    from dce_ray.search.study import make_pruner, make_sampler, recover_study
 
     imported = time.monotonic()
     ranges = load_space("delu", "default", {}).searched
@@ -194,7 +195,7 @@ def measure_optuna() -> dict[str, float]:
         return quality(params, STEPS)
 
     with tempfile.TemporaryDirectory() as place:
-        study = open_study(Path(place) / "study.journal")
+        study = recover_study(Path(place) / "study.journal")
         study.sampler, study.pruner = make_sampler("tpe", 0, 0), make_pruner("asha", 1, STEPS)
         ready = time.monotonic()
         study.optimize(objective, n_trials=TRIALS, n_jobs=CPUS)
@@ -266,15 +267,16 @@ def search_curve(
     from dce_ray.presets import merge, run_config, run_config_from_mapping
     from dce_ray.search.ledger import StudyLedger
     from dce_ray.search.space import load_space
-    from dce_ray.search.study import first_rung, make_pruner, open_study
+    from dce_ray.search.study import first_rung, make_pruner, recover_study
     from dce_ray.train import Run
+    from dce_ray.train.driver import Driver
 
     base = run_config("delu", resolve_data(f"synthetic-{size}"), data_set="synthetic", overrides={"seed": seed})
     training = base.training
     curve, spent, best = Curve([], []), 0, 0.0
     with tempfile.TemporaryDirectory() as place:
         folder = ExperimentFolder.create(Path(place) / "experiment", {}, {})
-        study = open_study(folder.study)
+        study = recover_study(folder.study)
         study.pruner = make_pruner(scheduler, first_rung(training.iterations, training.eval_every), training.iterations)
         ledger = StudyLedger(
             folder,
@@ -288,10 +290,10 @@ def search_curve(
         )
         while (budget is None or spent < budget) and (home := ledger.ask()) is not None:
             run, pruned = Run(run_config_from_mapping(home.record().config)), False
+            driver = Driver(run, home, keep_last=False)
             while not run.finished and not pruned:
-                run.advance(training.eval_every)
-                outcome, _ = run.select()
-                pruned = ledger.report(home.key, run.iteration, run.score(outcome.table)) and not run.finished
+                step = driver.step()
+                pruned = ledger.report(home.key, step.iteration, step.score) and not step.finished
             spent += run.iteration
             if pruned:
                 ledger.prune(home.key)

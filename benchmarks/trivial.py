@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from dce_ray.experiment.folder import TrialRecord
+from dce_ray.experiment.record import RunRecord
 from dce_ray.files import write_json
 from trainables.base import RunTrainable
 
@@ -30,9 +30,14 @@ class TrivialTable:
 
 class TrivialRun:
     selection_split = "holdout"
+    stop_requested = False
 
     def __init__(self, config: Any) -> None:
         self.config, self.iteration = config, 0
+
+    @property
+    def finished(self) -> bool:
+        return self.iteration >= STEPS
 
     def advance(self, iterations: int) -> dict[str, float]:
         self.iteration += iterations
@@ -54,8 +59,6 @@ class TrivialRun:
 class TrivialTrainable(RunTrainable):
     baseline = "trivial"
 
-    def read_config(self, record: TrialRecord) -> Any:
-        return SimpleNamespace(params=record.params, training=SimpleNamespace(iterations=STEPS, eval_every=1))
-
-    def make_run(self, config: Any) -> Any:
-        return TrivialRun(config)
+    def make_run(self, record: RunRecord) -> Any:
+        training = SimpleNamespace(iterations=STEPS, eval_every=1)
+        return TrivialRun(SimpleNamespace(params=record.params, training=training, protocol="holdout"))

@@ -16,17 +16,24 @@ from typing import Any
 from dce_ray.commandline import apply, command, parse
 from dce_ray.config import RunConfig
 from dce_ray.errors import ConfigError, SearchError
-from dce_ray.experiment.folder import ExperimentFolder, TrialRecord
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.record import PLAIN, SEARCHED, RunRecord
 from dce_ray.files import read_json, write_atomically, write_json
 from dce_ray.presets import PRESETS, data_set_of, merge, run_config, run_config_from_mapping
+from dce_ray.provenance import environment
 from dce_ray.report.measured import Measured, gather
 from dce_ray.report.rendering import FORMATS, markdown
-from dce_ray.report.studies import PLAIN, STUDIES, Context, Setting, study_figure, study_settings, study_table
+from dce_ray.report.studies import STUDIES, Context, Setting, study_figure, study_settings, study_table
 from dce_ray.report.style import house_style, write_figure
-from dce_ray.report.trial_table import PARAMETERS
-from dce_ray.search.ledger import trial_key
+from dce_ray.search.display import Display
+from dce_ray.search.ledger import run_key
 from dce_ray.search.plan import PlanLedger, Planned
+from dce_ray.search.tune_run import Stop, Workers
+from dce_ray.session.demand import resources_for
+from dce_ray.session.ray_session import ray_session
 from dce_ray.store import FeatureStore, open_store
+from dce_ray.train.configure import COMMAND_KEYS, configure
+from trainables import trainable_named
 
 USAGE = f"""
 python -m dce_ray.ablate key=value ...       ablations of SCS and MCM over several seeds
@@ -72,24 +79,18 @@ class Ablation:
     """The values of :data:`OWN_KEYS`."""
 
     def planned(self, folder: ExperimentFolder, digest: str) -> list[tuple[str, Planned]]:
-        """Every setting with every seed, seed by seed, so that pairs are complete early."""
+        """Every setting with every seed, seed by seed, so that pairs are complete early.
+
+        Returns:
+            The run by the study's name of its setting: two studies may share a run and name it differently.
+        """
         pairs = [(seed, setting) for seed in range(self.seeds) for setting in self.settings]
         plan = []
         for number, (seed, setting) in enumerate(pairs):
             config = merge(self.run.to_mapping(), {**setting.changes, "seed": seed})
-            place = folder.confirm(trial_key(config, digest))
-            plain = setting.name == PLAIN
-            record = TrialRecord(
-                key=place.key,
-                number=number,
-                kind="confirm",
-                state="running",
-                params={} if plain else {name: config["method"][name] for name in PARAMETERS},
-                config=config,
-                seed=seed,
-                components=setting.components,
-                origin=PLAIN if plain else "search",
-            )
+            place = folder.confirm(run_key(config, digest))
+            origin = PLAIN if setting.name == PLAIN else SEARCHED
+            record = RunRecord(place.key, "ablation", setting.name, number, "running", config, seed, origin=origin)
             plan.append((setting.name, Planned(place, record)))
         return plan
 
@@ -104,12 +105,12 @@ def main(arguments: list[str]) -> int:
     once = {planned.record.key: planned for _, planned in plan}
     with folder.lock():
         stop = _run(ablation, folder, list(once.values()), store)
-        measured = gather((name, planned.folder, _record(planned)) for name, planned in plan)
+        measured = gather((name, planned.folder, planned.now) for name, planned in plan)
         write_study(folder, ablation, measured, [(name, planned.record.key) for name, planned in plan])
     if stop is None:
         return 0
-    print(f"stopped: {stop}\nWhat is done is kept. Go on by giving the same command again.")
-    return 130 if stop == "interrupted" else 2
+    print(f"stopped: {stop.reason}\nWhat is done is kept. Go on by giving the same command again.")
+    return 130 if stop.interrupted else 2
 
 
 def build(values: Mapping[str, Any]) -> tuple[Ablation, FeatureStore]:
@@ -118,8 +119,6 @@ def build(values: Mapping[str, Any]) -> tuple[Ablation, FeatureStore]:
     Raises:
         DceError: naming everything that is unknown or out of range, before any data is touched.
     """
-    from dce_ray.train.configure import COMMAND_KEYS, configure
-
     given = {"protocol": "confirm"} | ({} if "config" in values else {"baseline": "ddgnet"}) | dict(values)
     base = run_config(str(given.get("baseline", "ddgnet")), "", data_set="default", preset=given.get("preset"))
     known = apply(base.to_mapping() | OWN_KEYS | {"config": None}, given)
@@ -162,8 +161,6 @@ def _places(values: Any) -> list[float] | None:
 
 def _folder(ablation: Ablation, store: FeatureStore) -> ExperimentFolder:
     """The shared folder of all ablations, made where there is none."""
-    from dce_ray.provenance import environment
-
     path = Path(ablation.options["results"]) / ablation.context.data / ablation.run.baseline / ablation.options["name"]
     if not path.exists():
         run = ablation.run
@@ -175,57 +172,20 @@ def _folder(ablation: Ablation, store: FeatureStore) -> ExperimentFolder:
     return folder
 
 
-def _run(ablation: Ablation, folder: ExperimentFolder, plan: Sequence[Planned], store: FeatureStore) -> str | None:
+def _run(ablation: Ablation, folder: ExperimentFolder, plan: Sequence[Planned], store: FeatureStore) -> Stop | None:
     """Run what is not finished; None when all was run, else why not."""
     ledger = PlanLedger(plan)
-    left = sum(not _finished(planned) for planned in plan)
+    left = len(ledger.waiting)
     print(f"{len(plan)} runs, {len(plan) - left} of them finished before")
     if not left:
         return None
-    from dce_ray.search.display import Display
-    from dce_ray.search.tune_run import run_ledger
-    from dce_ray.session.ray_session import ray_session
-    from trainables import trainable_named
-
-    options = ablation.options
+    options, context = ablation.options, ablation.context
     with ray_session(options["ray"]["address"], folder.log, options["ray"]["num_cpus"]) as cluster:
-        title = f"ablation {ablation.context.study}: {ablation.context.title}"
-        display = Display(title, left, ablation.run.training.iterations, Counter())
-        resources = _resources(ablation, store, cluster, left)
-        with display.shown():
-            stop = run_ledger(
-                ledger,
-                trainable_named(ablation.run.baseline),
-                resources,
-                max_failures=options["max_failures"],
-                observer=display,
-            )
-    return stop.reason if stop else None
-
-
-def _resources(ablation: Ablation, store: FeatureStore, cluster: Mapping[str, float], runs: int) -> Any:
-    from dce_ray.search.stages import device_bytes
-    from dce_ray.session.demand import demand_of
-    from dce_ray.session.resources import available_bytes, choose_resources
-
-    options, on_cpu = ablation.options, ablation.run.device == "cpu"
-    return choose_resources(
-        cluster,
-        demand_of(ablation.run, store),
-        runs=runs,
-        host_bytes=available_bytes(),
-        device_bytes=device_bytes(),
-        cpus=options["cpus_per_run"],
-        gpus=0.0 if on_cpu and options["gpus_per_run"] is None else options["gpus_per_run"],
-    )
-
-
-def _finished(planned: Planned) -> bool:
-    return planned.folder.exists() and planned.folder.record().state == "finished"
-
-
-def _record(planned: Planned) -> TrialRecord:
-    return planned.folder.record() if planned.folder.exists() else planned.record
+        wish = {"cpus": options["cpus_per_run"], "gpus": options["gpus_per_run"]}
+        resources = resources_for(ablation.run, store, cluster, runs=left, **wish)
+        workers = Workers(trainable_named(ablation.run.baseline), resources, options["max_failures"])
+        title = f"ablation {context.study}: {context.title}"
+        return workers.run(ledger, Display(title, left, ablation.run.training.iterations, Counter()))
 
 
 def write_study(
@@ -236,8 +196,6 @@ def write_study(
     Raises:
         SearchError: the folder cannot be written.
     """
-    from dce_ray.provenance import environment
-
     context = ablation.context
     table = study_table(context, measured)
     for suffix, render in FORMATS.values():

@@ -28,6 +28,29 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
+def nest(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested mapping of dotted keys, the inverse of :func:`flatten`.
+
+    >>> nest({"training.iterations": 300, "scs": False})
+    {'training': {'iterations': 300}, 'scs': False}
+
+    Raises:
+        ConfigError: a key is given both as a group and by its members.
+    """
+    clash = [(key, above) for key in values for above in values if key.startswith(f"{above}.")]
+    if clash:
+        lines = [f"{key}={values[key]!r}: {above}={values[above]!r} is given as well; give one" for key, above in clash]
+        raise ConfigError("\n".join(lines))
+    result: dict[str, Any] = {}
+    for dotted, value in values.items():
+        *path, last = dotted.split(".")
+        node = result
+        for part in path:
+            node = node.setdefault(part, {})
+        node[last] = value
+    return result
+
+
 def parse(arguments: Sequence[str]) -> dict[str, Any]:
     """Values by dotted key, in the order given; ``on`` and ``off`` are booleans.
 

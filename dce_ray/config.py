@@ -9,6 +9,11 @@ from dataclasses import dataclass
 
 from dce_ray.config_base import Config, choice, number
 
+SCALARS = ("delta", "theta_rep", "theta_pro", "beta", "gamma", "lambda")
+"""The six scalars of the paper, by the user's keys of ``method``: what a search varies."""
+COMPONENT_OF = {"delta": "scs", "lambda": "scs", "theta_rep": "mcm", "theta_pro": "mcm", "beta": "mcm", "gamma": "mcm"}
+"""The component that reads a scalar; without it the scalar decides nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class MethodConfig(Config):

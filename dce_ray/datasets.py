@@ -8,17 +8,20 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from dce_ray.data.synthetic import SIZES, ensure_synthetic
 from dce_ray.errors import DataError, unknown_name
-from dce_ray.presets import DATA_SETS
-from dce_ray.store import open_store
+from dce_ray.presets import DATA_SETS, data_set_of
+from dce_ray.store import FeatureStore, open_store
 from dce_ray.store.layout import FEATURES_SUFFIX, ReleasedFiles, locate
 from dce_ray.store.released import import_released
 from dce_ray.store.schema import MANIFEST
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def cache_folder() -> Path:
@@ -59,6 +62,25 @@ def resolve_data(text: str) -> Path:
     if path.exists():
         raise DataError(f"data={text}: holds neither {MANIFEST} (a store) nor *{FEATURES_SUFFIX} (released layout)")
     raise DataError(f"data={text}: no such folder, and {unknown_name('data set', text, names)}")
+
+
+def build_on_data(data: str, build: Callable[[str, str], T]) -> tuple[T, FeatureStore]:
+    """Build what depends on the data set, and open the data; a wrong key is refused before the data is touched.
+
+    Args:
+        data: as for :func:`resolve_data`.
+        build: takes the store's folder and the data set's name in ``presets.DATA_SETS``. It is called twice: first
+            with neither known, so that a typo starts no import.
+
+    Returns:
+        What ``build`` made, and the store.
+
+    Raises:
+        DceError: as ``build`` and :func:`resolve_data` say.
+    """
+    build(data, "default")
+    store = open_store(resolve_data(data).resolve())
+    return build(str(store.path), data_set_of(store.name)), store
 
 
 def _named(name: str) -> Path:

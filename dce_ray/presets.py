@@ -122,7 +122,7 @@ def run_config(
     preset = preset or ("paper" if ("paper", entry.variant, baseline) in METHOD_PRESETS else "released")
     if preset not in PRESETS:
         raise ConfigError(unknown_name("preset", preset, PRESETS))
-    if (preset, entry.variant, baseline) not in METHOD_PRESETS:
+    if not published(preset, baseline, data_set):
         raise ConfigError(
             f"preset={preset}: nothing of that name is published for {baseline} on {entry.variant}; "
             f"use preset={'released' if preset == 'paper' else 'paper'}"
@@ -140,6 +140,11 @@ def run_config(
     for layer in layers:
         mapping = merge(mapping, layer)
     return run_config_from_mapping(mapping)
+
+
+def published(preset: str, baseline: str, data_set: str) -> bool:
+    """Whether scalars of that name are published for the baseline on the data set's variant."""
+    return (preset, data_set_named(data_set).variant, baseline) in METHOD_PRESETS
 
 
 def _released_training(entry: DataSet) -> dict[str, Any]:

@@ -1,16 +1,24 @@
-"""Ray Tune trainables, one per baseline: thin shells round ``dce_ray.train.Run``."""
+"""Ray Tune trainables, one per baseline: thin shells round ``dce_ray.train``'s driver.
+
+Each is an attribute of this package (``trainables.DeluTrainable``), where Ray's workers find it by name.
+"""
 
 from __future__ import annotations
 
+from dce_ray.baselines import BASELINES
 from dce_ray.errors import ConfigError, unknown_name
 from trainables.base import RunTrainable
-from trainables.co2net import CO2NetTrainable
-from trainables.ddgnet import DdgNetTrainable
-from trainables.delu import DeluTrainable
 
-TRAINABLES: dict[str, type[RunTrainable]] = {
-    trainable.baseline: trainable for trainable in (CO2NetTrainable, DeluTrainable, DdgNetTrainable)
-}
+
+def _made_for(baseline: str) -> type[RunTrainable]:
+    """The trainable class of a baseline, named after its configuration record: ``delu`` is ``DeluTrainable``."""
+    name = f"{''.join(part.capitalize() for part in baseline.split('_'))}Trainable"
+    members = {"baseline": baseline, "__module__": __name__, "__doc__": f"{baseline} with SCS and MCM."}
+    return type(name, (RunTrainable,), members)
+
+
+TRAINABLES: dict[str, type[RunTrainable]] = {baseline: _made_for(baseline) for baseline in BASELINES}
+globals().update({trainable.__name__: trainable for trainable in TRAINABLES.values()})
 
 
 def trainable_named(baseline: str) -> type[RunTrainable]:
@@ -24,4 +32,4 @@ def trainable_named(baseline: str) -> type[RunTrainable]:
     return TRAINABLES[baseline]
 
 
-__all__ = ["TRAINABLES", "CO2NetTrainable", "DdgNetTrainable", "DeluTrainable", "RunTrainable", "trainable_named"]
+__all__ = ["TRAINABLES", "RunTrainable", "trainable_named"]

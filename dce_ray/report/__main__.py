@@ -11,11 +11,11 @@ from typing import Any
 from dce_ray.commandline import command, compose
 from dce_ray.errors import ConfigError, unknown_name
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.record import PLAIN
 from dce_ray.files import read_json, write_atomically
 from dce_ray.presets import DATA_SETS
 from dce_ray.report import html
-from dce_ray.report.measured import Measured
-from dce_ray.report.page import PLAIN, confirmed_settings
+from dce_ray.report.measured import Measured, confirmed_settings
 from dce_ray.report.rendering import FORMATS, html_table
 from dce_ray.report.setting_figures import comparison_figure
 from dce_ray.report.style import house_style, write_figure

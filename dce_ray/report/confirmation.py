@@ -8,15 +8,15 @@ from typing import Any
 
 import yaml
 
+from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.record import PLAIN
 from dce_ray.files import write_atomically, write_json
-from dce_ray.presets import merge
-from dce_ray.report.measured import Measured, gather
-from dce_ray.report.page import selection_text
+from dce_ray.report.captions import confirmation_caption, selection_text
+from dce_ray.report.measured import Measured, confirmed_settings
 from dce_ray.report.rendering import comma_separated, latex, markdown
 from dce_ray.report.statistics import Estimate
 from dce_ray.report.tables import Table, sweep_table
-from dce_ray.search.selection import PLAIN, Candidate
 
 
 def write_confirmation(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> str:
@@ -24,12 +24,8 @@ def write_confirmation(folder: ExperimentFolder, candidates: Sequence[Candidate]
 
     The winner is the first candidate: the best on the selecting split, whatever test says.
     """
-    config = folder.config
-    runs = {run.key: run for run in folder.confirmations()}
-    names = [candidate.name for candidate in candidates]
-    planned = [(key.rsplit("-", 1)[0], run, run.record()) for key, run in runs.items()]
-    measured = [one for one in gather(planned) if one.name in names]
-    table = sweep_table("confirmation", caption(config), measured, PLAIN, notes(config, candidates))
+    config, measured = folder.config, _measured(folder, candidates)
+    table = confirmation_table(folder, candidates)
     text = "\n".join([markdown(table), "", summary(candidates, measured)])
     write_json(folder.confirmation, to_mapping(config, candidates, measured, table))
     write_atomically(folder.confirmation.with_suffix(".md"), text)
@@ -38,25 +34,25 @@ def write_confirmation(folder: ExperimentFolder, candidates: Sequence[Candidate]
     return text
 
 
-def caption(config: Mapping[str, Any]) -> str:
-    """What the table is of; with ``protocol=paper`` it says that selection saw the test set."""
-    seeds = config["confirm"]["seeds"]
-    what = f"{config['run']['baseline']} on {config['data_set']}, test mAP in percent, {seeds} seeds"
-    if config["protocol"] == "paper":
-        return (
-            f"{what}; protocol=paper: settings and iterations were selected on the test set, as published (optimistic)"
-        )
-    return f"{what}, trained anew on all of train; settings and iterations selected on holdout"
+def confirmation_table(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> Table:
+    """Every candidate's mAP on test over the seeds, and its paired difference to the plain baseline, in percent."""
+    config = folder.config
+    caption, lines = confirmation_caption(config), notes(config, candidates)
+    return sweep_table("confirmation", caption, _measured(folder, candidates), PLAIN, lines)
+
+
+def _measured(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> list[Measured]:
+    """What was measured of the candidates; runs of an earlier choice lie in the folder as well."""
+    names = {candidate.setting for candidate in candidates}
+    return [one for one in confirmed_settings(folder) if one.name in names]
 
 
 def notes(config: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[str]:
     """Which supervision the selection used, and what the names mean."""
     lines = [selection_text(config["protocol"], config["metric"])]
-    if candidates and candidates[0].name != PLAIN:
-        lines.append(
-            f"top1 (trial {candidates[0].number}) is the winner: the best on the selecting split, not on test."
-        )
-    if all(candidate.name != PLAIN for candidate in candidates):
+    if candidates and not candidates[0].plain:
+        lines.append(f"top1 (trial {candidates[0].trial}) is the winner: the best on the selecting split, not on test.")
+    if not any(candidate.plain for candidate in candidates):
         lines.append("The plain baseline has no finished run on the selecting split, so no difference can be given.")
     return lines
 
@@ -67,10 +63,11 @@ def summary(candidates: Sequence[Candidate], measured: Sequence[Measured]) -> st
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     by_name = {one.name: one for one in measured}
     for candidate in candidates:
-        one = by_name.get(candidate.name)
+        one = by_name.get(candidate.setting)
         value, gain = _ranking(one, by_name.get(PLAIN))
         deviation = f"{value.deviation:.2f}" if value and value.deviation is not None else "-"
-        cells = [candidate.name, candidate.origin, str(candidate.number) if candidate.number >= 0 else "-"]
+        trial = "-" if candidate.trial is None else str(candidate.trial)
+        cells = [candidate.setting, candidate.chosen_by.origin, trial]
         cells += [f"{100 * candidate.value:.2f}", str(candidate.iteration)]
         cells += [f"{value.mean:.2f}" if value else "-", deviation, _interval(gain)]
         lines.append("| " + " | ".join(cells) + " |")
@@ -101,10 +98,10 @@ def to_mapping(
     plain = by_name.get(PLAIN)
     entries = []
     for candidate in candidates:
-        one = by_name.get(candidate.name, Measured(candidate.name, {}))
+        one = by_name.get(candidate.setting, Measured(candidate.setting, {}))
         gain = one.gain(plain)[0] if plain and one is not plain else {}
         entries.append(
-            asdict(candidate)
+            candidate.to_mapping()
             | {
                 "scores": {str(seed): dict(score) for seed, score in one.scores.items()},
                 "planned_seeds": one.planned,
@@ -117,7 +114,7 @@ def to_mapping(
         "notes": list(table.notes),
         "protocol": config["protocol"],
         "metric": config["metric"],
-        "winner": candidates[0].name if candidates and candidates[0].name != PLAIN else None,
+        "winner": candidates[0].setting if candidates and not candidates[0].plain else None,
         "configurations": entries,
     }
 
@@ -125,12 +122,11 @@ def to_mapping(
 def write_best(folder: ExperimentFolder, winner: Candidate) -> None:
     """Write best.yaml: the winner for ``python -m dce_ray.train baseline=... config=best.yaml``."""
     config = folder.config
+    mapping = winner.configuration()
     published = config["protocol"] == "paper"
-    changes = {} if published else {"protocol": "confirm", "training": {"stop_at": winner.iteration}}
-    mapping = merge(dict(winner.config), changes)
     split = "test" if published else "holdout"
     head = (
-        f"# Trial {winner.number} of {folder.path.name}: {100 * winner.value:.2f} on {split} "
+        f"# Trial {winner.trial} of {folder.path.name}: {100 * winner.value:.2f} on {split} "
         f"at iteration {winner.iteration}, up to which the confirmation trains.\n"
         f"# {selection_text(config['protocol'], config['metric'])}\n"
         f"# python -m dce_ray.train baseline={mapping['baseline']} config={folder.best.name}\n"

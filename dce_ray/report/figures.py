@@ -10,9 +10,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from dce_ray.config import SCALARS
 from dce_ray.report.importance import Importance
 from dce_ray.report.style import BLUE, GRID, HATCHES, INK, MUTED, ORANGE, PAPER, SYMBOLS, caption, new_figure, say
-from dce_ray.report.trial_table import PARAMETERS, SearchRange, TrialRow, TrialTable
+from dce_ray.report.trial_table import SearchRange, TrialRow, TrialTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,7 +98,7 @@ def slices(table: TrialTable, measure: str) -> Figure:
     """One panel per parameter: the value of each trial over the parameter's searched range."""
     figure, grid = new_figure(6.6, 4.4, nrows=2, ncols=3, sharey=True)
     figure.suptitle("One slice per parameter", x=0.01, ha="left", fontsize=9.5)
-    for axes, name in zip(grid.flat, PARAMETERS, strict=True):
+    for axes, name in zip(grid.flat, SCALARS, strict=True):
         axes.set_xlabel(SYMBOLS[name])
         _slice(axes, table, name)
     figure.supylabel(f"{measure} (%)", fontsize=8.5)
@@ -140,7 +141,7 @@ def parallel_coordinates(table: TrialTable, measure: str) -> Figure:
     figure, axes = new_figure(6.6, 3.4)
     axes.set_title("Parallel coordinates", pad=18)
     rows = [row for row in table.in_state("finished", "pruned") if row.value is not None]
-    names = [name for name in PARAMETERS if all(row.parameter(name) is not None for row in rows)]
+    names = [name for name in SCALARS if all(row.parameter(name) is not None for row in rows)]
     if not rows:
         say(axes, "No trial reached a value yet.")
         return figure

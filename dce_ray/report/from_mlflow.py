@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 SEARCH_FILES = ("config.json", "confirmation.json")
-CONFIRM_FILES = ("trial.json", "table.json")
+CONFIRM_FILES = ("record.json", "table.json")
 RUNS_PER_PAGE = 1000
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import optuna
 
-from dce_ray.report.trial_table import PARAMETERS, TrialTable
+from dce_ray.config import SCALARS
+from dce_ray.report.trial_table import TrialTable
 
 FEWEST_TRIALS = 8
 """Below this, a quantile of finished trials holds so few that every parameter looks equally important."""
@@ -34,8 +35,8 @@ def importance_of(study: optuna.Study, table: TrialTable) -> Importance:
     gives equal shares where it can say nothing; here that is an empty result with a reason.
     """
     finished = [row for row in table.in_state("finished") if row.value is not None]
-    searched = [name for name in PARAMETERS if name in table.ranges and not table.ranges[name].constant]
-    fixed = [name for name in PARAMETERS if name not in searched]
+    searched = [name for name in SCALARS if name in table.ranges and not table.ranges[name].constant]
+    fixed = [name for name in SCALARS if name not in searched]
     aside = f" Not searched: {', '.join(fixed)}." if fixed else ""
     if not searched:
         return Importance({}, "Not defined: no parameter was searched.")

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dce_ray.experiment.folder import TrialFolder, TrialRecord
+from dce_ray.experiment.folder import ExperimentFolder, RunFolder
+from dce_ray.experiment.record import RunRecord
 from dce_ray.files import read_json
 from dce_ray.report.statistics import Estimate, mean_interval, paired_interval
 
@@ -59,14 +60,14 @@ def score_columns(table: MapTable) -> dict[str, float]:
     return columns | {f"avg_{name.replace(':', '_')}": float(value) for name, value in table.averages.items()}
 
 
-def run_scores(folder: TrialFolder) -> dict[str, float] | None:
+def run_scores(folder: RunFolder) -> dict[str, float] | None:
     """Numbers of a finished run by column, or None where its table is not there."""
     from dce_ray.evaluation import MapTable
 
     return score_columns(MapTable.from_mapping(read_json(folder.table))) if folder.table.is_file() else None
 
 
-def gather(runs: Iterable[tuple[str, TrialFolder, TrialRecord]]) -> list[Measured]:
+def gather(runs: Iterable[tuple[str, RunFolder, RunRecord]]) -> list[Measured]:
     """Runs by the name of their setting, in the order of its first run; every run is planned, finished ones count."""
     scores: dict[str, dict[int, dict[str, float]]] = {}
     planned: dict[str, int] = {}
@@ -77,3 +78,9 @@ def gather(runs: Iterable[tuple[str, TrialFolder, TrialRecord]]) -> list[Measure
         if found is not None:
             members[record.seed] = found
     return [Measured(name, members, planned[name]) for name, members in scores.items()]
+
+
+def confirmed_settings(folder: ExperimentFolder) -> list[Measured]:
+    """What the confirmation measured so far, by setting; empty before it began."""
+    records = [(run, run.record()) for run in folder.confirmations()]
+    return gather((record.setting, run, record) for run, record in records)

@@ -10,24 +10,26 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dce_ray.config import SCALARS
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.record import PLAIN
+from dce_ray.experiment.study import read_study
 from dce_ray.files import write_atomically
 from dce_ray.report import figures, html
+from dce_ray.report.captions import confirmation_caption, measure_of, selection_of, selection_text
 from dce_ray.report.importance import importance_of
-from dce_ray.report.measured import Measured, gather
+from dce_ray.report.measured import Measured, confirmed_settings
 from dce_ray.report.rendering import html_table
 from dce_ray.report.setting_figures import settings_figure
 from dce_ray.report.style import house_style, write_figure
 from dce_ray.report.tables import sweep_table
-from dce_ray.report.trial_table import PARAMETERS, TrialTable, column_names, open_study, read_trials, write_trials
+from dce_ray.report.trial_table import TrialTable, column_names, read_trials, write_trials
 
 if TYPE_CHECKING:
     import optuna
     from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
-PLAIN = "baseline"
-"""Name of the confirmation's plain baseline."""
 DESCRIPTIONS = {
     "history": "Value of every trial in order of start, with the best so far; pruned and failed trials are marked.",
     "parallel": "One line per trial through its six parameters to its value.",
@@ -43,52 +45,13 @@ def write_outputs(folder: ExperimentFolder) -> None:
     Raises:
         SearchError: the folder holds no study, or the disk is full.
     """
-    study = open_study(folder)
+    study = read_study(folder.study)
     table = read_trials(folder, study)
     write_trials(table, folder.path / "trials.parquet", folder.path / "trials.csv")
     confirmed = confirmed_settings(folder)
     drawn = _draw(folder, study, table, confirmed)
     write_atomically(folder.path / "report.html", _page(folder, table, confirmed, drawn).render())
     log.info("report: %s", folder.path / "report.html")
-
-
-def confirmed_settings(folder: ExperimentFolder) -> list[Measured]:
-    """The confirmation's runs by setting, named as their folders are without the seed; empty before it began."""
-    return gather((run.key.rsplit("-", 1)[0], run, run.record()) for run in folder.confirmations())
-
-
-def selection_text(protocol: str, metric: str) -> str:
-    """Which supervision the selection used, in a sentence."""
-    if protocol == "paper":
-        return (
-            "protocol=paper: trials were ranked on the test videos, as the published work does; these numbers are "
-            "optimistic, since selection has seen what they are measured on."
-        )
-    if metric == "classification":
-        return (
-            "Selection ranked by video-level classification mAP on the holdout videos: strictly weakly supervised, "
-            "no temporal label was used. Test was read once, after selection."
-        )
-    return (
-        "Selection ranked by detection mAP on the holdout videos and so used their temporal labels. Test was read "
-        "once, after selection."
-    )
-
-
-def measure_of(config: Mapping[str, Any]) -> str:
-    """What a trial's value is, without its unit."""
-    protocol, metric = selection_of(config)
-    split = "test" if protocol == "paper" else "holdout"
-    if metric == "classification":
-        return f"classification mAP on {split}"
-    averages = config.get("run", {}).get("evaluation", {}).get("averages") or ["over tIoU"]
-    return f"average mAP {averages[-1]} on {split}"
-
-
-def selection_of(config: Mapping[str, Any]) -> tuple[str, str]:
-    """Protocol and metric of a search's configuration."""
-    run = config.get("run", {})
-    return str(run.get("protocol", "holdout")), str(run.get("metric", "detection"))
 
 
 def _draw(
@@ -122,7 +85,7 @@ def _page(
         html.paragraph(selection_text(protocol, metric), "notice"),
         _best(table, measure_of(config)),
     )
-    page.add("confirmation", "Confirmation", *_confirmation(confirmed, protocol, drawn))
+    page.add("confirmation", "Confirmation", *_confirmation(config, confirmed, drawn))
     pictures = [html.figure(drawn[name], DESCRIPTIONS[name], name) for name in drawn if name != "confirmation"]
     page.add("figures", "Figures", *pictures)
     page.add("trials", "Trials", _trials(table))
@@ -143,16 +106,14 @@ def _best(table: TrialTable, measure: str) -> str:
         return html.paragraph("No trial is finished, so there is no best one yet.")
     values: dict[str, Any] = {"trial": best.number, measure: f"{100 * (best.value or 0):.2f} %"}
     values |= {"reached at iteration": best.best_iteration, "parameters from": best.origin}
-    values |= {name: "—" if (v := best.parameter(name)) is None else f"{v:.4g}" for name in PARAMETERS}
+    values |= {name: "—" if (v := best.parameter(name)) is None else f"{v:.4g}" for name in SCALARS}
     return html.paragraph("The best trial on the selecting split:") + html.facts(values)
 
 
-def _confirmation(confirmed: Sequence[Measured], protocol: str, drawn: Mapping[str, str]) -> list[str]:
+def _confirmation(config: Mapping[str, Any], confirmed: Sequence[Measured], drawn: Mapping[str, str]) -> list[str]:
     if not confirmed:
         return [html.paragraph("The confirmation has not begun: no number on this page was measured on test.")]
-    aside = " protocol=paper: the settings were selected on test." if protocol == "paper" else ""
-    caption = f"Test mAP in percent of settings trained anew on the whole train set.{aside}"
-    rendered = html_table(sweep_table("confirmation", caption, confirmed, PLAIN))
+    rendered = html_table(sweep_table("confirmation", confirmation_caption(config), confirmed, PLAIN))
     return [rendered, html.figure(drawn["confirmation"], DESCRIPTIONS["confirmation"], "confirmation-figure")]
 
 

@@ -12,7 +12,7 @@ from dce_ray.errors import ConfigError, unknown_name
 FOLDER = Path(__file__).resolve().parent / "published_tables"
 COMPARISONS = {"thumos14": "table1_thumos14", "activitynet12": "table2_activitynet12"}
 """Printed comparison of plain and improved baselines, by data set (names of ``dce_ray.presets.DATA_SETS``)."""
-STRATEGIES = "table5_psi_strategies"
+TABLE_5 = "table5_psi_strategies"
 PAPER = "Efficient Dual-Confounding Eliminating for Weakly-supervised Temporal Action Localization"
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dce_ray.errors import ConfigError, unknown_name
+from dce_ray.experiment.record import PLAIN, WITHOUT_METHOD
 from dce_ray.report.measured import Measured
+from dce_ray.report.published import TABLE_5, printed_table
 from dce_ray.report.setting_figures import components_figure, settings_figure, sweep_figure
 from dce_ray.report.tables import BASELINE_NAMES, DATA_NAMES, Table, printed_strategies, sweep_table
 
@@ -20,9 +22,6 @@ STUDIES = {
     "lambda": "figure 6: strength of the intervention",
     "thresholds": "sensitivity to delta, theta_rep and theta_pro",
 }
-PLAIN = "baseline"
-PLAIN_CHANGES: Mapping[str, Any] = {"scs": False, "mcm": False}
-STRATEGIES = ("threshold", "difference", "minmax", "ratio")
 THRESHOLDS = ("delta", "theta_rep", "theta_pro")
 LAMBDAS = tuple(index / 10 for index in range(11))
 THRESHOLD_VALUES = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -38,11 +37,6 @@ class Setting:
     parameter: str | None = None
     """What a sweep varies; None for a setting beside it."""
     value: float | None = None
-
-    @property
-    def components(self) -> str:
-        """``baseline``, ``scs``, ``mcm`` or ``scs+mcm``."""
-        return "+".join(name for name in ("scs", "mcm") if self.changes[name]) or PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +70,14 @@ def study_settings(study: str, method: Mapping[str, Any], values: Sequence[float
     """
     if study not in STUDIES:
         raise ConfigError(unknown_name("study", study, STUDIES))
-    plain = Setting(PLAIN, PLAIN_CHANGES)
+    plain = Setting(PLAIN, WITHOUT_METHOD)
     if values is not None and study in ("components", "psi"):
         raise ConfigError(f"values={list(values)}: study={study} sweeps no number; leave values= out")
     if study == "components":
         parts = {"scs": (True, False), "mcm": (False, True), "scs+mcm": (True, True)}
         return [plain, *(Setting(name, {"scs": scs, "mcm": mcm}) for name, (scs, mcm) in parts.items())]
     if study == "psi":
-        return [plain, *(Setting(name, {**_BOTH, "method": {"strategy": name}}) for name in STRATEGIES)]
+        return [plain, *(Setting(name, {**_BOTH, "method": {"strategy": name}}) for name in strategies())]
     names = ("lambda",) if study == "lambda" else THRESHOLDS
     usual = LAMBDAS if study == "lambda" else THRESHOLD_VALUES
     return [plain, *(point for name in names for point in _sweep(name, values or usual, float(method[name])))]
@@ -95,6 +89,12 @@ _BOTH: Mapping[str, Any] = {"scs": True, "mcm": True}
 def _sweep(name: str, values: Sequence[float], own: float) -> list[Setting]:
     places = sorted({*(float(value) for value in values), own})
     return [Setting(f"{name}={place:g}", {**_BOTH, "method": {name: place}}, name, place) for place in places]
+
+
+def strategies() -> list[str]:
+    """Table 5's ways to make Psi, by their names in ``dce_ray.method.scs.STRATEGIES``, as the paper lists them."""
+    rows = printed_table(TABLE_5).rows
+    return [row.names["strategy"] for row in rows if row.names.get("equation")]
 
 
 def study_table(context: Context, measured: Sequence[Measured]) -> Table:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dce_ray.report.measured import Measured
-from dce_ray.report.published import PrintedTable, comparison, printed_table
+from dce_ray.report.published import TABLE_5, PrintedTable, comparison, printed_table
 from dce_ray.report.statistics import Estimate
 
 BASELINE_NAMES = {"co2net": "CO2-Net", "delu": "DELU", "ddgnet": "DDG-Net"}
@@ -185,7 +185,7 @@ def sweep_table(
 
 def printed_strategies() -> list[Row]:
     """Table 5 of the paper (DDG-Net, THUMOS14), labelled as printed."""
-    table = printed_table("table5_psi_strategies")
+    table = printed_table(TABLE_5)
     return [
         Row(row.names["strategy"], "mAP, the paper (DDG-Net, THUMOS14)", PRINTED, _exact(row.numbers))
         for row in table.rows

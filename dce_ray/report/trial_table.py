@@ -19,18 +19,12 @@ import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dce_ray.errors import SearchError
-from dce_ray.experiment.folder import ExperimentFolder, Progress, TrialRecord
+from dce_ray.config import SCALARS
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.record import RunRecord
+from dce_ray.experiment.study import STATE_OF, read_study
 from dce_ray.files import write_atomically
-
-PARAMETERS = ("delta", "theta_rep", "theta_pro", "beta", "gamma", "lambda")
-STATES = {
-    optuna.trial.TrialState.COMPLETE: "finished",
-    optuna.trial.TrialState.PRUNED: "pruned",
-    optuna.trial.TrialState.FAIL: "failed",
-    optuna.trial.TrialState.RUNNING: "running",
-    optuna.trial.TrialState.WAITING: "waiting",
-}
+from dce_ray.train.run_files import Reading, best_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +59,7 @@ class TrialRow:
     """Why it failed."""
 
     def parameter(self, name: str) -> float | None:
-        """Value of one of :data:`PARAMETERS`."""
+        """Value of one of :data:`SCALARS`."""
         value: float | None = getattr(self, "lambda_" if name == "lambda" else name)
         return value
 
@@ -103,52 +97,36 @@ class TrialTable:
         return max(scored, key=lambda row: (row.value, -row.number), default=None)
 
 
-def open_study(folder: ExperimentFolder) -> optuna.Study:
-    """The study of an experiment folder.
-
-    Raises:
-        SearchError: the folder holds no study, or more than one.
-    """
-    if not folder.study.is_file():
-        raise SearchError(f"{folder.study} does not exist; the search has not started, or its study was removed")
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder.study)))
-    names = [study.study_name for study in storage.get_all_studies()]
-    if len(names) != 1:
-        raise SearchError(f"{folder.study} holds {len(names)} studies {names}; an experiment has exactly one")
-    return optuna.load_study(study_name=names[0], storage=storage)
-
-
 def read_trials(folder: ExperimentFolder, study: optuna.Study | None = None) -> TrialTable:
     """The trials of an experiment folder, read from its study.
 
     Raises:
         SearchError: the folder holds no study.
     """
-    study = study or open_study(folder)
+    study = study or read_study(folder.study)
     rows, ranges = [], {}
     for trial in study.get_trials(deepcopy=False):
         key = trial.user_attrs.get("key")
         home = folder.trial(key) if key else None
         known = home is not None and home.exists()
-        rows.append(_row(trial, home.record() if home and known else None, home.progress() if home and known else []))
+        rows.append(_row(trial, home.record() if home and known else None, home.readings() if home and known else []))
         for name, distribution in trial.distributions.items():
-            if name in PARAMETERS and isinstance(distribution, optuna.distributions.FloatDistribution):
+            if name in SCALARS and isinstance(distribution, optuna.distributions.FloatDistribution):
                 ranges[name] = SearchRange(distribution.low, distribution.high, distribution.log)
     return TrialTable(tuple(rows), ranges)
 
 
-def _row(trial: optuna.trial.FrozenTrial, record: TrialRecord | None, progress: Sequence[Progress]) -> TrialRow:
-    scores = {step: score for step, score in trial.intermediate_values.items() if math.isfinite(score)}
+def _row(trial: optuna.trial.FrozenTrial, record: RunRecord | None, progress: Sequence[Reading]) -> TrialRow:
+    best_step, best_score = best_of(trial.intermediate_values) or (None, None)
     params = {**(record.params if record else {}), **trial.user_attrs.get("params", {}), **trial.params}
-    best_step = min(scores, key=lambda step: (-scores[step], step), default=None)
     value = trial.value if trial.value is not None and math.isfinite(trial.value) else None
     if trial.state == optuna.trial.TrialState.PRUNED:  # Optuna keeps the last score there, finished trials the best
-        value = None if best_step is None else scores[best_step]
+        value = best_score
     return TrialRow(
         number=trial.number,
         key=trial.user_attrs.get("key"),
-        state=STATES[trial.state],
-        **{"lambda_" if name == "lambda" else name: params.get(name) for name in PARAMETERS},
+        state=STATE_OF[trial.state],
+        **{"lambda_" if name == "lambda" else name: params.get(name) for name in SCALARS},
         value=value,
         best_iteration=best_step,
         iterations=max([*trial.intermediate_values, *(line.iteration for line in progress)], default=None),
@@ -160,7 +138,7 @@ def _row(trial: optuna.trial.FrozenTrial, record: TrialRecord | None, progress: 
     )
 
 
-def _last_reading(progress: Sequence[Progress], name: str) -> float | None:
+def _last_reading(progress: Sequence[Reading], name: str) -> float | None:
     readings = [line.metrics[name] for line in progress if line.metrics.get(name) is not None]
     return readings[-1] if readings else None
 

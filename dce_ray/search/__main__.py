@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from dce_ray.commandline import command, parse
-from dce_ray.errors import ConfigError, SearchError
-from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.search.settings import Experiment, build_experiment, known_keys, split_values
+from dce_ray.commandline import apply, command, flatten, nest, parse
+from dce_ray.config import SCALARS
+from dce_ray.presets import run_config
+from dce_ray.search.api import conduct, create, reopen
+from dce_ray.search.settings import Request, Settings
+from dce_ray.search.space import load_space
+from dce_ray.search.tune_hooks import INTERRUPTED
 
 USAGE = """
 python -m dce_ray.search key=value ...     tune SCS and MCM for a baseline, choose on holdout, confirm on test
@@ -44,101 +44,58 @@ All other keys are those of a run (training.iterations=, evaluation.*, scs=off, 
 def main(arguments: list[str]) -> int:
     """Search, confirm, report; the exit status."""
     if arguments == ["keys"]:
-        print("\n".join(f"{key}={value}" for key, value in known_keys({}).items()))
+        print("\n".join(f"{key}={value}" for key, value in known_keys().items()))
         return 0
     values = parse(arguments)
     resume = values.pop("resume", None)
-    experiment, folder, digest = _reopen(Path(str(resume)), values) if resume else _create(values)
-    from dce_ray.search.stages import Search
-
-    print(f"experiment folder: {folder.path}")
-    with folder.lock(), _tracked(experiment, folder):
-        try:
-            stop = Search(experiment, folder, digest).run()
-        finally:
-            _write_outputs(folder)
-    if stop is None:
-        return 0
-    print(f"stopped: {stop.reason}\nWhat is done is kept. Go on with: python -m dce_ray.search resume={_shown(folder)}")
-    if stop.failure:
-        raise SearchError(stop.reason)
-    return 130 if stop.interrupted else 0
+    prepared = reopen(str(resume), spelled_out(values)) if resume else create(request_of(values))
+    result = conduct(*prepared)
+    return 130 if result.stopped == INTERRUPTED else 0
 
 
-def _create(values: Mapping[str, Any]) -> tuple[Experiment, ExperimentFolder, str]:
-    """Check everything, then make the folder: a misspelt key starts nothing and leaves nothing behind."""
-    from dce_ray.datasets import resolve_data
-    from dce_ray.presets import data_set_of
-    from dce_ray.provenance import environment
-    from dce_ray.store import open_store
-
-    text = str(values.get("data", "synthetic"))
-    build_experiment(values, text, "default")
-    path = str(resolve_data(text).resolve())
-    store = open_store(path)
-    data_set = data_set_of(store.name)
-    experiment = build_experiment(values, path, data_set)
-    settings = experiment.settings
-    parent = Path(settings.results) / (store.name if data_set == "default" else data_set) / experiment.run.baseline
-    config = experiment.to_mapping() | {"digest": store.digest}
-    if settings.name:
-        return experiment, ExperimentFolder.create(parent / settings.name, config, environment()), store.digest
-    for attempt in range(100):
-        name = time.strftime("%Y%m%d-%H%M%S") + (f"-{attempt}" if attempt else "")
-        with contextlib.suppress(FileExistsError):
-            (parent / name).mkdir(parents=True)
-            (parent / name).rmdir()
-            return experiment, ExperimentFolder.create(parent / name, config, environment()), store.digest
-    raise SearchError(f"{parent}: no free name; give name=")
+def spelled_out(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values with ``tracking=off`` as ``tracking.enabled=off``."""
+    return {("tracking.enabled" if key == "tracking" else key): value for key, value in values.items()}
 
 
-def _reopen(path: Path, values: Mapping[str, Any]) -> tuple[Experiment, ExperimentFolder, str]:
-    from dce_ray.store import open_store
+def request_of(values: Mapping[str, Any]) -> Request:
+    """What the command line asks for: keys of the search, ``space.*``, and all others are a run's.
 
-    folder = ExperimentFolder.open(path)
-    config = folder.config
-    changes, space = split_values(values)
-    experiment = Experiment.from_mapping(config, changes | {f"space.{key}": value for key, value in space.items()})
-    store = open_store(experiment.run.data)
-    if store.digest != config["digest"]:
-        raise SearchError(
-            f"{experiment.run.data} holds other data than {path} was searched on (digest {store.digest[:12]}, "
-            f"expected {config['digest'][:12]}); restore the store, or start a new search"
-        )
-    return experiment, folder, store.digest
+    ``method.delta=0.8`` fixes the scalar like ``space.delta=0.8``.
 
-
-@contextlib.contextmanager
-def _tracked(experiment: Experiment, folder: ExperimentFolder) -> Iterator[None]:
-    tracking = experiment.settings.tracking
-    if not tracking.enabled:
-        yield
-        return
-    from dce_ray.tracking import start_mirror
-
-    mirror = None
-    try:
-        with start_mirror(folder, tracking.uri) as mirror:
-            yield
-    finally:  # also when the search failed: what is done is in MLflow, or waits to be sent
-        if mirror is not None:
-            print(mirror.message)
-
-
-def _write_outputs(folder: ExperimentFolder) -> None:
-    """Tables, pictures and report of what is there; also after an interruption."""
-    if folder.study.is_file():
-        from dce_ray.report.page import write_outputs
-
-        write_outputs(folder)
+    Raises:
+        ConfigError: naming every unknown key, with the nearest known one.
+    """
+    values = spelled_out(values)
+    space = {key.removeprefix("space."): value for key, value in values.items() if key.startswith("space.")}
+    space |= {
+        key.removeprefix("method."): value
+        for key, value in values.items()
+        if key.startswith("method.") and key.removeprefix("method.") in SCALARS
+    }
+    taken = {"baseline", "data", "preset", *(f"space.{key}" for key in space), *(f"method.{key}" for key in space)}
+    rest = {key: value for key, value in values.items() if key not in taken}
+    baseline, data = str(values.get("baseline", "delu")), str(values.get("data", "synthetic"))
+    preset = values.get("preset")
+    own = Settings().to_mapping()
+    base = run_config(baseline, data, data_set="default", preset=preset).to_mapping()
+    merged = apply(base | own, rest)
+    return Request(
+        baseline,
+        data,
+        preset,
+        run=nest({key: value for key, value in rest.items() if key.split(".")[0] not in own}),
+        space=nest(space),
+        settings=Settings.from_mapping({key: merged[key] for key in own}),
+    )
 
 
-def _shown(folder: ExperimentFolder) -> str:
-    here = Path.cwd()
-    return str(folder.path.relative_to(here)) if folder.path.is_relative_to(here) else str(folder.path)
+def known_keys() -> dict[str, Any]:
+    """All keys and their defaults, for ``python -m dce_ray.search keys``."""
+    base = run_config("delu", "synthetic", data_set="synthetic").to_mapping()
+    space = load_space("delu", "default", {}).to_mapping()
+    return flatten(base | Settings().to_mapping() | {"space": space})
 
-
-__all__ = ["ConfigError", "main"]
 
 if __name__ == "__main__":
     command(main, USAGE)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
-from dce_ray.experiment.folder import TrialRecord
+from dce_ray.experiment.record import RunRecord
 from dce_ray.search.tune_hooks import Observer
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ class Display(Observer):
         self.counts = counts
         self.before = sum(counts.values())
         self.began = time.monotonic()
-        self.best: TrialRecord | None = None
-        self.running: dict[str, tuple[TrialRecord, int, float | None]] = {}
+        self.best: RunRecord | None = None
+        self.running: dict[str, tuple[RunRecord, int, float | None]] = {}
         self.live = False
 
     @contextlib.contextmanager
@@ -59,21 +59,19 @@ class Display(Observer):
             finally:
                 self.live = False
 
-    def started(self, record: TrialRecord) -> None:
+    def started(self, record: RunRecord) -> None:
         """A run begins or goes on."""
         self.running[record.key] = (record, 0, None)
 
-    def scored(self, record: TrialRecord, iteration: int, score: float | None) -> None:
+    def scored(self, record: RunRecord, iteration: int, score: float | None) -> None:
         """A run went on."""
         self.running[record.key] = (record, iteration, score)
 
-    def ended(self, record: TrialRecord) -> None:
+    def ended(self, record: RunRecord) -> None:
         """A run ended."""
         self.running.pop(record.key, None)
         self.counts[record.state] += 1
-        better = (
-            record.state == "finished" and record.value is not None and record.number >= 0 and record.kind == "trial"
-        )
+        better = record.state == "finished" and record.value is not None and record.role == "trial"
         leads = better and (self.best is None or (record.value or 0.0) > (self.best.value or 0.0))
         if leads:
             self.best = record
@@ -82,11 +80,11 @@ class Display(Observer):
             "pruned": f"best {percent(record.value)} at iteration {record.iteration}",
             "failed": record.error or "",
         }[record.state]
-        self._line(f"[{self.done}/{self.total}] {label(record)} {record.state}: {outcome}  {parameters(record)}")
+        self._line(f"[{self.done}/{self.total}] {record.label} {record.state}: {outcome}  {parameters(record)}")
 
-    def retried(self, record: TrialRecord, error: str) -> None:
+    def retried(self, record: RunRecord, error: str) -> None:
         """A worker was lost."""
-        self._line(f"{label(record)} lost its process and goes on from its checkpoint: {error}")
+        self._line(f"{record.label} lost its process and goes on from its checkpoint: {error}")
 
     def _line(self, text: str) -> None:
         if not self.live:
@@ -109,12 +107,12 @@ class Display(Observer):
             table.add_column(column)
         for record, iteration, score in sorted(self.running.values(), key=lambda item: item[0].number):
             table.add_row(
-                label(record), f"{iteration}/{record.stop_at or self.iterations}", percent(score), parameters(record)
+                record.label, f"{iteration}/{record.stop_at or self.iterations}", percent(score), parameters(record)
             )
         if self.best:
             table.add_section()
             table.add_row(
-                f"best: {label(self.best)}", str(self.best.iteration), percent(self.best.value), parameters(self.best)
+                f"best: {self.best.label}", str(self.best.iteration), percent(self.best.value), parameters(self.best)
             )
         table.caption = self.rate()
         return table
@@ -122,7 +120,7 @@ class Display(Observer):
     def summary(self) -> str:
         """One line when all is over."""
         counts = ", ".join(f"{self.counts[state]} {state}" for state in ("finished", "pruned", "failed"))
-        best = f"; best of this session: {label(self.best)} with {percent(self.best.value)}" if self.best else ""
+        best = f"; best of this session: {self.best.label} with {percent(self.best.value)}" if self.best else ""
         return f"{self.title}: {counts} of {self.total} in {(time.monotonic() - self.began) / 60:.1f} min{best}"
 
     def rate(self) -> str:
@@ -136,20 +134,11 @@ class Display(Observer):
         return f"{minutes:.1f} min, {per_minute:.1f} per minute, about {left:.1f} min left"
 
 
-def label(record: TrialRecord) -> str:
-    """How a run is called."""
-    if record.kind == "confirm":
-        return f"confirm {record.key}"
-    if record.origin == "baseline":
-        return "plain baseline"
-    return f"trial {record.number}" + (f" ({record.origin})" if record.origin != "search" else "")
-
-
 def percent(value: float | None) -> str:
     """A fraction in percent."""
     return "-" if value is None else f"{100 * value:.2f}"
 
 
-def parameters(record: TrialRecord) -> str:
+def parameters(record: RunRecord) -> str:
     """The six scalars in short."""
     return " ".join(f"{name}={value:.3g}" for name, value in record.params.items())

@@ -18,19 +18,21 @@ from typing import Any, Protocol
 import optuna
 from optuna.trial import Trial, TrialState
 
-from dce_ray.experiment.folder import ExperimentFolder, TrialFolder, TrialRecord
+from dce_ray.experiment.folder import ExperimentFolder, RunFolder
+from dce_ray.experiment.record import SEARCHED, RunRecord
+from dce_ray.experiment.study import STATE_OF
 from dce_ray.search.space import SearchSpace
 from dce_ray.search.study import make_sampler
+from dce_ray.train.run_files import best_of
 
-ENDED = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-RATHER_NOT = {"data", "device", "resident", "log_every", "compile"}
+NOT_DECISIVE = {"data", "device", "resident", "log_every", "compile"}
 """Keys of a RunConfig that say where and how fast a run computes, not what."""
 
 
 class Ledger(Protocol):
     """What the Tune side needs to know of runs: a study's trials or a plan's confirmation runs."""
 
-    def ask(self) -> TrialFolder | None:
+    def ask(self) -> RunFolder | None:
         """The next run, its record written; None where there is nothing left to start."""
 
     def report(self, key: str, iteration: int, score: float | None) -> bool:
@@ -46,8 +48,8 @@ class Ledger(Protocol):
         """The run cannot go on."""
 
 
-def trial_key(config: Mapping[str, Any], digest: str) -> str:
-    """Name of a trial: decided by all that decides its numbers, parameters and seed included.
+def run_key(config: Mapping[str, Any], digest: str) -> str:
+    """Name of a run: decided by all that decides its numbers, parameters and seed included.
 
     Args:
         config: the RunConfig as a mapping.
@@ -61,8 +63,16 @@ def _decisive(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: _decisive(value) if isinstance(value, Mapping) else value
         for key, value in config.items()
-        if key not in RATHER_NOT
+        if key not in NOT_DECISIVE
     }
+
+
+def fold_of(config: Mapping[str, Any]) -> int | None:
+    """Fold that a run of this configuration holds out; None where it trains on all of train.
+
+    There is one holdout today, fold 0: ``sampling.holdout_seed`` decides which videos are in it.
+    """
+    return 0 if config["protocol"] == "holdout" else None
 
 
 @dataclass
@@ -71,11 +81,10 @@ class StudyLedger:
 
     Args:
         folder: the experiment, locked by the caller.
-        study: opened with ``sampling.open_study``; its pruner decides who stops.
+        study: opened with :func:`dce_ray.search.study.recover_study`; its pruner decides who stops.
         space: what varies.
         configure: the RunConfig mapping of six scalars.
         digest: of the feature store.
-        first_points: published values by preset name, run before anything else and never stopped early.
         num_trials: trials in all, the first points included.
     """
 
@@ -87,7 +96,6 @@ class StudyLedger:
     sampler: str = "tpe"
     seed: int = 0
     num_trials: int = 32
-    components: str = "scs+mcm"
     live: dict[str, Trial] = field(default_factory=dict)
     """Trials that run in this process, by key."""
 
@@ -118,10 +126,10 @@ class StudyLedger:
     @property
     def complete(self) -> bool:
         """Whether every trial has ended."""
-        ended = sum(trial.state in ENDED for trial in self._trials())
+        ended = sum(trial.state.is_finished() for trial in self._trials())
         return self.exhausted and ended >= self.num_trials
 
-    def ask(self) -> TrialFolder | None:
+    def ask(self) -> RunFolder | None:
         """The next trial: an interrupted one, a first point, or a new suggestion."""
         if self._interrupted:
             number = self._interrupted.pop(0)
@@ -134,27 +142,20 @@ class StudyLedger:
             return None
         return self._start(trial)
 
-    def _start(self, trial: Trial) -> TrialFolder:
+    def _start(self, trial: Trial) -> RunFolder:
         for name, item in self.space.searched.items():  # returns the known value where the trial has one
             trial.suggest_float(name, item.low, item.high, log=item.log)
         params = self.space.complete(trial.params)
         config = self.configure(params)
-        key = trial_key(config, self.digest)
+        key = run_key(config, self.digest)
         folder = self.folder.trial(key)
         if folder.exists():
             record = folder.record()
         else:
-            origin = trial.user_attrs.get("origin", "search")
-            record = TrialRecord(
-                key,
-                trial.number,
-                "trial",
-                "running",
-                params,
-                config,
-                config["seed"],
-                components=self.components,
-                origin=origin,
+            origin = trial.user_attrs.get("origin", SEARCHED)
+            setting, fold = f"trial {trial.number}", fold_of(config)
+            record = RunRecord(
+                key, "trial", setting, trial.number, "running", config, config["seed"], fold=fold, origin=origin
             )
         started = record.started or time.time()
         folder.write(record.replace(state="running", started=started, ended=None, error=None))
@@ -165,12 +166,10 @@ class StudyLedger:
         self._catch_up(trial, folder)
         return folder
 
-    def _catch_up(self, trial: Trial, folder: TrialFolder) -> None:
+    def _catch_up(self, trial: Trial, folder: RunFolder) -> None:
         """Report what the worker had written when the driver was killed before it could."""
-        for line in folder.progress():
-            score = line.metrics.get("score")
-            if score is not None:
-                self._note(trial, line.iteration, score)
+        for iteration, score in folder.scores().items():
+            self._note(trial, iteration, score)
 
     def _note(self, trial: Trial, iteration: int, score: float) -> None:
         if iteration not in self._trials()[trial.number].intermediate_values:
@@ -187,11 +186,11 @@ class StudyLedger:
     def finish(self, key: str) -> None:
         """Tell COMPLETE with the best score over the evaluations; FAIL where there is no finite one."""
         trial = self.live[key]
-        scores = self._trials()[trial.number].intermediate_values
-        if not scores:
+        best = best_of(self._trials()[trial.number].intermediate_values)
+        if best is None:
             self.fail(key, "no evaluation gave a finite score")
             return
-        iteration, value = best_of(scores)
+        iteration, value = best
         trial.set_user_attr("iteration", iteration)
         self._end(key, TrialState.COMPLETE, value)
 
@@ -210,13 +209,12 @@ class StudyLedger:
         self._write_end(self._trials()[trial.number])
 
     def _write_end(self, trial: optuna.trial.FrozenTrial) -> None:
-        """Bring ``trial.json`` to what the study says of an ended trial."""
-        scores = {step: score for step, score in trial.intermediate_values.items() if math.isfinite(score)}
-        iteration, value = best_of(scores) if scores else (None, None)
+        """Bring ``record.json`` to what the study says of an ended trial."""
+        iteration, value = best_of(trial.intermediate_values) or (None, None)
         home = self.folder.trial(trial.user_attrs["key"])
         home.discard_checkpoint()
         home.update(
-            state=ENDED[trial.state],
+            state=STATE_OF[trial.state],
             value=value,
             iteration=iteration,
             error=trial.user_attrs.get("error"),
@@ -226,17 +224,11 @@ class StudyLedger:
     def _mend_records(self) -> None:
         """Records whose trial ended in the study just before the driver was killed."""
         for trial in self._trials():
-            if trial.state in ENDED and "key" in trial.user_attrs:
+            if trial.state.is_finished() and "key" in trial.user_attrs:
                 record = self.folder.trial(trial.user_attrs["key"]).record()
-                if record.state != ENDED[trial.state]:
+                if record.state != STATE_OF[trial.state]:
                     self._write_end(trial)
 
     def _trials(self) -> list[optuna.trial.FrozenTrial]:
         trials: list[optuna.trial.FrozenTrial] = self.study.get_trials(deepcopy=False)
         return trials
-
-
-def best_of(scores: Mapping[int, float]) -> tuple[int, float]:
-    """Iteration and value of the highest score; the earliest of equals."""
-    iteration = min(scores, key=lambda step: (-scores[step], step))
-    return iteration, scores[iteration]

@@ -1,25 +1,69 @@
-"""Runs that are planned beforehand: the confirmation's, and the plain baseline's run on holdout."""
+"""Runs that are planned beforehand: the plain baseline's on the selecting split, a confirmation's, an ablation's."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dce_ray.errors import SearchError
-from dce_ray.experiment.folder import TrialFolder, TrialRecord
+from dce_ray.experiment.candidate import Candidate
+from dce_ray.experiment.folder import ExperimentFolder, RunFolder
+from dce_ray.experiment.record import PLAIN, WITHOUT_METHOD, RunRecord
 from dce_ray.files import read_json
-from dce_ray.search.ledger import Ledger, best_of
+from dce_ray.presets import merge
+from dce_ray.search.ledger import Ledger, fold_of, run_key
 from dce_ray.train.checkpoint import previous_of
+from dce_ray.train.run_files import best_of
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
     """One run: its folder and what its record says before it starts."""
 
-    folder: TrialFolder
-    record: TrialRecord
+    folder: RunFolder
+    record: RunRecord
+
+    @property
+    def now(self) -> RunRecord:
+        """The record as it stands."""
+        return self.folder.record() if self.folder.exists() else self.record
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is done, its table included where it is one on test."""
+        done = self.folder.exists() and self.folder.record().state == "finished"
+        return done and (not self.record.on_test or self.folder.table.is_file())
+
+
+def plan_plain(folder: ExperimentFolder, config: Mapping[str, Any], digest: str) -> Planned:
+    """The plain baseline's run on the selecting split: it, too, must have its iteration chosen there."""
+    config = merge(config, WITHOUT_METHOD)
+    key = run_key(config, digest)
+    record = RunRecord(key, "plain", PLAIN, 0, "running", config, config["seed"], fold=fold_of(config), origin=PLAIN)
+    return Planned(folder.trial(key), record)
+
+
+def plan_confirmation(folder: ExperimentFolder, candidates: Sequence[Candidate], seeds: int) -> list[Planned]:
+    """Every candidate with every seed, seed by seed, so that pairs are complete early."""
+    plan: list[Planned] = []
+    for offset in range(seeds):
+        for candidate in candidates:
+            seed = candidate.chosen_by.seed + offset
+            place = folder.confirm(f"{candidate.setting}-{seed}")
+            record = RunRecord(
+                place.key,
+                "confirm",
+                candidate.setting,
+                len(plan),
+                "running",
+                candidate.configuration(seed),
+                seed,
+                origin=candidate.chosen_by.origin,
+            )
+            plan.append(Planned(place, record))
+    return plan
 
 
 @dataclass
@@ -34,19 +78,17 @@ class PlanLedger:
 
     def __post_init__(self) -> None:
         for item in self.plan:
-            if item.folder.exists() and not self._same(item):
-                clear(item.folder)
-        self.waiting = [item for item in self.plan if not self._finished(item)]
+            if item.folder.exists() and item.folder.record().config != item.record.config:
+                item.folder.clear()
+        self.waiting = [item for item in self.plan if not item.finished]
 
-    def ask(self) -> TrialFolder | None:
+    def ask(self) -> RunFolder | None:
         """The next run that is not finished."""
         if not self.waiting:
             return None
         item = self.waiting.pop(0)
-        record = item.folder.record() if item.folder.exists() else item.record
-        item.folder.write(
-            record.replace(state="running", started=record.started or time.time(), ended=None, error=None)
-        )
+        started = item.now.started or time.time()
+        item.folder.write(item.now.replace(state="running", started=started, ended=None, error=None))
         self.live[item.record.key] = item
         return item.folder
 
@@ -55,16 +97,15 @@ class PlanLedger:
         return False
 
     def finish(self, key: str) -> None:
-        """Record value and iteration: of the table (confirmation) or of the best evaluation."""
+        """Record value and iteration: of the table (runs on test) or of the best evaluation."""
         item = self.live[key]
-        scores = {line.iteration: line.metrics.get("score") for line in item.folder.progress()}
-        finite = {step: value for step, value in scores.items() if value is not None and math.isfinite(value)}
-        if item.record.kind == "confirm":
-            table = read_json(item.folder.table)
-            value = final_score(table, item.record)
-            iteration = best_of(finite)[0] if finite else max(scores, default=item.record.stop_at)
-        elif finite:
-            iteration, value = best_of(finite)
+        readings = item.folder.readings()
+        best = best_of(item.folder.scores())
+        if item.record.on_test:
+            value = final_score(read_json(item.folder.table), item.record)
+            iteration = best[0] if best else readings[-1].iteration if readings else item.record.stop_at
+        elif best:
+            iteration, value = best
         else:
             self.fail(key, "no evaluation gave a finite score")
             return
@@ -81,16 +122,6 @@ class PlanLedger:
         item = self.live.pop(key)
         item.folder.update(state="failed", error=error, ended=time.time())
 
-    @staticmethod
-    def _same(item: Planned) -> bool:
-        return bool(item.folder.record().config == item.record.config)
-
-    @staticmethod
-    def _finished(item: Planned) -> bool:
-        if not item.folder.exists() or item.folder.record().state != "finished":
-            return False
-        return item.record.kind == "trial" or item.folder.table.is_file()
-
 
 @dataclass
 class ChainLedger:
@@ -99,7 +130,7 @@ class ChainLedger:
     parts: Sequence[Ledger]
     _owner: dict[str, Ledger] = field(default_factory=dict)
 
-    def ask(self) -> TrialFolder | None:
+    def ask(self) -> RunFolder | None:
         """The next run of the first ledger that has one."""
         for part in self.parts:
             folder = part.ask()
@@ -125,15 +156,8 @@ class ChainLedger:
         self._owner[key].fail(key, error)
 
 
-def final_score(table: dict[str, object], record: TrialRecord) -> float:
-    """What a confirmation run's table says by the metric of the search, a fraction in [0, 1]."""
+def final_score(table: Mapping[str, Any], record: RunRecord) -> float:
+    """What the table of a run on test says by the metric of the search, a fraction in [0, 1]."""
     from dce_ray.evaluation import MapTable
 
-    read = MapTable.from_mapping(table)
-    return read.ranking if record.config.get("metric", "detection") == "detection" else read.classification_map
-
-
-def clear(folder: TrialFolder) -> None:
-    """Remove what an earlier plan left under the same name: another configuration, another length."""
-    for path in sorted(folder.path.iterdir()):
-        path.unlink()
+    return MapTable.from_mapping(table).score(record.config["metric"])

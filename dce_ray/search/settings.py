@@ -1,17 +1,19 @@
-"""What ``python -m dce_ray.search`` may be asked: its own keys, and those of a run."""
+"""What a search may be asked: its own settings, the run that all trials share, and the space."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dce_ray.commandline import apply, flatten
-from dce_ray.config import RunConfig
+from dce_ray.config import COMPONENT_OF, SCALARS, RunConfig
 from dce_ray.config_base import Config, choice, number
 from dce_ray.errors import ConfigError, SearchSpaceError
-from dce_ray.search.space import COMPONENT, NAMES, SearchSpace, load_space
+from dce_ray.experiment.record import components_of
+from dce_ray.presets import merge, published, run_config, run_config_from_mapping
+from dce_ray.search.space import SearchSpace, load_space
 
 UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 CHANGEABLE = (
@@ -108,6 +110,21 @@ class Settings(Config):
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """What a user asks for, before the data is looked at."""
+
+    baseline: str = "delu"
+    data: str = "synthetic"
+    """Whatever ``dce_ray.datasets.resolve_data`` understands."""
+    preset: str | None = None
+    run: Mapping[str, Any] = field(default_factory=dict)
+    """Changes of the run's configuration, nested. One of the six scalars in ``method`` is fixed, as in ``space``."""
+    space: Mapping[str, Any] = field(default_factory=dict)
+    """Changes of the search space, nested."""
+    settings: Settings = Settings()
+
+
+@dataclass(frozen=True, slots=True)
 class Experiment:
     """All that decides a search."""
 
@@ -119,24 +136,25 @@ class Experiment:
     """Name in ``presets.DATA_SETS``."""
     first_points: Mapping[str, Mapping[str, float]]
     """Published values by preset name."""
+    digest: str = ""
+    """Of the feature store: its content, wherever it lies."""
 
-    @property
-    def components(self) -> str:
-        """``scs``, ``mcm``, ``scs+mcm`` or ``baseline``."""
-        return "+".join(name for name in ("scs", "mcm") if getattr(self.run, name)) or "baseline"
+    def configure(self, scalars: Mapping[str, float]) -> dict[str, Any]:
+        """The RunConfig mapping of a setting of the six scalars."""
+        return merge(self.run.to_mapping(), {"method": dict(scalars)})
 
     def to_mapping(self) -> dict[str, Any]:
         """What config.json holds."""
-        own = self.settings.to_mapping()
-        shared = {"baseline": self.run.baseline, "protocol": self.run.protocol, "metric": self.run.metric}
+        run = self.run.to_mapping()
         return {
-            **shared,
-            **own,
+            **{key: run[key] for key in ("baseline", "protocol", "metric")},
+            **self.settings.to_mapping(),
             "data_set": self.data_set,
-            "components": self.components,
+            "components": components_of(run),
             "space": self.space.to_mapping(),
             "first_points": {name: dict(point) for name, point in self.first_points.items()},
-            "run": self.run.to_mapping(),
+            "run": run,
+            "digest": self.digest,
         }
 
     @classmethod
@@ -146,8 +164,6 @@ class Experiment:
         Raises:
             ConfigError: for changes that would make other trials of it.
         """
-        from dce_ray.presets import run_config_from_mapping
-
         wrong = [key for key in changes if key not in CHANGEABLE]
         if wrong:
             raise ConfigError(
@@ -161,77 +177,46 @@ class Experiment:
             SearchSpace.from_mapping(mapping["space"], "config.json"),
             mapping["data_set"],
             mapping["first_points"],
+            mapping["digest"],
         )
 
 
-def split_values(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The command line's values and, apart, those of the search space without their prefix.
-
-    ``tracking=off`` is ``tracking.enabled=off``; ``method.delta=0.8`` fixes the scalar like ``space.delta=0.8``.
-    """
-    own, space = {}, {}
-    for key, value in values.items():
-        prefix, _, rest = key.partition(".")
-        if key == "tracking":
-            own["tracking.enabled"] = value
-        elif prefix == "space" or (prefix == "method" and rest in NAMES):
-            space[rest] = value
-        else:
-            own[key] = value
-    return own, space
-
-
-def build_experiment(values: Mapping[str, Any], store: str, data_set: str) -> Experiment:
-    """Check all keys and build what they ask for.
+def build_experiment(request: Request, store: str, data_set: str) -> Experiment:
+    """Check all values and build what they ask for; the digest is the caller's to add.
 
     Args:
-        values: by dotted key, as typed.
+        request: what is asked for.
         store: folder of the feature store.
         data_set: name in ``presets.DATA_SETS``.
 
     Raises:
         ConfigError: naming everything that is unknown or out of range.
     """
-    from dce_ray.presets import run_config, run_config_from_mapping
-
-    own, changes = split_values(values)
-    baseline, preset = str(own.get("baseline", "delu")), own.get("preset")
-    base = run_config(baseline, store, data_set=data_set, preset=preset)
-    merged = apply(base.to_mapping() | Settings().to_mapping(), own | {"data": store})
-    settings = Settings.from_mapping({key: merged.pop(key) for key in Settings().to_mapping()})
-    run = run_config_from_mapping(merged | {"preset": base.preset})
+    own = [key for key in ("baseline", "data", "preset") if key in request.run]
+    if own:
+        raise ConfigError(f"run: {', '.join(own)} is the search's own argument, not one of its runs; give it there")
+    method = request.run.get("method", {})
+    fixed = {name: value for name, value in method.items() if name in SCALARS} if isinstance(method, Mapping) else {}
+    space_changes = flatten(merge(request.space, fixed))
+    run = run_config(request.baseline, store, data_set=data_set, preset=request.preset, overrides=request.run)
     if run.protocol == "confirm":
         raise ConfigError("protocol=confirm: is for single runs; a search selects on holdout (default) or paper")
-    method = run.method.to_mapping()
-    unused = {name: float(method[name]) for name in NAMES if not getattr(run, COMPONENT[name])}
-    clash = [name for name in unused if any(key.partition(".")[0] == name for key in changes)]
+    unused = {name: float(run.method.to_mapping()[name]) for name in SCALARS if not getattr(run, COMPONENT_OF[name])}
+    clash = [name for name in unused if any(key.partition(".")[0] == name for key in space_changes)]
     if clash:
         raise SearchSpaceError(
             f"space.{', space.'.join(clash)}: no run reads this, its component is switched off (scs=off, mcm=off)"
         )
-    space = load_space(baseline, data_set, changes, unused)
-    return Experiment(settings, run, space, data_set, _first_points(space, baseline, store, data_set))
+    space = load_space(request.baseline, data_set, space_changes, unused)
+    points = _first_points(space, request.baseline, store, data_set)
+    return Experiment(request.settings, run, space, data_set, points)
 
 
 def _first_points(space: SearchSpace, baseline: str, store: str, data_set: str) -> dict[str, dict[str, float]]:
     """The six scalars of each preset that is published for the data set."""
-    from dce_ray.presets import run_config
-
     points = {}
     for preset in space.first_points:
-        try:
+        if published(preset, baseline, data_set):
             method = run_config(baseline, store, data_set=data_set, preset=preset).method.to_mapping()
-        except ConfigError:  # nothing of that name is published for this data set
-            continue
-        points[preset] = {name: float(method[name]) for name in NAMES}
+            points[preset] = {name: float(method[name]) for name in SCALARS}
     return points
-
-
-def known_keys(values: Mapping[str, Any]) -> dict[str, Any]:
-    """All keys and their defaults, for ``python -m dce_ray.search keys``."""
-    from dce_ray.presets import run_config
-
-    baseline = str(values.get("baseline", "delu"))
-    base = run_config(baseline, "synthetic", data_set="synthetic").to_mapping()
-    space = load_space(baseline, "default", {}).to_mapping()
-    return flatten(base | Settings().to_mapping() | {"space": space})

@@ -13,19 +13,15 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from dce_ray.config import MethodConfig
+from dce_ray.config import SCALARS, MethodConfig
 from dce_ray.config_base import key_of
 from dce_ray.errors import SearchSpaceError, nearest, unknown_name
+from dce_ray.presets import PRESETS
 
-NAMES = ("delta", "theta_rep", "theta_pro", "beta", "gamma", "lambda")
-"""The six scalars of the paper, by the keys of ``method``."""
-COMPONENT = {"delta": "scs", "lambda": "scs", "theta_rep": "mcm", "theta_pro": "mcm", "beta": "mcm", "gamma": "mcm"}
-"""The component that reads a scalar; without it the scalar decides nothing."""
-PRESETS = ("paper", "released")
 _LIMITS = {
     key_of(item.name): (item.metadata["low"], item.metadata["high"])
     for item in dataclasses.fields(MethodConfig)
-    if key_of(item.name) in NAMES
+    if key_of(item.name) in SCALARS
 }
 
 
@@ -46,7 +42,7 @@ class SearchSpace:
     """The six scalars as searched, fixed or tied, and the presets whose values run first."""
 
     dimensions: Mapping[str, Dimension]
-    """By name, all of :data:`NAMES`."""
+    """By name, all of :data:`SCALARS`."""
     first_points: tuple[str, ...] = PRESETS
 
     @property
@@ -57,7 +53,7 @@ class SearchSpace:
     def complete(self, suggested: Mapping[str, float]) -> dict[str, float]:
         """All six scalars, given the searched ones."""
         values: dict[str, float] = {}
-        for name in NAMES:
+        for name in SCALARS:
             source = name if not isinstance(self.dimensions[name], str) else str(self.dimensions[name])
             item = self.dimensions[source]
             values[name] = item if isinstance(item, float) else float(suggested[source])
@@ -100,7 +96,27 @@ class SearchSpace:
         Raises:
             SearchSpaceError: naming everything that is wrong with it at once.
         """
-        return _read(mapping, where)
+        unread = [name for name in mapping if name not in SCALARS and name != "first_points"]
+        if unread:
+            raise SearchSpaceError("\n".join(_unread(unread, where)))
+        faults: list[str] = [
+            f"{name}: missing; give a range, a number or another scalar's name"
+            for name in SCALARS
+            if name not in mapping
+        ]
+        dimensions: dict[str, Dimension] = {}
+        for name in SCALARS:
+            if name in mapping:
+                dimensions[name], wrong = _dimension(name, mapping[name])
+                faults += wrong
+        for name, item in dimensions.items():
+            if isinstance(item, str) and isinstance(dimensions.get(item), str):
+                faults.append(f"{name}={item}: tied to a scalar that is tied itself; tie it to a searched or fixed one")
+        points = tuple(mapping.get("first_points") or ())
+        faults += [unknown_name("first point", str(point), PRESETS) for point in points if point not in PRESETS]
+        if faults:
+            raise SearchSpaceError("\n".join([f"{where}:", *(f"  {line}" for line in faults)]))
+        return cls(dimensions, points)
 
 
 def load_space(
@@ -120,7 +136,7 @@ def load_space(
     where = f"search_spaces/{baseline}.yaml"
     sections = _sections(baseline, where)
     mapping = override(sections.get(data_set, sections["default"]), overrides)
-    space = _read(mapping, where)
+    space = SearchSpace.from_mapping(mapping, where)
     space = dataclasses.replace(space, dimensions={**space.dimensions, **(unused or {})})
     if not space.searched:
         raise SearchSpaceError(
@@ -140,7 +156,7 @@ def override(section: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[s
     faults = []
     for key, value in overrides.items():
         name, _, bound = key.partition(".")
-        known = [*NAMES, *(f"{one}.{part}" for one in NAMES for part in ("low", "high", "log")), "first_points"]
+        known = [*SCALARS, *(f"{one}.{part}" for one in SCALARS for part in ("low", "high", "log")), "first_points"]
         if key not in known:
             faults.append(unknown_name("search space key", f"space.{key}", [f"space.{one}" for one in known]))
         elif not bound:
@@ -168,46 +184,23 @@ def _sections(baseline: str, where: str) -> dict[str, Any]:
     return content
 
 
-def _read(mapping: Mapping[str, Any], where: str) -> SearchSpace:
-    unread = [name for name in mapping if name not in NAMES and name != "first_points"]
-    if unread:
-        raise SearchSpaceError("\n".join(_unread(unread, where)))
-    faults: list[str] = [
-        f"{name}: missing; give a range, a number or another scalar's name" for name in NAMES if name not in mapping
-    ]
-    dimensions: dict[str, Dimension] = {}
-    for name in NAMES:
-        if name in mapping:
-            item, fault = _dimension(name, mapping[name])
-            dimensions[name] = item
-            faults += fault
-    for name, item in dimensions.items():
-        if isinstance(item, str) and isinstance(dimensions.get(item), str):
-            faults.append(f"{name}={item}: tied to a scalar that is tied itself; tie it to a searched or fixed one")
-    points = tuple(mapping.get("first_points") or ())
-    faults += [unknown_name("first point", str(point), PRESETS) for point in points if point not in PRESETS]
-    if faults:
-        raise SearchSpaceError("\n".join([f"{where}:", *(f"  {line}" for line in faults)]))
-    return SearchSpace(dimensions, points)
-
-
 def _unread(names: list[str], where: str) -> list[str]:
     """The message on names that no run reads."""
     count = "1 parameter" if len(names) == 1 else f"{len(names)} parameters"
     lines = [f"{where} searches {count} that no run reads:"]
     for name in names:
-        guess = nearest(name.removeprefix("method."), NAMES)
+        guess = nearest(name.removeprefix("method."), SCALARS)
         lines.append(f"  {name}" + (f"   (did you mean {guess}?)" if guess else ""))
-    return [*lines, f"Known parameters: {', '.join(NAMES)}"]
+    return [*lines, f"Known parameters: {', '.join(SCALARS)}"]
 
 
 def _dimension(name: str, item: Any) -> tuple[Dimension, list[str]]:
     """One scalar of the file and what is wrong with it."""
     low, high = _LIMITS[name]
     if isinstance(item, str):
-        if item in NAMES and item != name:
+        if item in SCALARS and item != name:
             return item, []
-        return item, [f"{name}={item!r}: {unknown_name('scalar', item, [one for one in NAMES if one != name])}"]
+        return item, [f"{name}={item!r}: {unknown_name('scalar', item, [one for one in SCALARS if one != name])}"]
     if _is_number(item):
         fits = low <= item <= high
         return float(item), [] if fits else [f"{name}={item}: must lie in [{low:g}, {high:g}]"]

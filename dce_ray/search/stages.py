@@ -1,28 +1,31 @@
-"""One search from its first trial to its report: what happens in which order."""
+"""A whole search, top to bottom: Ray and its share for a run, the trials, the choice, the confirmation, the report.
+
+What each stage needs lies one step below: the study and its trials in ``ledger``, the planned runs in ``plan``, the
+choice in ``selection``, Ray Tune in ``tune_run``, tables and pictures in ``dce_ray.report``.
+"""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from dce_ray.errors import SearchError
+from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.presets import merge
+from dce_ray.report.confirmation import write_best, write_confirmation
 from dce_ray.search.display import Display
-from dce_ray.search.ledger import Ledger, StudyLedger
-from dce_ray.search.plan import ChainLedger, PlanLedger
-from dce_ray.search.selection import plan_baseline, plan_confirmation, select
+from dce_ray.search.ledger import StudyLedger
+from dce_ray.search.plan import ChainLedger, PlanLedger, plan_confirmation, plan_plain
+from dce_ray.search.selection import select
 from dce_ray.search.settings import Experiment, seconds
-from dce_ray.search.study import default_scheduler, first_rung, make_pruner, open_study
-from dce_ray.search.tune_run import Stop, run_ledger
+from dce_ray.search.study import default_scheduler, first_rung, make_pruner, recover_study
+from dce_ray.search.tune_run import Stop, Workers
+from dce_ray.session.demand import resources_for
 from dce_ray.session.ray_session import ray_session
-from dce_ray.session.resources import Resources, available_bytes, choose_resources
+from dce_ray.session.resources import Resources
+from dce_ray.store import open_store
 from trainables import RunTrainable, trainable_named
-
-log = logging.getLogger(__name__)
 
 
 class Search:
@@ -31,35 +34,50 @@ class Search:
     Args:
         experiment: what was asked.
         folder: created or opened, and locked, by the caller.
-        digest: of the feature store.
         trainable: what runs a trial; None takes the baseline's.
     """
 
     def __init__(
-        self,
-        experiment: Experiment,
-        folder: ExperimentFolder,
-        digest: str,
-        trainable: type[RunTrainable] | None = None,
+        self, experiment: Experiment, folder: ExperimentFolder, trainable: type[RunTrainable] | None = None
     ) -> None:
-        self.experiment, self.folder, self.digest = experiment, folder, digest
+        self.experiment, self.folder = experiment, folder
         self.trainable = trainable or trainable_named(experiment.run.baseline)
-        self.base = experiment.run.to_mapping()
 
     def run(self) -> Stop | None:
-        """Search, confirm, write everything; None when all was done, else why not (see :class:`Stop`)."""
+        """Search, choose, confirm; None when all was done, else why not. Given again, it goes on."""
         settings = self.experiment.settings
         with ray_session(settings.ray.address, self.folder.log, settings.ray.num_cpus) as cluster:
-            resources = self._resources(cluster)
-            ledger = self._ledger()
-            stop = self._search(ledger, resources)
-            if stop is None or not (stop.failure or stop.interrupted):
-                stop = self._confirm(ledger, resources) or stop
-        return stop
+            workers = Workers(self.trainable, self.resources(cluster), settings.search.max_failures)
+            ledger = self.study()
+            stop = self.search(ledger, workers)
+            if stop and (stop.failure or stop.interrupted):
+                return stop
+            without_plain = self.plain_alone(workers)
+            if without_plain:
+                return without_plain
+            return self.confirm(self.choose(ledger), workers) or stop
 
-    def _ledger(self) -> StudyLedger:
+    def resources(self, cluster: Mapping[str, float]) -> Resources:
+        """What of the cluster one run gets."""
+        config, wish = self.experiment.run, self.experiment.settings.search
+        resources = resources_for(
+            config,
+            open_store(config.data),
+            cluster,
+            runs=wish.num_trials,
+            cpus=wish.cpus_per_trial,
+            gpus=wish.gpus_per_trial,
+        )
+        print(
+            f"{resources.slots(cluster)} runs at once, each with {resources.cpus:g} CPUs and {resources.gpus:g} GPUs "
+            f"(of {cluster.get('CPU', 0):g} and {cluster.get('GPU', 0):g})"
+        )
+        return resources
+
+    def study(self) -> StudyLedger:
+        """Optuna's study with its early stopping, as far as it has come; the published points are queued first."""
         settings, training = self.experiment.settings, self.experiment.run.training
-        study = open_study(self.folder.study)
+        study = recover_study(self.folder.study)
         scheduler = settings.scheduler
         if scheduler == "auto":
             scheduler = default_scheduler(settings.sampler)
@@ -73,110 +91,58 @@ class Search:
             self.folder,
             study,
             self.experiment.space,
-            self.configure,
-            self.digest,
+            self.experiment.configure,
+            self.experiment.digest,
             sampler=settings.sampler,
             seed=settings.search.seed,
             num_trials=settings.search.num_trials,
-            components=self.experiment.components,
         )
         for note in ledger.enqueue(self.experiment.first_points):
             print(f"note: {note}")
         return ledger
 
-    def configure(self, params: Mapping[str, float]) -> dict[str, Any]:
-        """The RunConfig mapping of six scalars."""
-        return merge(self.base, {"method": dict(params)})
+    def search(self, ledger: StudyLedger, workers: Workers) -> Stop | None:
+        """The plain baseline, then the trials, until their number or the time is used up."""
+        options = self.experiment.settings.search
+        records = [item.record() for item in self.folder.trials()]
+        ended = Counter(record.state for record in records if record.state != "running")
+        display = self.display("search", options.num_trials + 1, ended)
+        deadline = time.monotonic() + seconds(options.time_budget) if options.time_budget else None
+        return workers.run(ChainLedger([self.plain(), ledger]), display, deadline)
 
-    def _search(self, ledger: StudyLedger, resources: Resources) -> Stop | None:
-        settings = self.experiment.settings
-        budget = settings.search.time_budget
-        plain = self._plain()
-        counts = Counter(record.state for record in self._records() if record.state != "running")
-        display = Display(self._title("search"), settings.search.num_trials + 1, self._iterations, counts)
-        deadline = time.monotonic() + seconds(budget) if budget else None
-        return self._run(ChainLedger([plain, ledger]), resources, display, deadline)
-
-    def _plain(self) -> PlanLedger:
+    def plain(self) -> PlanLedger:
         """The plain baseline's run on the selecting split."""
-        return PlanLedger([plan_baseline(self.folder, self.base, self.digest)])
+        return PlanLedger([plan_plain(self.folder, self.experiment.run.to_mapping(), self.experiment.digest)])
 
-    def _confirm(self, ledger: StudyLedger, resources: Resources) -> Stop | None:
-        """The confirmation; it says why it was left, if it was."""
-        settings = self.experiment.settings
-        plain = self._plain()
-        if plain.waiting:  # the time budget ended before it did; nothing can be compared without it
-            stop = self._run(plain, resources, Display(self._title("plain baseline"), 1, self._iterations, Counter()))
-            if stop is not None:
-                return stop
-        candidates = select(self.folder, ledger.study, settings.confirm.top, self.experiment.components)
-        if not candidates or candidates[0].number < 0:
+    def plain_alone(self, workers: Workers) -> Stop | None:
+        """The plain baseline where the time budget ended before it did: nothing can be compared without it."""
+        plain = self.plain()
+        return workers.run(plain, self.display("plain baseline", 1)) if plain.waiting else None
+
+    def choose(self, ledger: StudyLedger) -> list[Candidate]:
+        """The settings to confirm, the winner first; ``best.yaml`` is the winner."""
+        candidates = select(self.folder, ledger.study, self.experiment.settings.confirm.top)
+        if not candidates or candidates[0].plain:
             raise SearchError(
                 f"no trial ran to its full length, so there is nothing to confirm; {self.folder.path / 'trials.csv'} "
                 f"says what failed; to go on: resume={self.folder.path} search.num_trials=<more>"
             )
-        from dce_ray.report.confirmation import write_best, write_confirmation
-
         write_best(self.folder, candidates[0])
-        if not settings.confirm.seeds:
+        return candidates
+
+    def confirm(self, candidates: Sequence[Candidate], workers: Workers) -> Stop | None:
+        """Train every candidate anew with every seed, read test once, and say what came of it."""
+        seeds = self.experiment.settings.confirm.seeds
+        plan = plan_confirmation(self.folder, candidates, seeds)
+        if not plan:
             return None
-        plan = plan_confirmation(self.folder, candidates, settings.confirm.seeds)
-        display = Display(self._title("confirmation"), len(plan), self._iterations, Counter())
-        stop = self._run(PlanLedger(plan), resources, display)
+        stop = workers.run(PlanLedger(plan), self.display("confirmation", len(plan)))
         if stop is None:
             print(f"\n{write_confirmation(self.folder, candidates)}")
         return stop
 
-    def _run(
-        self, ledger: Ledger, resources: Resources, display: Display, deadline: float | None = None
-    ) -> Stop | None:
-        with display.shown():
-            stop = run_ledger(
-                ledger,
-                self.trainable,
-                resources,
-                max_failures=self.experiment.settings.search.max_failures,
-                deadline=deadline,
-                observer=display,
-            )
-        print(display.summary())
-        return stop
-
-    def _resources(self, cluster: Mapping[str, float]) -> Resources:
-        from dce_ray.session.demand import demand_of
-        from dce_ray.store import open_store
-
-        config, wish = self.experiment.run, self.experiment.settings.search
-        on_cpu = config.device == "cpu"
-        resources = choose_resources(
-            cluster,
-            demand_of(config, open_store(config.data)),
-            runs=wish.num_trials,
-            host_bytes=available_bytes(),
-            device_bytes=device_bytes(),
-            cpus=wish.cpus_per_trial,
-            gpus=0.0 if on_cpu and wish.gpus_per_trial is None else wish.gpus_per_trial,
-        )
-        print(
-            f"{resources.slots(cluster)} runs at once, each with {resources.cpus:g} CPUs and {resources.gpus:g} GPUs "
-            f"(of {cluster.get('CPU', 0):g} and {cluster.get('GPU', 0):g})"
-        )
-        return resources
-
-    def _records(self) -> Iterator[Any]:
-        return (item.record() for item in self.folder.trials())
-
-    @property
-    def _iterations(self) -> int:
-        return self.experiment.run.training.iterations
-
-    def _title(self, what: str) -> str:
+    def display(self, what: str, total: int, ended: Counter[str] | None = None) -> Display:
+        """What the user sees of one stage."""
         run = self.experiment.run
-        return f"{what} {run.baseline} on {self.experiment.data_set}, protocol={run.protocol}"
-
-
-def device_bytes() -> float | None:
-    """Memory of this machine's first GPU, None where it has none."""
-    import torch
-
-    return float(torch.cuda.get_device_properties(0).total_memory) if torch.cuda.is_available() else None
+        title = f"{what} {run.baseline} on {self.experiment.data_set}, protocol={run.protocol}"
+        return Display(title, total, run.training.iterations, ended or Counter())

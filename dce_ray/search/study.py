@@ -13,15 +13,15 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from dce_ray.errors import ConfigError, unknown_name
+from dce_ray.experiment.study import STUDY
 from dce_ray.files import cut_torn_line
 
-STUDY = "search"
 REDUCTION = 3
 """Of the trials that reach a rung, one in three goes on to three times as many iterations."""
 
 
-def open_study(path: Path) -> optuna.Study:
-    """The study of an experiment, made where there is none.
+def recover_study(path: Path) -> optuna.Study:
+    """The study of an experiment to go on with, made where there is none.
 
     The caller holds the folder's lock: what a killed writer left (half a line, a lock file) is removed first, because
     the next line would otherwise be appended to the half one and make the whole journal unreadable.

@@ -19,9 +19,12 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from dce_ray.experiment.folder import TrialFolder, TrialRecord
+from dce_ray.experiment.folder import RunFolder
+from dce_ray.experiment.record import RunRecord
 from dce_ray.search.ledger import Ledger
 
+INTERRUPTED = "interrupted"
+"""Why a search stopped that the user stopped."""
 FAILURES_IN_A_ROW = 5
 """So many failed trials with none in between that did not fail: the cause is not the trials."""
 
@@ -31,21 +34,21 @@ log = logging.getLogger(__name__)
 class Observer:
     """Who wants to see what happens; the base class looks away."""
 
-    def started(self, record: TrialRecord) -> None:
+    def started(self, record: RunRecord) -> None:
         """A run was handed to Tune."""
 
-    def scored(self, record: TrialRecord, iteration: int, score: float | None) -> None:
+    def scored(self, record: RunRecord, iteration: int, score: float | None) -> None:
         """A run was evaluated, or went on without an evaluation."""
 
-    def ended(self, record: TrialRecord) -> None:
+    def ended(self, record: RunRecord) -> None:
         """A run finished, was pruned or failed."""
 
-    def retried(self, record: TrialRecord, error: str) -> None:
+    def retried(self, record: RunRecord, error: str) -> None:
         """A run's process was lost; it goes on elsewhere."""
 
 
 @dataclass
-class Conductor:
+class RunsInFlight:
     """What searcher, scheduler and callback share.
 
     Args:
@@ -65,7 +68,7 @@ class Conductor:
     """Why the search stops before its end; None while it goes on."""
     failure: bool = False
     """Whether :attr:`reason` is a fault of the environment."""
-    live: dict[str, TrialFolder] = field(default_factory=dict)
+    live: dict[str, RunFolder] = field(default_factory=dict)
     """Runs in flight, by Tune's trial id."""
     pruned: set[str] = field(default_factory=set)
     _failures: int = 0
@@ -78,6 +81,13 @@ class Conductor:
         """End the search tidily: runs in flight stay as they are, to be gone on with."""
         if self.reason is None:
             self.reason, self.failure = reason, failure
+
+    def interrupt(self) -> bool:
+        """The user wants the search to end; False where it is ending already."""
+        if self.reason is not None:
+            return False
+        self.stop(INTERRUPTED)
+        return True
 
     @property
     def stopping(self) -> bool:
@@ -126,20 +136,20 @@ class Conductor:
             self._ended(folder)
 
     @staticmethod
-    def _note_host(folder: TrialFolder, result: dict[str, Any]) -> None:
+    def _note_host(folder: RunFolder, result: dict[str, Any]) -> None:
         """Where the run computes, which is not where the record was made when it is a cluster's node."""
         host = result.get("hostname")
         if host and folder.record().host != host:
             folder.update(host=host)
 
-    def failed(self, folder: TrialFolder, error: str) -> None:
+    def failed(self, folder: RunFolder, error: str) -> None:
         """A run that cannot go on."""
         self.ledger.fail(folder.key, error)
         self._ended(folder, failures=self._failures + 1)
         if self._failures >= FAILURES_IN_A_ROW:
             self.stop(f"{self._failures} trials failed in a row, the last one with: {error}", failure=True)
 
-    def _ended(self, folder: TrialFolder, failures: int = 0) -> None:
+    def _ended(self, folder: RunFolder, failures: int = 0) -> None:
         self._failures = failures
         self.observer.ended(folder.record())
 
@@ -147,9 +157,9 @@ class Conductor:
 class LedgerSearcher(Searcher):  # type: ignore[misc]
     """Asks the ledger for runs and tells it how they ended."""
 
-    def __init__(self, conductor: Conductor) -> None:
+    def __init__(self, runs: RunsInFlight) -> None:
         super().__init__()
-        self.conductor = conductor
+        self.runs = runs
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         """Metric and direction are the study's."""
@@ -157,12 +167,12 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next run's configuration; None while all slots are taken."""
-        return self.conductor.start(trial_id)
+        return self.runs.start(trial_id)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Pass on; errors reach the callback, which knows their text."""
         if not error:
-            self.conductor.complete(trial_id, result or {})
+            self.runs.complete(trial_id, result or {})
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the study is on disk."""
@@ -174,37 +184,37 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
 class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
     """Stops a trial where the study's pruner says so."""
 
-    def __init__(self, conductor: Conductor) -> None:
+    def __init__(self, runs: RunsInFlight) -> None:
         super().__init__()
-        self.conductor = conductor
+        self.runs = runs
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Tune's question whether the trial goes on."""
-        stop = self.conductor.result(trial.trial_id, result)
+        stop = self.runs.result(trial.trial_id, result)
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
 
 class LedgerCallback(Callback):  # type: ignore[misc]
     """Hears of lost workers and of trials that failed for good."""
 
-    def __init__(self, conductor: Conductor) -> None:
-        self.conductor = conductor
+    def __init__(self, runs: RunsInFlight) -> None:
+        self.runs = runs
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A run's process was lost and Tune starts another."""
-        folder = self.conductor.live[trial.trial_id]
-        self.conductor.observer.retried(folder.record(), what_happened(trial))
+        folder = self.runs.live[trial.trial_id]
+        self.runs.observer.retried(folder.record(), what_happened(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A run failed more often than it may."""
-        self.conductor.failed(self.conductor.live.pop(trial.trial_id), what_happened(trial))
+        self.runs.failed(self.runs.live.pop(trial.trial_id), what_happened(trial))
 
 
-class ConductorStopper(Stopper):  # type: ignore[misc]
-    """Ends the experiment when the conductor says so."""
+class WholeStopper(Stopper):  # type: ignore[misc]
+    """Ends the experiment when the runs in flight are to end."""
 
-    def __init__(self, conductor: Conductor) -> None:
-        self.conductor = conductor
+    def __init__(self, runs: RunsInFlight) -> None:
+        self.runs = runs
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """No single trial is stopped from here."""
@@ -212,7 +222,7 @@ class ConductorStopper(Stopper):  # type: ignore[misc]
 
     def stop_all(self) -> bool:
         """Whether everything ends."""
-        return self.conductor.stopping
+        return self.runs.stopping
 
 
 def what_happened(trial: Trial) -> str:

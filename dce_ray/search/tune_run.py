@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import shutil
-import signal
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from ray import tune
 
 from dce_ray.files import not_written
+from dce_ray.interrupts import stop_on_signal
+from dce_ray.search.display import Display
 from dce_ray.search.ledger import Ledger
 from dce_ray.search.tune_hooks import (
-    Conductor,
-    ConductorStopper,
+    INTERRUPTED,
     LedgerCallback,
     LedgerScheduler,
     LedgerSearcher,
     Observer,
+    RunsInFlight,
+    WholeStopper,
 )
 from dce_ray.session.ray_session import cluster_resources
 from dce_ray.session.resources import Resources
@@ -33,7 +31,6 @@ from dce_ray.session.resources import Resources
 SLOTS_FRESH_S = 10.0
 """For so long the number of slots is believed before the cluster is asked again."""
 NO_LIMIT = 10**9
-INTERRUPTED = "interrupted"
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +47,29 @@ class Stop:
     def interrupted(self) -> bool:
         """Whether the user stopped it."""
         return self.reason == INTERRUPTED
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Who runs the runs of a ledger: reused Ray actors, each with its share of the cluster."""
+
+    trainable: type[tune.Trainable]
+    resources: Resources
+    max_failures: int = 2
+
+    def run(self, ledger: Ledger, display: Display, deadline: float | None = None) -> Stop | None:
+        """Run everything that the ledger asks for in sight of the user; see :func:`run_ledger`."""
+        with display.shown():
+            stop = run_ledger(
+                ledger,
+                self.trainable,
+                self.resources,
+                max_failures=self.max_failures,
+                deadline=deadline,
+                observer=display,
+            )
+        print(display.summary())
+        return stop
 
 
 def run_ledger(
@@ -77,13 +97,13 @@ def run_ledger(
     Raises:
         OutputError: the experiment folder cannot be written.
     """
-    conductor = Conductor(ledger, _slots(resources), resources.threads, observer or Observer(), deadline)
+    runs = RunsInFlight(ledger, _Slots(resources), resources.threads, observer or Observer(), deadline)
     scratch = Path(tempfile.mkdtemp(prefix="dce-ray-tune-"))
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(
-            search_alg=LedgerSearcher(conductor),
-            scheduler=LedgerScheduler(conductor),
+            search_alg=LedgerSearcher(runs),
+            scheduler=LedgerScheduler(runs),
             num_samples=NO_LIMIT,
             reuse_actors=True,
             trial_name_creator=_name,
@@ -93,20 +113,20 @@ def run_ledger(
             name="tune",
             storage_path=str(scratch),
             verbose=0,
-            stop=ConductorStopper(conductor),
-            callbacks=[LedgerCallback(conductor)],
+            stop=WholeStopper(runs),
+            callbacks=[LedgerCallback(runs)],
             failure_config=tune.FailureConfig(max_failures=max_failures),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
     )
     try:
-        with _stop_on_signal(conductor):
+        with stop_on_signal(runs.interrupt):
             tuner.fit()
     except OSError as fault:  # the journal's and the scratch folder's; all other files raise SearchError themselves
         raise not_written(Path(fault.filename or scratch), fault) from fault
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return Stop(conductor.reason, conductor.failure) if conductor.reason else None
+    return Stop(runs.reason, runs.failure) if runs.reason else None
 
 
 def _name(trial: Any) -> str:
@@ -125,27 +145,3 @@ class _Slots:
         if now - self.asked >= SLOTS_FRESH_S:
             self.number, self.asked = max(1, self.resources.slots(cluster_resources())), now
         return self.number
-
-
-def _slots(resources: Resources) -> _Slots:
-    return _Slots(resources)
-
-
-@contextlib.contextmanager
-def _stop_on_signal(conductor: Conductor) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends the search tidily, the second at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if conductor.reason is not None:
-            raise KeyboardInterrupt
-        conductor.stop(INTERRUPTED)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,12 +1,14 @@
-"""How much memory one trial needs, before anything runs."""
+"""How much memory one run needs, before anything runs, and what it gets of the cluster."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 
 from dce_ray.config import RunConfig
 from dce_ray.data import make_splits
-from dce_ray.session.resources import Demand
+from dce_ray.session.resources import Demand, Resources, available_bytes, choose_resources
 from dce_ray.store import FeatureStore
 from dce_ray.train.build import build_network
 
@@ -30,3 +32,41 @@ def demand_of(config: RunConfig, store: FeatureStore) -> Demand:
         activations=LAYERS * BYTES * snippets * store.feature_size,
         features=int(BYTES * store.feature_size * store.lengths[train].sum()) if resident else 0,
     )
+
+
+def resources_for(
+    config: RunConfig,
+    store: FeatureStore,
+    cluster: Mapping[str, float],
+    *,
+    runs: int,
+    cpus: float | None = None,
+    gpus: float | None = None,
+) -> Resources:
+    """CPUs and GPU share of one run of this configuration on this cluster.
+
+    Args:
+        config: of any of the runs; they differ in what costs no memory.
+        store: their data.
+        cluster: ``CPU`` and ``GPU`` of all nodes.
+        runs: how many there are; more CPUs than that go to the runs' threads.
+        cpus: the user's wish; None chooses.
+        gpus: the user's wish; None chooses, and takes none with ``device=cpu``.
+
+    Raises:
+        SearchError: no run fits.
+    """
+    return choose_resources(
+        cluster,
+        demand_of(config, store),
+        runs=runs,
+        host_bytes=available_bytes(),
+        device_bytes=_device_bytes(),
+        cpus=cpus,
+        gpus=0.0 if config.device == "cpu" and gpus is None else gpus,
+    )
+
+
+def _device_bytes() -> float | None:
+    """Memory of this machine's first GPU, None where it has none."""
+    return float(torch.cuda.get_device_properties(0).total_memory) if torch.cuda.is_available() else None

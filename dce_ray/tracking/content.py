@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from dce_ray.commandline import flatten
-from dce_ray.experiment.folder import ExperimentFolder, Progress, TrialFolder, TrialRecord
-from dce_ray.files import whole_lines
+from dce_ray.config import SCALARS
+from dce_ray.experiment.folder import ExperimentFolder, RunFolder
+from dce_ray.experiment.record import RunRecord
 
-PARAMETERS = ("delta", "theta_rep", "theta_pro", "beta", "gamma", "lambda")
 EXPERIMENT_TAG, KEY_TAG = "dce.experiment", "dce.trial_key"
 LONGEST = 5000
 """Longest tag that every MLflow store takes, in characters."""
@@ -41,7 +41,7 @@ class RunContent:
     """One MLflow run: the search itself, a trial, or a confirmation run."""
 
     kind: str
-    """``search``, ``trial`` or ``confirm``."""
+    """``search``, or the record's role."""
     key: str
     """Names the run within its search."""
     name: str
@@ -91,7 +91,7 @@ def ranking_metric(folder: ExperimentFolder) -> str:
     return f"mAP/avg_{averages[-1]}"
 
 
-def trial_content(folder: ExperimentFolder, trial: TrialFolder, *, live: bool) -> RunContent:
+def trial_content(folder: ExperimentFolder, trial: RunFolder, *, live: bool) -> RunContent:
     """A trial or confirmation run.
 
     Args:
@@ -102,7 +102,7 @@ def trial_content(folder: ExperimentFolder, trial: TrialFolder, *, live: bool) -
     record = trial.record()
     state = "interrupted" if record.state == "running" and not live else record.state
     tags = _common_tags(folder) | {
-        "kind": record.kind,
+        "kind": record.role,
         "components": record.components,
         "protocol": str(record.config.get("protocol", "")),
         "seed": str(record.seed),
@@ -113,10 +113,10 @@ def trial_content(folder: ExperimentFolder, trial: TrialFolder, *, live: bool) -
     }
     if record.error:
         tags["error"] = record.error[:LONGEST]
-    if record.kind == "confirm":
-        tags["candidate"] = record.key.rsplit("-", 1)[0]
+    if record.on_test:
+        tags["candidate"] = record.setting
     return RunContent(
-        kind=record.kind,
+        kind=record.role,
         key=record.key,
         name=f"{folder.path.name} {_name(record)}",
         status=STATUS[state],
@@ -135,7 +135,7 @@ def search_content(folder: ExperimentFolder, *, live: bool, identity: str) -> Ru
     Args:
         folder: the search.
         live: whether it is running.
-        identity: names the search; see :func:`dce_ray.tracking.identity.identity_of`.
+        identity: names the search; see :func:`dce_ray.tracking.desk.identity_of`.
     """
     records = [item.record() for item in (*folder.trials(), *folder.confirmations())]
     config = folder.config
@@ -164,7 +164,7 @@ def search_content(folder: ExperimentFolder, *, live: bool, identity: str) -> Ru
     )
 
 
-def _search_state(folder: ExperimentFolder, config: Mapping[str, Any], records: list[TrialRecord]) -> str:
+def _search_state(folder: ExperimentFolder, config: Mapping[str, Any], records: list[RunRecord]) -> str:
     """``finished``, ``failed`` or ``interrupted``: what a search that no longer runs has come to."""
     states = {record.state for record in records}
     if states == {"failed"}:
@@ -173,48 +173,27 @@ def _search_state(folder: ExperimentFolder, config: Mapping[str, Any], records: 
     return "finished" if confirmed and states and "running" not in states else "interrupted"
 
 
-def _name(record: TrialRecord) -> str:
-    if record.kind == "confirm":
-        return f"confirm {record.key}"
-    return f"trial {record.number:03d}" if record.number >= 0 else f"{record.origin} on the selecting split"
+def _name(record: RunRecord) -> str:
+    """Trial numbers are padded, so that the UI sorts them; else the record's own label."""
+    return f"trial {record.number:03d}" if record.role == "trial" else record.label
 
 
-def progress_values(trial: TrialFolder) -> list[list[Value]]:
-    """The curve of a trial, one list per reading; the first reading of an iteration counts.
-
-    A trial that resumes from a checkpoint repeats iterations. Its values are the same, its clock is not: MLflow, which
-    only adds, would draw the point twice if the second reading were sent too.
-    """
-    seen: set[int] = set()
-    readings = []
-    for line in _readings(trial):
-        if line.iteration in seen:
-            continue
-        seen.add(line.iteration)
-        time_ms = _ms(line.time)
-        readings.append(
-            [
-                Value(key, float(value), line.iteration, time_ms)
-                for key, value in line.metrics.items()
-                if value is not None
-            ]
-        )
-    return readings
+def progress_values(trial: RunFolder) -> list[list[Value]]:
+    """The curve of a trial, one list per reading."""
+    return [
+        [
+            Value(key, float(value), reading.iteration, _ms(reading.time))
+            for key, value in reading.metrics.items()
+            if value is not None
+        ]
+        for reading in trial.readings()
+    ]
 
 
-def _readings(trial: TrialFolder) -> Iterator[Progress]:
-    for line in whole_lines(trial.path / "progress.jsonl"):
-        try:
-            value = json.loads(line)
-            yield Progress(int(value["iteration"]), float(value["time"]), value["metrics"])
-        except (ValueError, KeyError, TypeError):  # a line whose writer was killed and whose successor ended it
-            continue
-
-
-def _results(record: TrialRecord) -> Iterator[Value]:
+def _results(record: RunRecord) -> Iterator[Value]:
     if record.value is not None and record.ended is not None:
         # Never one column: a trial's score ranks on the selecting split, a confirmation run's is the test result.
-        key = "best_score" if record.kind == "trial" else "test_score"
+        key = "test_score" if record.on_test else "best_score"
         yield Value(key, record.value, record.iteration or 0, _ms(record.ended))
 
 
@@ -226,15 +205,15 @@ def _common_tags(folder: ExperimentFolder) -> dict[str, str]:
     }
 
 
-def _params(record: TrialRecord) -> dict[str, str]:
+def _params(record: RunRecord) -> dict[str, str]:
     """The six under the paper's names, all else under its dotted key."""
-    scalars = {f"method.{name}" for name in PARAMETERS}
+    scalars = {f"method.{name}" for name in SCALARS}
     fixed = {key: _text(value) for key, value in flatten(record.config).items() if key not in scalars}
-    return {name: _text(float(record.params[name])) for name in PARAMETERS if name in record.params} | fixed
+    return {name: _text(float(record.params[name])) for name in SCALARS if name in record.params} | fixed
 
 
-def _counts(records: list[TrialRecord]) -> dict[str, int]:
-    states = [record.state for record in records if record.kind == "trial"]
+def _counts(records: list[RunRecord]) -> dict[str, int]:
+    states = [record.state for record in records if record.role == "trial"]
     return {name: states.count(name) for name in ("finished", "pruned", "failed")}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dce_ray.experiment.folder import ExperimentFolder, TrialFolder
+from dce_ray.experiment.folder import ExperimentFolder, RunFolder
 from dce_ray.files import read_json
 from dce_ray.tracking.content import RunContent, Value
 from dce_ray.tracking.tables import Table, best_reading, class_table, from_csv, map_table
@@ -27,7 +27,7 @@ SEARCH_FILES = (
     "confirmation.tex",
     "confirmation.json",
 )
-CONFIRM_FILES = ("trial.json", "table.json", "detections.json", "checkpoint.pt")
+ON_TEST_FILES = ("record.json", "table.json", "detections.json", "checkpoint.pt")
 
 
 def search_files(folder: ExperimentFolder) -> Iterator[tuple[Path, str]]:
@@ -40,9 +40,9 @@ def search_files(folder: ExperimentFolder) -> Iterator[tuple[Path, str]]:
             yield picture, "figures"
 
 
-def trial_files(trial: TrialFolder, kind: str) -> Iterator[tuple[Path, str]]:
-    """Files of one run that exist; a confirmed run keeps its detections and its checkpoint."""
-    names = CONFIRM_FILES if kind == "confirm" else CONFIRM_FILES[:2]
+def trial_files(trial: RunFolder) -> Iterator[tuple[Path, str]]:
+    """Files of one run that exist; a run on test keeps its detections and its checkpoint."""
+    names = ON_TEST_FILES if trial.record().on_test else ON_TEST_FILES[:2]
     for name in names:
         if (trial.path / name).is_file():
             yield trial.path / name, ""
@@ -54,7 +54,7 @@ def search_tables(folder: ExperimentFolder) -> dict[str, Table]:
     return {name: from_csv(path) for name, path in files.items() if path.is_file()}
 
 
-def read_map_table(trial: TrialFolder) -> MapTable | None:
+def read_map_table(trial: RunFolder) -> MapTable | None:
     """The whole mAP table of a run; None where the run has none (yet)."""
     if not trial.table.is_file():
         return None
@@ -63,9 +63,9 @@ def read_map_table(trial: TrialFolder) -> MapTable | None:
     return MapTable.from_mapping(read_json(trial.table))
 
 
-def confirmed_values(trial: TrialFolder, content: RunContent) -> list[Value]:
+def confirmed_values(trial: RunFolder, content: RunContent) -> list[Value]:
     """The table of a confirmed run as metrics ``test/mAP/...``, so that the run table of the UI can show them."""
-    if content.kind != "confirm" or content.end_ms is None:
+    if not trial.record().on_test or content.end_ms is None:
         return []
     table = read_map_table(trial)
     step = trial.record().iteration or 0
@@ -73,10 +73,10 @@ def confirmed_values(trial: TrialFolder, content: RunContent) -> list[Value]:
     return [Value(f"test/{key}", value, step, content.end_ms) for key, value in values.items() if math.isfinite(value)]
 
 
-def trial_tables(trial: TrialFolder) -> dict[str, Table]:
+def trial_tables(trial: RunFolder) -> dict[str, Table]:
     """Tables of a run by name: ``map``, and ``class_ap`` where the whole table was kept."""
     table = read_map_table(trial)
     if table is not None:
         return {"map": map_table(table), "class_ap": class_table(table)}
-    reading = best_reading(trial.progress(), trial.record().iteration)
+    reading = best_reading(trial.readings(), trial.record().iteration)
     return {"map": reading} if reading else {}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dce_ray.experiment.folder import ExperimentFolder, TrialFolder
+from dce_ray.experiment.folder import ExperimentFolder, RunFolder
 from dce_ray.tracking.content import RunContent, Value, progress_values, search_content, trial_content
 from dce_ray.tracking.files import confirmed_values, search_files, search_tables, trial_files, trial_tables
 from dce_ray.tracking.tables import Table
@@ -52,9 +52,9 @@ def _search_parcel(folder: ExperimentFolder, *, live: bool, identity: str) -> Pa
     )
 
 
-def _trial_parcel(folder: ExperimentFolder, trial: TrialFolder, *, live: bool) -> Parcel:
+def _trial_parcel(folder: ExperimentFolder, trial: RunFolder, *, live: bool) -> Parcel:
     content = trial_content(folder, trial, live=live)
-    files = () if content.status == "RUNNING" else tuple(trial_files(trial, content.kind))
+    files = () if content.status == "RUNNING" else tuple(trial_files(trial))
 
     return Parcel(
         content=content,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dce_ray.experiment.folder import Progress
+from dce_ray.train.run_files import Reading
 
 if TYPE_CHECKING:
     from dce_ray.evaluation import MapTable
@@ -75,7 +75,7 @@ def class_table(table: MapTable) -> Table:
     return Table(columns, rows)
 
 
-def best_reading(progress: Sequence[Progress], iteration: int | None) -> Table | None:
+def best_reading(progress: Sequence[Reading], iteration: int | None) -> Table | None:
     """The mAP table of a trial at the iteration that ranks it, from its curve; None where it never was evaluated."""
     evaluated = [line for line in progress if any(name.startswith("mAP/") for name in line.metrics)]
     if not evaluated:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from dce_ray.tracking.content import PARAMETERS
+from dce_ray.config import SCALARS
 
 VIEW = "dce-ray"
 TAG = f"mlflow.sharedViewState.{VIEW}"
@@ -26,7 +26,7 @@ def view_state(ranking: str) -> str:
         ranking: name of the metric whose curve is drawn beside, such as ``mAP/avg_0.1:0.7``.
     """
     selected = [_column("metrics", "best_score"), _column("metrics", "test_score"), _column("metrics", ranking)]
-    selected += [_column("params", name) for name in PARAMETERS]
+    selected += [_column("params", name) for name in SCALARS]
     selected += [_column("tags", name) for name in TAG_COLUMNS]
     return json.dumps(
         {
@@ -57,7 +57,7 @@ def _charts(ranking: str) -> list[dict[str, Any]]:
         "deleted": False,
         "isGenerated": False,
         "displayName": "The six parameters and the score",
-        "selectedParams": list(PARAMETERS),
+        "selectedParams": list(SCALARS),
         "selectedMetrics": ["best_score"],
         "showAllRuns": False,
     }

@@ -12,7 +12,7 @@ import numpy as np
 
 import dce_ray
 from dce_ray.errors import DceError
-from dce_ray.experiment.folder import ExperimentFolder, TrialFolder
+from dce_ray.experiment.folder import ExperimentFolder, RunFolder
 from dce_ray.files import read_json
 from dce_ray.store import open_store
 from dce_ray.tracking.store import KnownRun, RunStore
@@ -28,17 +28,17 @@ PACKAGES = ("torch", "numpy", "pandas", "pyarrow")
 MODEL_TAG = "dce.model"
 
 
-def winning_run(folder: ExperimentFolder) -> TrialFolder | None:
+def winning_run(folder: ExperimentFolder) -> RunFolder | None:
     """The winner's confirmation run of the first seed: a choice among seeds would be a choice on test."""
     if not folder.confirmation.is_file():
         return None
     winner = read_json(folder.confirmation).get("winner")
-    runs = [run for run in folder.confirmations() if run.key.rsplit("-", 1)[0] == winner]
+    runs = [run for run in folder.confirmations() if run.record().setting == winner]
     runs = [run for run in runs if run.checkpoint.is_file() and run.record().state == "finished"]
     return min(runs, key=lambda run: run.record().seed, default=None)
 
 
-def log_winner(store: RunStore, experiment_id: str, known: KnownRun, run: TrialFolder) -> None:
+def log_winner(store: RunStore, experiment_id: str, known: KnownRun, run: RunFolder) -> None:
     """Log the network of ``run`` as the model ``winner`` of the MLflow run ``known``; replaces one cut off half-way.
 
     Raises:
@@ -69,7 +69,7 @@ def _pending(store: RunStore, experiment_id: str, known: KnownRun) -> LoggedMode
     return next((model for model in found if model.source_run_id == known.run_id), None)
 
 
-def _save(run: TrialFolder, scratch: Path, model: LoggedModel, run_id: str) -> None:
+def _save(run: RunFolder, scratch: Path, model: LoggedModel, run_id: str) -> None:
     """The model's files: its code, this package, and a checkpoint without what only training needs."""
     from mlflow import pyfunc
     from mlflow.models import Model, ModelSignature

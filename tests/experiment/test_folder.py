@@ -5,9 +5,11 @@ import math
 
 import pytest
 
-from dce_ray.errors import SearchError
-from dce_ray.experiment.folder import ExperimentFolder, TrialRecord
+from dce_ray.errors import OutputError, SearchError
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.record import RunRecord
 from dce_ray.files import cut_torn_line, write_json
+from dce_ray.train.run_files import RunFiles
 
 
 @pytest.fixture
@@ -16,8 +18,8 @@ def folder(tmp_path):
 
 
 def record(key="a", number=0, **changes):
-    values = {"kind": "trial", "state": "running", "params": {"delta": 0.7}, "config": {}, "seed": 0}
-    return TrialRecord(key, number, **values | changes)
+    values = {"role": "trial", "setting": f"trial {number}", "state": "running", "config": {}, "seed": 0}
+    return RunRecord(key, number=number, **values | changes)
 
 
 def test_create_refuses_what_exists_and_open_what_does_not(folder, tmp_path):
@@ -25,7 +27,29 @@ def test_create_refuses_what_exists_and_open_what_does_not(folder, tmp_path):
         ExperimentFolder.create(folder.path, {}, {})
     with pytest.raises(SearchError, match="no experiment folder"):
         ExperimentFolder.open(tmp_path)
-    assert ExperimentFolder.open(folder.path).config == {"run": {}}
+    assert ExperimentFolder.open(folder.path).config == {"format": 2, "run": {}}
+
+
+@pytest.mark.parametrize(("written", "found"), [({"run": {}}, "format 1"), ({"format": 3}, "format 3")])
+def test_a_folder_of_another_version_is_refused_and_untouched(tmp_path, written, found):
+    path = tmp_path / "old" / "config.json"
+    write_json(path, written)
+    with pytest.raises(SearchError, match=f"{found}, this version reads format 2"):
+        ExperimentFolder.open(path.parent)
+    assert [item.name for item in path.parent.iterdir()] == ["config.json"]
+    assert json.loads(path.read_text()) == written
+
+
+def test_folders_of_the_same_second_get_names_of_their_own(tmp_path):
+    made = [ExperimentFolder.create_by_time(tmp_path / "results", {}, {}).path.name for _ in range(3)]
+    assert len(set(made)) == 3
+    assert sorted(item.name for item in (tmp_path / "results").iterdir()) == sorted(made)
+
+
+def test_plain_run_comes_before_the_trials(folder):
+    folder.trial("a").write(record("a", 0))
+    folder.trial("b").write(record("b", 0, role="plain", setting="baseline"))
+    assert [run.key for run in folder.trials()] == ["b", "a"]
 
 
 def test_record_round_trip_and_order_by_number(folder):
@@ -42,20 +66,41 @@ def test_unknown_state_is_refused():
         record(state="stopped")
 
 
-def test_progress_cuts_torn_line_and_counts_repeated_iterations_once(folder):
-    trial = folder.trial("a")
-    trial.append(2, {"mAP/0.5": 0.1}, 1.0)
-    trial.append(4, {"mAP/0.5": 0.2}, 2.0)
-    with (trial.path / "progress.jsonl").open("ab") as file:
+def test_torn_line_is_no_reading_and_the_first_of_an_iteration_counts(tmp_path):
+    files = RunFiles(tmp_path)
+    files.append(2, {"mAP/0.5": 0.1}, 1.0)
+    files.append(4, {"mAP/0.5": math.inf}, 2.0)
+    with files.progress.open("ab") as file:
         file.write(b'{"iteration": 6, "ti')
-    assert [line.iteration for line in trial.progress()] == [2, 4]
-    trial.append(4, {"mAP/0.5": math.inf}, 3.0)
-    assert [(line.iteration, line.time, line.metrics["mAP/0.5"]) for line in trial.progress()] == [
+    assert [reading.iteration for reading in files.readings()] == [2, 4]
+    files.append(4, {"mAP/0.5": 0.3}, 3.0)  # repeated after a kill
+    files.append(6, {"mAP/0.5": 0.4}, 4.0)
+    assert [(reading.iteration, reading.time, reading.metrics["mAP/0.5"]) for reading in files.readings()] == [
         (2, 1.0, 0.1),
-        (4, 3.0, None),
+        (4, 2.0, None),
+        (6, 4.0, 0.4),
     ]
-    for line in (trial.path / "progress.jsonl").read_text().splitlines():
+    assert files.last("mAP/0.5") == 0.4
+    for line in files.progress.read_text().splitlines():
         json.loads(line)
+
+
+@pytest.mark.parametrize("line", ["nonsense", "{}", '{"iteration": 4, "time": null, "metrics": {}}', "[1, 2]"])
+def test_damaged_line_is_named_with_its_remedy(tmp_path, line):
+    files = RunFiles(tmp_path)
+    files.append(2, {"score": 0.1})
+    with files.progress.open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(OutputError, match=r"progress\.jsonl, line 2: no reading .* remove this line"):
+        files.readings()
+
+
+def test_scores_leave_out_what_is_not_finite(tmp_path):
+    files = RunFiles(tmp_path)
+    for iteration, score in ((2, 0.2), (4, math.nan), (6, 0.1)):
+        files.append(iteration, {"score": score})
+    files.append(7, {"loss/total": 1.0})
+    assert files.scores() == {2: 0.2, 6: 0.1}
 
 
 @pytest.mark.parametrize(("content", "left"), [(b"", b""), (b"torn", b""), (b"a\ntorn", b"a\n"), (b"a\n", b"a\n")])

@@ -11,7 +11,7 @@ from toy import toy_config
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.search.ledger import StudyLedger
 from dce_ray.search.space import load_space
-from dce_ray.search.study import make_pruner, open_study
+from dce_ray.search.study import make_pruner, recover_study
 
 HERE = Path(__file__).resolve().parent
 
@@ -39,16 +39,18 @@ def experiment_folder(tmp_path):
 def make_ledger(experiment_folder):
     """A ledger on the study of ``experiment_folder``; calling it again is what a resumed search does."""
 
-    def make(num_trials=8, sampler="tpe", scheduler="none", seed=0, space=None, iterations=9, **toy):
+    def make(
+        num_trials=8, sampler="tpe", scheduler="none", seed=0, space=None, iterations=9, folder=experiment_folder, **toy
+    ):
         def configure(params):
             config = toy_config(params, **toy)
             config["training"]["iterations"] = iterations
             return config
 
-        study = open_study(experiment_folder.study)
+        study = recover_study(folder.study)
         study.pruner = make_pruner(scheduler, 1, iterations)
         return StudyLedger(
-            experiment_folder,
+            folder,
             study,
             space or load_space("delu", "default", {}),
             configure,

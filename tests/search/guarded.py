@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dce_ray.presets import run_config_from_mapping
 from dce_ray.store import FeatureStore
 from dce_ray.train import Run
 from trainables import DeluTrainable
@@ -45,7 +46,8 @@ class GuardedStore(FeatureStore):
 
 
 class GuardedTrainable(DeluTrainable):
-    def make_run(self, config):
+    def make_run(self, record):
+        config = run_config_from_mapping(record.config)
         return Run(config, GuardedStore.open(config.data))
 
 

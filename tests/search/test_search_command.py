@@ -17,10 +17,11 @@ import yaml
 
 from dce_ray.errors import ConfigError, SearchError, SearchSpaceError, StoreError
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.study import read_study
 from dce_ray.files import write_json
-from dce_ray.search.__main__ import _create, main
+from dce_ray.search.__main__ import main, request_of
+from dce_ray.search.api import create
 from dce_ray.search.stages import Search
-from dce_ray.search.study import open_study
 
 pytestmark = pytest.mark.ray
 SHORT = ["training.iterations=6", "training.eval_every=2", "training.log_every=2", "sampling.segments=24"]
@@ -45,7 +46,7 @@ def opened(results, baseline="delu"):
 
 
 def study_states(folder):
-    return Counter(trial.state.name for trial in open_study(folder.study).trials)
+    return Counter(trial.state.name for trial in read_study(folder.study).trials)
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +58,7 @@ def finished(cluster, tiny, tmp_path_factory):
 
 
 def test_trials_table_agrees_with_the_study(finished):
-    trials = open_study(finished.study).trials
+    trials = read_study(finished.study).trials
     with (finished.path / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(trials) == 5
@@ -68,7 +69,7 @@ def test_trials_table_agrees_with_the_study(finished):
 
 
 def test_first_points_are_the_published_values(finished):
-    records = [item.record() for item in finished.trials() if item.record().number >= 0]
+    records = [item.record() for item in finished.trials() if item.record().role == "trial"]
     assert [(record.origin, record.params["delta"], record.state) for record in records[:2]] == [
         ("paper", 0.8, "finished"),
         ("released", 0.85, "finished"),
@@ -77,7 +78,7 @@ def test_first_points_are_the_published_values(finished):
 
 def test_winner_is_the_best_on_holdout_and_every_seed_is_confirmed(finished):
     result = json.loads(finished.confirmation.read_text())
-    best = open_study(finished.study).best_trial
+    best = read_study(finished.study).best_trial
     assert result["configurations"][0]["number"] == best.number
     assert result["configurations"][0]["value"] == best.value
     assert result["winner"] == "top1"
@@ -93,7 +94,7 @@ def test_winner_is_the_best_on_holdout_and_every_seed_is_confirmed(finished):
             assert record.config["protocol"] == "confirm"
             assert run.table.is_file()
             assert run.detections.is_file()
-            assert max(line.iteration for line in run.progress()) == entry["iteration"]
+            assert max(line.iteration for line in run.readings()) == entry["iteration"]
     origins = {entry["origin"] for entry in result["configurations"]}
     assert {"paper", "released", "baseline"} <= origins
     plain = finished.confirm("baseline-0").record()
@@ -125,7 +126,7 @@ def test_best_yaml_is_a_configuration_of_train(finished):
     from dce_ray.train.configure import configure
 
     config, _ = configure({"baseline": "delu", "config": str(finished.best)})
-    best = open_study(finished.study).best_trial
+    best = read_study(finished.study).best_trial
     assert config.method.delta == best.params["delta"]
     assert config.training.stop_at == best.user_attrs["iteration"]
     assert config.protocol == "confirm"
@@ -154,7 +155,7 @@ def test_paper_protocol_and_classification_say_so(cluster, tiny, tmp_path):
     record = folder.confirm("top1-0").record()
     assert (record.components, record.config["protocol"], record.stop_at) == ("mcm", "paper", None)
     assert folder.confirm("top1-0").detections.is_file()
-    assert set(open_study(folder.study).trials[0].params) == {"theta_rep", "theta_pro", "beta", "gamma"}
+    assert set(read_study(folder.study).trials[0].params) == {"theta_rep", "theta_pro", "beta", "gamma"}
     table = json.loads(folder.confirm("top1-0").table.read_text())
     assert record.value == table["classification_map"]
 
@@ -177,7 +178,7 @@ def test_search_never_reads_a_test_video(cluster, tiny, tmp_path):
     with pytest.raises(RuntimeError, match="test videos"):
         guarded.labels([guarded.subsets.index("test")])
     values = parse(arguments(tiny, tmp_path, "search.num_trials=3", "confirm.seeds=0", "scheduler=none"))
-    assert Search(*_create(values), GuardedTrainable).run() is None
+    assert Search(*create(request_of(values)), GuardedTrainable).run() is None
     assert study_states(opened(tmp_path)) == {"COMPLETE": 3}
 
 
@@ -189,8 +190,8 @@ def test_store_that_vanishes_stops_the_search_and_comes_back(cluster, tiny, tmp_
     store = tmp_path / "store"
     shutil.copytree(tiny, store)
     values = parse(arguments(store, tmp_path / "results", "search.num_trials=4", "confirm.seeds=0", "scheduler=none"))
-    experiment, folder, digest = _create(values)
-    stop = Search(experiment, folder, digest, VanishingTrainable).run()
+    experiment, folder = create(request_of(values))
+    stop = Search(experiment, folder, VanishingTrainable).run()
     assert stop.failure
     assert "StoreError" in stop.reason
     assert study_states(folder)["FAIL"] == 0
@@ -242,7 +243,7 @@ def wait_for(condition, process, limit_s=150):
 
 
 def ended_trials(results):
-    paths = list(Path(results).glob("*/delu/one/trials/*/trial.json"))
+    paths = list(Path(results).glob("*/delu/one/trials/*/record.json"))
     return [path for path in paths if json.loads(path.read_text())["state"] != "running"]
 
 
@@ -259,11 +260,11 @@ def test_two_searches_at_once_and_one_driver_killed_then_resumed(cluster, tiny, 
     folder = opened(tmp_path / "a")
     finished_before = {
         trial.number: (trial.user_attrs["key"], trial.value)
-        for trial in open_study(folder.study).trials
+        for trial in read_study(folder.study).trials
         if trial.state.name == "COMPLETE"
     }
     assert main([f"resume={folder.path}"]) == 0
-    trials = open_study(folder.study).trials
+    trials = read_study(folder.study).trials
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 6
     assert len({trial.user_attrs["key"] for trial in trials}) == 6
     for number, (key, value) in finished_before.items():
@@ -279,9 +280,9 @@ def test_two_searches_at_once_and_one_driver_killed_then_resumed(cluster, tiny, 
 def test_store_of_other_content_is_refused(tiny, tmp_path):
     from dce_ray.commandline import parse
 
-    _, folder, digest = _create(parse(arguments(tiny, tmp_path)))
+    experiment, folder = create(request_of(parse(arguments(tiny, tmp_path))))
     config = folder.config
-    assert config["digest"] == digest
+    assert config["digest"] == experiment.digest
     write_json(folder.path / "config.json", config | {"digest": "another"})
     with pytest.raises(SearchError, match="holds other data"):
         main([f"resume={folder.path}"])
@@ -301,5 +302,6 @@ def test_time_budget_that_ends_before_any_trial(cluster, tiny, tmp_path):
     folder = opened(tmp_path)
     assert study_states(folder) == {"WAITING": 2}  # the first points
     (plain,) = [item.record() for item in folder.trials()]  # it is needed for any comparison
+    assert plain.role == "plain"
     assert (plain.origin, plain.state, plain.components) == ("baseline", "finished", "baseline")
     assert not folder.confirmations()

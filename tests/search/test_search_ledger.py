@@ -8,8 +8,9 @@ from optuna.trial import TrialState
 from toy import PAPER
 
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.search.ledger import best_of, trial_key
-from dce_ray.search.study import first_rung, open_study
+from dce_ray.search.ledger import run_key
+from dce_ray.search.study import first_rung, recover_study
+from dce_ray.train.run_files import best_of
 
 RELEASED = PAPER | {"delta": 0.85, "theta_rep": 0.8, "beta": 0.3, "gamma": 0.3}
 
@@ -126,7 +127,7 @@ def test_kill_between_ask_and_record(make_ledger, experiment_folder):
     ledger = make_ledger(num_trials=2)
     ledger.study.ask()  # RUNNING in the study, no parameter yet, no folder
     run_all(make_ledger(num_trials=2))
-    trials = open_study(experiment_folder.study).trials
+    trials = recover_study(experiment_folder.study).trials
     assert [(trial.state, len(trial.params)) for trial in trials] == [(TrialState.COMPLETE, 6)] * 2
 
 
@@ -148,8 +149,8 @@ def test_torn_journal_line_and_stale_lock_do_not_matter(make_ledger, experiment_
     lock = experiment_folder.study.with_name("study.journal.lock")
     lock.symlink_to(experiment_folder.study)
     run_all(make_ledger(num_trials=4))
-    assert len(open_study(experiment_folder.study).trials) == 4
-    assert all(trial.state == TrialState.COMPLETE for trial in open_study(experiment_folder.study).trials)
+    assert len(recover_study(experiment_folder.study).trials) == 4
+    assert all(trial.state == TrialState.COMPLETE for trial in recover_study(experiment_folder.study).trials)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "gp"])
@@ -158,11 +159,8 @@ def test_killed_and_resumed_search_suggests_what_the_unbroken_one_does(tmp_path,
     unbroken = [trial.params for trial in make_ledger(num_trials=8).study.trials]
     other = ExperimentFolder.create(tmp_path / "other", {}, {})
     for upto in (3, 5, 8):  # a new process each time
-        ledger = make_ledger(num_trials=8)
-        ledger.folder, ledger.study = other, open_study(other.study)
-        ledger._interrupted, ledger.num_trials, ledger.sampler = [], upto, sampler
-        run_all(ledger)
-    assert [trial.params for trial in open_study(other.study).trials] == unbroken
+        run_all(make_ledger(num_trials=upto, sampler=sampler, folder=other))
+    assert [trial.params for trial in recover_study(other.study).trials] == unbroken
     assert len({tuple(params.values()) for params in unbroken}) == 8
 
 
@@ -176,11 +174,11 @@ def test_another_seed_suggests_otherwise(make_ledger):
 
 def test_key_ignores_where_a_run_computes_and_nothing_else():
     config = {"data": "/a", "device": "cpu", "seed": 0, "training": {"resident": "host", "iterations": 5}}
-    key = trial_key(config, "d")
-    assert key == trial_key(config | {"data": "/b", "device": "cuda"}, "d")
-    assert key != trial_key(config | {"seed": 1}, "d")
-    assert key != trial_key(config, "e")
-    assert key != trial_key(config | {"training": {"resident": "host", "iterations": 6}}, "d")
+    key = run_key(config, "d")
+    assert key == run_key(config | {"data": "/b", "device": "cuda"}, "d")
+    assert key != run_key(config | {"seed": 1}, "d")
+    assert key != run_key(config, "e")
+    assert key != run_key(config | {"training": {"resident": "host", "iterations": 6}}, "d")
 
 
 def test_best_of_takes_the_earliest_of_equals():

@@ -5,18 +5,22 @@ from collections import Counter
 import pytest
 from toy import PAPER, toy_config, toy_table
 
-from dce_ray.experiment.folder import TrialRecord
+from dce_ray.errors import SearchError
+from dce_ray.experiment.candidate import Candidate
+from dce_ray.experiment.record import RunRecord
 from dce_ray.files import write_json
-from dce_ray.report.confirmation import caption, notes
-from dce_ray.search.plan import ChainLedger, PlanLedger
-from dce_ray.search.selection import Candidate, plan_baseline, plan_confirmation, select
+from dce_ray.report.captions import confirmation_caption
+from dce_ray.report.confirmation import notes
+from dce_ray.search.plan import ChainLedger, PlanLedger, plan_confirmation, plan_plain
+from dce_ray.search.selection import select
 
 BASE = toy_config(PAPER)
 
 
-def candidate(name="top1", iteration=5, **changes):
+def candidate(setting="top1", iteration=5, **changes):
     config = BASE | changes
-    return Candidate(name, "search", "scs+mcm", PAPER, config, 0.5, iteration, 3)
+    chosen_by = RunRecord("key", "trial", "trial 3", 3, "finished", config, 0, fold=0, value=0.5, iteration=iteration)
+    return Candidate(setting, chosen_by)
 
 
 def finish(ledger, score=0.4):
@@ -79,7 +83,7 @@ def test_another_winner_takes_the_folder_over(experiment_folder):
 
 
 def test_chain_asks_one_after_the_other_and_passes_on(experiment_folder, make_ledger):
-    plain = PlanLedger([plan_baseline(experiment_folder, BASE, "digest")])
+    plain = PlanLedger([plan_plain(experiment_folder, BASE, "digest")])
     study = make_ledger(num_trials=2)
     chain = ChainLedger([plain, study])
     first, second = chain.ask(), chain.ask()
@@ -98,7 +102,7 @@ def test_chain_asks_one_after_the_other_and_passes_on(experiment_folder, make_le
 
 
 def test_selection_takes_full_length_trials_first_points_and_the_baseline(experiment_folder, make_ledger):
-    plain = plan_baseline(experiment_folder, BASE, "digest")
+    plain = plan_plain(experiment_folder, BASE, "digest")
     plain.folder.write(plain.record.replace(state="finished", value=0.1, iteration=4))
     ledger = make_ledger(num_trials=5)
     ledger.enqueue({"paper": PAPER})
@@ -110,12 +114,12 @@ def test_selection_takes_full_length_trials_first_points_and_the_baseline(experi
             ledger.prune(folder.key)  # the highest, but it never ran to its full length
         else:
             ledger.finish(folder.key)
-    chosen = select(experiment_folder, ledger.study, 2, "scs+mcm")
-    assert [(one.name, one.number, one.value, one.iteration) for one in chosen] == [
+    chosen = select(experiment_folder, ledger.study, 2)
+    assert [(one.setting, one.trial, one.value, one.iteration) for one in chosen] == [
         ("top1", 4, 0.7, 2),
         ("top2", 2, 0.5, 2),  # the earlier one of equals
         ("paper", 0, 0.2, 2),
-        ("baseline", -1, 0.1, 4),
+        ("baseline", None, 0.1, 4),
     ]
 
 
@@ -127,13 +131,34 @@ def test_every_caption_says_what_selected():
         "protocol": "holdout",
         "metric": "detection",
     }
-    assert "selected on holdout" in caption(config)
-    assert "selected on the test set" in caption(config | {"protocol": "paper"})
+    assert "selected on holdout" in confirmation_caption(config)
+    assert "selected on the test set" in confirmation_caption(config | {"protocol": "paper"})
     assert any("temporal labels" in line for line in notes(config, [candidate()]))
     assert any("weakly" in line for line in notes(config | {"metric": "classification"}, [candidate()]))
     assert any("no difference" in line for line in notes(config, [candidate()]))
 
 
-def test_baseline_is_not_in_the_study(experiment_folder):
-    assert plan_baseline(experiment_folder, BASE, "digest").record.number == -1
-    assert TrialRecord.from_mapping(plan_baseline(experiment_folder, BASE, "d").record.to_mapping()).params == {}
+def test_records_say_who_a_run_is(experiment_folder, make_ledger):
+    plain = plan_plain(experiment_folder, BASE, "digest").record
+    assert (plain.role, plain.setting, plain.fold, plain.seed, plain.params) == ("plain", "baseline", 0, 0, {})
+    trial = make_ledger(num_trials=1).ask().record()
+    assert (trial.role, trial.setting, trial.fold, trial.number) == ("trial", "trial 0", 0, 0)
+    assert trial.params == trial.config["method"]
+    (_, confirm) = (item.record for item in plan_confirmation(experiment_folder, [candidate("top1")], 2))
+    assert (confirm.role, confirm.setting, confirm.fold, confirm.seed) == ("confirm", "top1", None, 1)
+    for record in (plain, trial, confirm):
+        assert RunRecord.from_mapping(record.to_mapping()) == record
+
+
+def test_a_setting_with_a_dash_and_a_number_keeps_its_name(experiment_folder):
+    plan = plan_confirmation(experiment_folder, [candidate("my-point-2")], 2)
+    assert [item.record.setting for item in plan] == ["my-point-2", "my-point-2"]
+    for item in plan:
+        item.folder.write(item.record)
+    assert {run.record().setting for run in experiment_folder.confirmations()} == {"my-point-2"}
+
+
+def test_a_run_without_a_score_is_no_candidate():
+    record = RunRecord("key", "trial", "trial 3", 3, "failed", BASE, 0)
+    with pytest.raises(SearchError, match="has no score"):
+        Candidate("top1", record)

@@ -176,7 +176,7 @@ def test_unwritable_folder_is_a_search_error(cluster, make_ledger, monkeypatch):
 def test_actors_are_reused(cluster, make_ledger):
     ledger = make_ledger(num_trials=10, note_pid=True)
     run_ledger(ledger, ToyTrainable, ONE_CPU)
-    pids = {line.metrics["pid"] for item in ledger.folder.trials() for line in item.progress()}
+    pids = {line.metrics["pid"] for item in ledger.folder.trials() for line in item.readings()}
     assert len(pids) <= 3
 
 

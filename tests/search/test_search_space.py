@@ -2,9 +2,10 @@
 
 import pytest
 
+from dce_ray.config import SCALARS
 from dce_ray.errors import SearchSpaceError
 from dce_ray.method.presets import METHOD_PRESETS
-from dce_ray.search.space import NAMES, Range, SearchSpace, load_space
+from dce_ray.search.space import Range, SearchSpace, load_space
 
 BASELINES = ("co2net", "delu", "ddgnet")
 PAPER = {"delta": 0.8, "theta_rep": 0.9, "theta_pro": 0.6, "beta": 0.5, "gamma": 0.5, "lambda": 1.0}
@@ -14,16 +15,16 @@ PAPER = {"delta": 0.8, "theta_rep": 0.9, "theta_pro": 0.6, "beta": 0.5, "gamma":
 def test_shipped_spaces_hold_every_published_value(preset, data_set, baseline):
     space = load_space(baseline, data_set, {})
     published = METHOD_PRESETS[preset, data_set, baseline]
-    inside, notes = space.project({name: published[name] for name in NAMES})
+    inside, notes = space.project({name: published[name] for name in SCALARS})
     assert notes == []
-    assert space.complete(inside) == {name: published[name] for name in NAMES}
+    assert space.complete(inside) == {name: published[name] for name in SCALARS}
 
 
 @pytest.mark.parametrize("baseline", BASELINES)
 def test_shipped_spaces_search_all_six_and_survive_the_round_trip(baseline):
     for data_set in ("default", "activitynet12", "hapt"):
         space = load_space(baseline, data_set, {})
-        assert set(space.searched) == set(NAMES)
+        assert set(space.searched) == set(SCALARS)
         assert SearchSpace.from_mapping(space.to_mapping()) == space
 
 
@@ -53,7 +54,7 @@ def test_tie_to_a_fixed_scalar():
         ({"gamma": "bet"}, ["unknown scalar 'bet'", "did you mean beta"]),
         ({"gamma": "beta", "beta": "delta"}, ["tied itself"]),
         ({"first_points": ["papr"]}, ["did you mean paper"]),
-        (dict.fromkeys(NAMES, 0.5), ["nothing is left to search"]),
+        (dict.fromkeys(SCALARS, 0.5), ["nothing is left to search"]),
         ({"delta": [0.1, 0.2]}, ["delta", "give {low, high}"]),
         ({"delta.high": float("nan")}, ["must be numbers"]),
     ],

@@ -48,6 +48,11 @@ class ToyRun:
     iteration: int = 0
     best: SimpleNamespace | None = None
     behaviour: dict = field(default_factory=dict)
+    stop_requested: bool = False
+
+    @property
+    def finished(self):
+        return self.iteration >= min(self.config.stop_at or math.inf, self.config.training.iterations)
 
     @property
     def selection_split(self):
@@ -55,6 +60,8 @@ class ToyRun:
 
     def advance(self, iterations):
         toy = self.config.toy
+        if self.finished:
+            return {}
         if toy.get("sleep_s"):
             time.sleep(toy["sleep_s"] * iterations)
         self.iteration += iterations
@@ -113,24 +120,26 @@ class ToyRun:
 class ToyTrainable(RunTrainable):
     baseline = "delu"
 
-    def read_config(self, record):
+    def make_run(self, record):
         mapping = record.config
-        return SimpleNamespace(
+        config = SimpleNamespace(
             protocol=mapping["protocol"],
             seed=record.seed,
-            params=record.params,
+            params=mapping["method"],
             toy=mapping.get("toy", {}),
             training=SimpleNamespace(**mapping["training"]),
+            stop_at=record.stop_at,
         )
-
-    def make_run(self, config):
         return ToyRun(config)
 
 
 def toy_config(params, **toy):
     return {
         "protocol": "holdout",
+        "metric": "detection",
         "seed": 0,
+        "scs": True,
+        "mcm": True,
         "method": dict(params),
         "training": {"iterations": 27, "eval_every": 1},
         "toy": toy,

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from dce_ray.errors import ConfigError
-from dce_ray.experiment.folder import ExperimentFolder, TrialRecord
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.record import RunRecord
 from dce_ray.presets import merge, run_config
 from dce_ray.store import open_store
 from trainables import TRAINABLES, DeluTrainable, trainable_named
@@ -35,7 +36,7 @@ def make_trial(tmp_path, tiny):
         changes = merge(changes, {"training": {"stop_at": stop_at}})
         config = run_config(baseline, tiny, data_set="synthetic", overrides=merge(SHORT, changes)).to_mapping()
         place = folder.trial(key) if kind == "trial" else folder.confirm(key)
-        place.write(TrialRecord(key, 0, kind, "running", PARAMS, config, config["seed"]))
+        place.write(RunRecord(key, kind, "trial 0", 0, "running", config, config["seed"]))
         return place
 
     return make
@@ -46,7 +47,7 @@ def configuration(place):
 
 
 def scores(place):
-    return {line.iteration: line.metrics["score"] for line in place.progress() if "score" in line.metrics}
+    return {line.iteration: line.metrics["score"] for line in place.readings() if "score" in line.metrics}
 
 
 @pytest.mark.parametrize("baseline", sorted(TRAINABLES))
@@ -57,7 +58,7 @@ def test_steps_are_evaluation_periods(make_trial, baseline):
     assert [result["iteration"] for result in results] == [2, 4, 6]
     assert [result["done"] for result in results] == [False, False, True]
     assert scores(place) == {result["iteration"]: result["score"] for result in results}
-    assert {"psi_share", "mcm_share", "loss/total", "mAP/avg_0.1:0.7"} <= place.progress()[0].metrics.keys()
+    assert {"psi_share", "mcm_share", "loss/total", "mAP/avg_0.1:0.7"} <= place.readings()[0].metrics.keys()
 
 
 def test_reset_takes_on_another_run_and_keeps_the_store(make_trial, tiny):

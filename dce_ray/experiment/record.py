@@ -1,0 +1,123 @@
+"""What is known of one run of an experiment: who it is, what it trains, how it stands."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from dce_ray.config import SCALARS
+from dce_ray.errors import SearchError
+from dce_ray.files import finite
+
+PLAIN = "baseline"
+"""Name of the setting without SCS and MCM, which all others are compared with; also where its values come from."""
+WITHOUT_METHOD: Mapping[str, Any] = {"scs": False, "mcm": False}
+"""What makes a configuration the plain baseline's."""
+SEARCHED = "search"
+"""Origin of values that the sampler suggested."""
+STATES = ("running", "pruned", "failed", "finished")
+ROLES = ("plain", "trial", "confirm", "ablation")
+"""``plain``: the plain baseline on the selecting split; ``trial``: a trial of the study, there too; ``confirm`` and
+``ablation``: a setting measured on test."""
+ON_TEST = ("confirm", "ablation")
+"""Roles whose runs read test, once, at their end."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """The content of ``record.json``."""
+
+    key: str
+    """Name of the run's folder."""
+    role: str
+    """One of :data:`ROLES`."""
+    setting: str
+    """What is trained: ``trial 7``, ``top1``, ``paper``, ``released``, :data:`PLAIN`, or the name of an ablation's
+    setting. Runs of one role and setting differ in fold and seed alone."""
+    number: int
+    """Order among the runs of its role: of the trial in the study, or the place in the plan."""
+    state: str
+    """One of :data:`STATES`."""
+    config: Mapping[str, Any]
+    """The whole RunConfig as a mapping."""
+    seed: int
+    fold: int | None = None
+    """Fold of the train videos that is held out; None where the run trains on all of train."""
+    origin: str = SEARCHED
+    """``paper``, ``released``, :data:`SEARCHED` or :data:`PLAIN`: where the six scalars come from."""
+    value: float | None = None
+    """What ranks, a fraction in [0, 1]: best score on the selecting split, or the test score (roles on test)."""
+    iteration: int | None = None
+    """Iteration at which ``value`` was reached."""
+    error: str | None = None
+    """Why it failed."""
+    started: float | None = None
+    """Unix time in seconds."""
+    ended: float | None = None
+    """Unix time in seconds; None while it runs."""
+    host: str = field(default_factory=socket.gethostname)
+
+    def __post_init__(self) -> None:
+        if self.state not in STATES or self.role not in ROLES:
+            raise SearchError(
+                f"run {self.key}: state={self.state!r} must be of {STATES}, role={self.role!r} of {ROLES}"
+            )
+
+    @property
+    def on_test(self) -> bool:
+        """Whether the run is measured on test."""
+        return self.role in ON_TEST
+
+    @property
+    def components(self) -> str:
+        """What of the method is on: :data:`PLAIN`, ``scs``, ``mcm`` or ``scs+mcm``."""
+        return components_of(self.config)
+
+    @property
+    def params(self) -> dict[str, float]:
+        """The six scalars, fixed and tied ones included; empty for the plain baseline, which reads none."""
+        if self.components == PLAIN:
+            return {}
+        method = self.config["method"]
+        return {name: float(method[name]) for name in SCALARS}
+
+    @property
+    def stop_at(self) -> int | None:
+        """Iteration at which a run on test ends, chosen on the selecting split; None: it trains the full length."""
+        stop_at: int | None = self.config.get("training", {}).get("stop_at")
+        return stop_at
+
+    @property
+    def label(self) -> str:
+        """How the run is called where people read."""
+        if self.role == "plain":
+            return "plain baseline"
+        if self.role == "trial":
+            return self.setting + (f" ({self.origin})" if self.origin != SEARCHED else "")
+        return f"{self.role} {self.setting}, seed {self.seed}"
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain mapping, ready for JSON."""
+        return {item.name: finite(getattr(self, item.name)) for item in dataclasses.fields(self)}
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
+        """The record of a mapping; keys of later versions are ignored."""
+        known = {item.name for item in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in mapping.items() if name in known})
+
+    def replace(self, **changes: Any) -> RunRecord:
+        """A copy with other values."""
+        return dataclasses.replace(self, **changes)
+
+
+def components_of(config: Mapping[str, Any]) -> str:
+    """Components that a RunConfig mapping switches on.
+
+    >>> components_of({"scs": True, "mcm": True}), components_of({"scs": False, "mcm": False})
+    ('scs+mcm', 'baseline')
+    """
+    return "+".join(name for name in ("scs", "mcm") if config[name]) or PLAIN

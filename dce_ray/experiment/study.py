@@ -1,0 +1,38 @@
+"""Reading an experiment's study: no lock is needed, nothing is changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from dce_ray.errors import SearchError
+
+STUDY = "search"
+"""Name of the study in the journal."""
+STATE_OF = {
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+"""Our words for Optuna's states; ``waiting`` is a first point that was not started, all others a record has too."""
+
+
+def read_study(journal: Path) -> optuna.Study:
+    """The study of an experiment, as its journal says now; also while a search writes it.
+
+    Raises:
+        SearchError: there is no journal, or it holds another study.
+    """
+    if not journal.is_file():
+        raise SearchError(f"{journal} does not exist; the search has not started, or its study was removed")
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    names = [study.study_name for study in storage.get_all_studies()]
+    if names != [STUDY]:
+        raise SearchError(f"{journal} holds the studies {names}; an experiment has exactly one, named {STUDY!r}")
+    return optuna.load_study(study_name=STUDY, storage=storage)

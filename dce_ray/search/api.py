@@ -1,0 +1,236 @@
+"""A search from Python: typed arguments in, winner, trials, tables and folder out. The command line only translates."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dce_ray.datasets import build_on_data
+from dce_ray.errors import SearchError
+from dce_ray.experiment.candidate import Candidate
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.study import read_study
+from dce_ray.provenance import environment
+from dce_ray.search.selection import select
+from dce_ray.search.settings import (
+    ConfirmOptions,
+    Experiment,
+    RayOptions,
+    Request,
+    SearchOptions,
+    Settings,
+    TrackingOptions,
+    build_experiment,
+)
+from dce_ray.store import open_store
+
+if TYPE_CHECKING:
+    from dce_ray.report.tables import Table
+    from dce_ray.report.trial_table import TrialTable
+    from dce_ray.search.tune_run import Stop
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """What a search came to."""
+
+    folder: Path
+    """The experiment folder, with everything that was written."""
+    winner: Candidate | None
+    """The best setting on the selecting split; None where no trial ran to its full length."""
+    trials: TrialTable
+    """One row per trial."""
+    tables: Mapping[str, Table]
+    """``confirmation``: every confirmed setting on test, with its paired difference to the plain baseline; empty
+    where nothing was confirmed."""
+    stopped: str | None = None
+    """Why the search ended early (the time budget, Ctrl-C); None when all was done. ``resume_search`` goes on."""
+
+
+def run_search(
+    baseline: str = "delu",
+    data: str | Path = "synthetic",
+    *,
+    num_trials: int = 32,
+    time_budget: str | None = None,
+    sampler: str = "tpe",
+    scheduler: str = "auto",
+    seed: int = 0,
+    space: Mapping[str, Any] | None = None,
+    run: Mapping[str, Any] | None = None,
+    preset: str | None = None,
+    confirm_top: int = 3,
+    confirm_seeds: int = 3,
+    name: str | None = None,
+    results: str | Path = "results",
+    tracking: bool = True,
+    tracking_uri: str | None = None,
+    ray_address: str | None = None,
+    num_cpus: int | None = None,
+    cpus_per_trial: float | None = None,
+    gpus_per_trial: float | None = None,
+) -> SearchResult:
+    """Tune SCS and MCM for a baseline: search, choose on the selecting split, confirm on test.
+
+    Args:
+        baseline: name in ``dce_ray.baselines.BASELINES``.
+        data: named data set, feature store, or folder in the released layout.
+        num_trials: trials in all, the published points included.
+        time_budget: time after which the search stops, such as ``90m``; the confirmation comes on top.
+        sampler: ``tpe``, ``gp``, ``cmaes`` or ``random``.
+        scheduler: early stopping: ``auto``, ``asha``, ``hyperband``, ``median`` or ``none``.
+        seed: of the suggestions; trials train with the run's own ``seed``.
+        space: changes of the search space: ``{"delta": {"high": 0.95}, "lambda": 1.0, "gamma": "beta"}``.
+        run: changes of the runs' configuration, nested: ``{"protocol": "paper", "training": {"iterations": 300}}``.
+        preset: published values to start from, ``paper`` or ``released``; None takes the paper's where it has any.
+        confirm_top: best settings that are confirmed.
+        confirm_seeds: seeds per confirmed setting; 0 confirms nothing and never reads test.
+        name: of the experiment folder ``<results>/<data>/<baseline>/<name>``; None takes the time.
+        results: where experiment folders lie.
+        tracking: whether MLflow is told.
+        tracking_uri: MLflow's address; None takes ``MLFLOW_TRACKING_URI``, else a database in ``results``.
+        ray_address: ``auto`` or ``host:port``; None starts a local Ray unless ``RAY_ADDRESS`` is set.
+        num_cpus: CPUs of a local Ray; None takes what this process may use.
+        cpus_per_trial: None chooses.
+        gpus_per_trial: share of a GPU; None chooses.
+
+    Raises:
+        ConfigError: naming every argument that is unknown or out of range; nothing was started then.
+        SearchError: the search could not go on; what is done is kept in its folder.
+
+    Example:
+        >>> import dce_ray
+        >>> result = dce_ray.run_search("delu", "synthetic-tiny", num_trials=2, confirm_top=1, confirm_seeds=1,
+        ...                             run={"training": {"iterations": 4, "eval_every": 2}},
+        ...                             results=folder, name="example", tracking=False)  # doctest: +ELLIPSIS
+        experiment folder: ...
+        >>> result.winner.setting, len(result.trials.rows), sorted(result.tables)
+        ('top1', 2, ['confirmation'])
+    """
+    settings = Settings(
+        sampler=sampler,
+        scheduler=scheduler,
+        name=name,
+        results=str(results),
+        search=SearchOptions(
+            num_trials=num_trials,
+            time_budget=time_budget,
+            cpus_per_trial=cpus_per_trial,
+            gpus_per_trial=gpus_per_trial,
+            seed=seed,
+        ),
+        confirm=ConfirmOptions(top=confirm_top, seeds=confirm_seeds),
+        ray=RayOptions(address=ray_address, num_cpus=num_cpus),
+        tracking=TrackingOptions(enabled=tracking, uri=tracking_uri),
+    )
+    return conduct(*create(Request(baseline, str(data), preset, run or {}, space or {}, settings)))
+
+
+def resume_search(folder: str | Path, changes: Mapping[str, Any] | None = None) -> SearchResult:
+    """Go on with a search after a stop, a kill or a crash, also with more trials.
+
+    Args:
+        folder: the experiment folder.
+        changes: settings by dotted key, such as ``{"search.num_trials": 64}``: how much is run and where.
+
+    Raises:
+        ConfigError: a change that would make other trials of it.
+        SearchError: the folder holds no experiment, or its data has changed.
+    """
+    return conduct(*reopen(folder, changes or {}))
+
+
+def create(request: Request) -> tuple[Experiment, ExperimentFolder]:
+    """Check everything, then make the folder: a wrong value starts nothing and leaves nothing behind."""
+
+    def build(store: str, data_set: str) -> Experiment:
+        return build_experiment(request, store, data_set)
+
+    experiment, store = build_on_data(request.data, build)
+    experiment = replace(experiment, digest=store.digest)
+    settings, data_set = experiment.settings, experiment.data_set
+    parent = Path(settings.results) / (store.name if data_set == "default" else data_set) / experiment.run.baseline
+    if settings.name:
+        folder = ExperimentFolder.create(parent / settings.name, experiment.to_mapping(), environment())
+    else:
+        folder = ExperimentFolder.create_by_time(parent, experiment.to_mapping(), environment())
+    return experiment, folder
+
+
+def reopen(path: str | Path, changes: Mapping[str, Any]) -> tuple[Experiment, ExperimentFolder]:
+    """What an experiment folder holds, with the changes of dotted keys; the data must be what it was."""
+    folder = ExperimentFolder.open(path)
+    experiment = Experiment.from_mapping(folder.config, changes)
+    store = open_store(experiment.run.data)
+    if store.digest != experiment.digest:
+        raise SearchError(
+            f"{experiment.run.data} holds other data than {path} was searched on (digest {store.digest[:12]}, "
+            f"expected {experiment.digest[:12]}); restore the store, or start a new search"
+        )
+    return experiment, folder
+
+
+def conduct(experiment: Experiment, folder: ExperimentFolder) -> SearchResult:
+    """Run the search of a folder, mirror it to MLflow, and write its tables and pictures, also after a stop.
+
+    Raises:
+        SearchError: a fault of the environment; the message says what is kept and how to go on.
+    """
+    from dce_ray.search.stages import Search
+
+    print(f"experiment folder: {folder.path}")
+    with folder.lock(), _tracked(experiment, folder):
+        try:
+            stop = Search(experiment, folder).run()
+        finally:
+            _write_outputs(folder)
+    if stop is not None:
+        print(f"stopped: {stop.reason}\nWhat is done is kept. Go on with: {_resume_command(folder)}")
+        if stop.failure:
+            raise SearchError(stop.reason)
+    return _result(experiment, folder, stop)
+
+
+def _result(experiment: Experiment, folder: ExperimentFolder, stop: Stop | None) -> SearchResult:
+    from dce_ray.report.confirmation import confirmation_table
+    from dce_ray.report.trial_table import read_trials
+
+    study = read_study(folder.study)
+    candidates = select(folder, study, experiment.settings.confirm.top)
+    winner = candidates[0] if candidates and not candidates[0].plain else None
+    tables = {"confirmation": confirmation_table(folder, candidates)} if folder.confirmation.is_file() else {}
+    return SearchResult(folder.path, winner, read_trials(folder, study), tables, stop.reason if stop else None)
+
+
+@contextlib.contextmanager
+def _tracked(experiment: Experiment, folder: ExperimentFolder) -> Iterator[None]:
+    tracking = experiment.settings.tracking
+    if not tracking.enabled:
+        yield
+        return
+    from dce_ray.tracking import start_mirror
+
+    mirror = None
+    try:
+        with start_mirror(folder, tracking.uri) as mirror:
+            yield
+    finally:  # also when the search failed: what is done is in MLflow, or waits to be sent
+        if mirror is not None:
+            print(mirror.message)
+
+
+def _write_outputs(folder: ExperimentFolder) -> None:
+    """Tables, pictures and report of what is there; also after an interruption."""
+    if folder.study.is_file():
+        from dce_ray.report.page import write_outputs
+
+        write_outputs(folder)
+
+
+def _resume_command(folder: ExperimentFolder) -> str:
+    here = Path.cwd()
+    shown = folder.path.relative_to(here) if folder.path.is_relative_to(here) else folder.path
+    return f"python -m dce_ray.search resume={shown}"

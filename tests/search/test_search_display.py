@@ -1,0 +1,67 @@
+"""What a user sees of a running search, and the durations that a search understands."""
+
+from collections import Counter
+from io import StringIO
+
+import pytest
+
+from dce_ray.errors import ConfigError
+from dce_ray.experiment.record import RunRecord
+from dce_ray.search.display import Display
+from dce_ray.search.settings import SearchOptions, seconds
+
+SCALARS = {"delta": 0.5, "theta_rep": 0.9, "theta_pro": 0.6, "beta": 0.5, "gamma": 0.5, "lambda": 1.0}
+CONFIG = {"scs": True, "mcm": True, "method": SCALARS}
+SMALL = Demand(network=GIB // 8, activations=GIB // 8, features=GIB)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("45s", 45), ("90m", 5400), ("1h30m", 5400), ("1.5h", 5400), ("2d", 172800)]
+)
+def test_durations(text, expected):
+    assert seconds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["90", "m", "1h 30m", "-5m", "", "1y"])
+def test_wrong_durations(text):
+    with pytest.raises(ConfigError, match="90m"):
+        seconds(text)
+    with pytest.raises(ConfigError, match="90m"):
+        SearchOptions(time_budget=text)
+
+
+def ended(number, state, value=None, **changes):
+    values = {"role": "trial", "setting": f"trial {number}", "config": CONFIG, "seed": 0, "value": value} | changes
+    return RunRecord(f"k{number}", number=number, state=state, iteration=9, **values)
+
+
+def test_plain_lines_one_per_event():
+    stream = StringIO()
+    display = Display("search", 4, 27, Counter(finished=1), stream)
+    with display.shown():
+        display.started(ended(0, "running"))
+        display.scored(ended(0, "running"), 9, 0.2)
+        display.ended(ended(0, "finished", 0.25, origin="paper"))
+        display.ended(ended(1, "pruned", 0.1))
+        display.ended(ended(2, "failed", error="NonFiniteError: too bad"))
+    lines = stream.getvalue().splitlines()
+    scalars = "delta=0.5 theta_rep=0.9 theta_pro=0.6 beta=0.5 gamma=0.5 lambda=1"
+    assert lines == [
+        f"[2/4] trial 0 (paper) finished: 25.00 at iteration 9, best so far  {scalars}",
+        f"[3/4] trial 1 pruned: best 10.00 at iteration 9  {scalars}",
+        f"[4/4] trial 2 failed: NonFiniteError: too bad  {scalars}",
+    ]
+
+
+def test_live_table_names_what_runs_and_the_best():
+    from rich.console import Console
+
+    display = Display("search", 4, 27, Counter(), StringIO())
+    display.ended(ended(0, "finished", 0.25))
+    display.started(ended(1, "running"))
+    display.scored(ended(1, "running"), 9, 0.1)
+    stream = StringIO()
+    Console(file=stream, width=120).print(display.table())
+    text = stream.getvalue()
+    for word in ("1 running", "1 finished", "9/27", "best: trial 0", "25.00", "per minute"):
+        assert word in text
