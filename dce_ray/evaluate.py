@@ -22,7 +22,7 @@ from dce_ray.datasets import resolve_data
 from dce_ray.errors import CheckpointError, ConfigError, EvaluationError, unknown_name
 from dce_ray.evaluation import Evaluation, evaluate, run_network
 from dce_ray.method import Intervention
-from dce_ray.presets import data_set_of, run_config
+from dce_ray.presets import data_set_of, merge, run_config
 from dce_ray.store import FeatureStore, open_store
 from dce_ray.timeline import Timeline, draw_timelines, timeline
 from dce_ray.train.build import build_network, choose_device, load_trained
@@ -79,18 +79,15 @@ def main(arguments: list[str]) -> int:
     """Evaluate one checkpoint; print and write what was asked for."""
     values = parse(arguments)
     apply(_defaults(EvaluationConfig(), MethodConfig()), values)  # a typo is refused before anything is read
-    subject = load_subject(values)
+    subject = load_subject(*_named_checkpoint(values))
     options = apply(_defaults(subject.config.evaluation, subject.config.method), values)
     _check(options)
     evaluation = EvaluationConfig.from_mapping(options["evaluation"], "evaluation.")
     method = MethodConfig.from_mapping(options["method"], "method.")
     subject = replace(subject, config=subject.config.replace(evaluation=evaluation, method=method))
-    device = choose_device(options["device"])
-    subject.network.to(device)
     videos = _videos(subject, options["split"])
     chosen = _timeline_rows(options["timeline"], subject.store, videos)
-    caption = f"{subject.origin} on {subject.store.name} {options['split']}"
-    outcome = evaluate(subject.network, subject.store, videos, evaluation, device=device, caption=caption)
+    outcome = _evaluated(subject, videos, options["split"], options["device"])
     print(outcome.table.text(per_class=bool(options["per_class"])))
     if options["table"]:
         _write_table(outcome, Path(options["table"]), bool(options["per_class"]))
@@ -103,22 +100,64 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def load_subject(values: Mapping[str, Any]) -> Subject:
-    """Read the checkpoint, ours or a published one, and open the data it is evaluated on.
+def evaluate_checkpoint(
+    checkpoint: Path | str,
+    *,
+    baseline: str | None = None,
+    data: Path | str | None = None,
+    preset: str | None = None,
+    split: str = "test",
+    device: str = "auto",
+    evaluation: Mapping[str, Any] | None = None,
+) -> Evaluation:
+    """The mAP table and detections of a trained network.
 
     Args:
-        values: by dotted key, as given on the command line.
+        checkpoint: written by ``dce_ray.train`` or a search, or a published state_dict.
+        baseline: the network of a published checkpoint; ours say it themselves.
+        data: named data set, store or released layout; None takes what it was trained on.
+        preset: published evaluation to start from, for a published checkpoint.
+        split: ``test`` or ``holdout``.
+        device: ``auto``, ``cpu`` or ``cuda:<n>``.
+        evaluation: changes of the evaluation, by the keys of ``EvaluationConfig``.
 
     Raises:
-        ConfigError: for keys that are missing.
+        DceError: a file that cannot be read or does not fit, a key or split that does not exist.
+
+    Example:
+        >>> import dce_ray
+        >>> from dce_ray.presets import run_config
+        >>> changes = {"training": {"iterations": 4}, "device": "cpu"}
+        >>> run = dce_ray.Run(run_config("delu", store, data_set="synthetic", overrides=changes))
+        >>> metrics = run.advance(4)
+        >>> run.save(folder / "run.pt")
+        >>> table = dce_ray.evaluate_checkpoint(folder / "run.pt", device="cpu").table
+        >>> table.caption
+        'delu + SCS + MCM, iteration 4 on synthetic test'
+    """
+    subject = load_subject(Path(checkpoint), baseline, None if data is None else str(data), preset)
+    changed = merge(subject.config.evaluation.to_mapping(), evaluation or {})
+    subject = replace(subject, config=subject.config.replace(evaluation=EvaluationConfig.from_mapping(changed)))
+    return _evaluated(subject, _videos(subject, split), split, device)
+
+
+def load_subject(path: Path, baseline: str | None, data: str | None, preset: str | None) -> Subject:
+    """Read the checkpoint, ours or a published one, and open the data it is evaluated on.
+
+    Raises:
+        ConfigError: for what is missing.
         CheckpointError: for a file that cannot be read or does not fit the data.
     """
-    if not values.get("checkpoint"):
-        raise ConfigError("checkpoint: missing; give checkpoint=<file written by dce_ray.train or published>")
-    path = Path(str(values["checkpoint"]))
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
-    return _ours(path, values) if _written_by_us(path) else _published(path, values)
+    return _ours(path, baseline, data) if _written_by_us(path) else _published(path, baseline, data, preset)
+
+
+def _evaluated(subject: Subject, videos: NDArray[np.int64], split: str, device: str) -> Evaluation:
+    chosen = choose_device(device)
+    subject.network.to(chosen)
+    caption = f"{subject.origin} on {subject.store.name} {split}"
+    return evaluate(subject.network, subject.store, videos, subject.config.evaluation, device=chosen, caption=caption)
 
 
 def picture_videos(
@@ -156,13 +195,20 @@ def _written_by_us(path: Path) -> bool:
     return isinstance(content, Mapping) and content.get("format") == FORMAT
 
 
-def _ours(path: Path, values: Mapping[str, Any]) -> Subject:
+def _named_checkpoint(values: Mapping[str, Any]) -> tuple[Path, str | None, str | None, str | None]:
+    """The arguments of :func:`load_subject` as the command line gives them."""
+    if not values.get("checkpoint"):
+        raise ConfigError("checkpoint: missing; give checkpoint=<file written by dce_ray.train or published>")
+    given = (str(values[key]) if values.get(key) else None for key in ("baseline", "data", "preset"))
+    return Path(str(values["checkpoint"])), next(given), next(given), next(given)
+
+
+def _ours(path: Path, baseline: str | None, data: str | None) -> Subject:
     trained = load_trained(path)
     config = trained.config
-    baseline = values.get("baseline") or config.baseline
-    if baseline != config.baseline:
+    if baseline not in (None, config.baseline):
         raise CheckpointError(f"{path}: holds {config.baseline}, not baseline={baseline}; leave baseline= out")
-    store = open_store(resolve_data(str(values.get("data") or config.data)))
+    store = open_store(resolve_data(data or config.data))
     if store.class_names != trained.class_names or store.feature_size != trained.network.feature_size:
         raise CheckpointError(
             f"{path}: trained on {trained.network.feature_size} channels and {len(trained.class_names)} classes, but "
@@ -173,15 +219,13 @@ def _ours(path: Path, values: Mapping[str, Any]) -> Subject:
     return Subject(trained.network, store, config, f"{' + '.join(parts)}, iteration {trained.iteration}")
 
 
-def _published(path: Path, values: Mapping[str, Any]) -> Subject:
-    missing = [key for key in ("baseline", "data") if not values.get(key)]
-    if missing:
-        needed = " and ".join(f"{key}=" for key in missing)
+def _published(path: Path, baseline: str | None, data: str | None, preset: str | None) -> Subject:
+    if baseline is None or data is None:
+        needed = " and ".join(f"{key}=" for key, value in (("baseline", baseline), ("data", data)) if value is None)
         raise ConfigError(f"checkpoint={path}: not written by dce_ray.train; a published one also needs {needed}")
-    folder = resolve_data(str(values["data"]))
+    folder = resolve_data(data)
     store = open_store(folder)
-    preset = values.get("preset")
-    config = run_config(str(values["baseline"]), folder, data_set=data_set_of(store.name), preset=preset)
+    config = run_config(baseline, folder, data_set=data_set_of(store.name), preset=preset)
     network = build_network(config, feature_size=store.feature_size, classes=len(store.class_names))
     load_published(network, path)
     return Subject(network.eval(), store, config, f"{config.baseline}, weights of {path.name}")
@@ -199,6 +243,8 @@ def _check(options: Mapping[str, Any]) -> None:
 
 
 def _videos(subject: Subject, split: str) -> NDArray[np.int64]:
+    if split not in SPLITS:
+        raise ConfigError(unknown_name("split", split, SPLITS))
     videos: NDArray[np.int64] = getattr(make_splits(subject.store, subject.config.sampling), split)
     if not len(videos):
         raise EvaluationError(f"split={split}: {subject.store.name} has no video there; choose another split")

@@ -10,6 +10,8 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+VERSION = "0.1.0"
+"""Of this package, as in pyproject.toml; a bare box runs it without having installed it."""
 CORE = ("dce-ray", "torch", "numpy", "pyarrow")
 SEARCH = ("ray", "optuna", "mlflow", "hydra-core")
 

@@ -11,7 +11,6 @@ from dce_ray.presets import run_config
 from dce_ray.search.api import conduct, create, reopen
 from dce_ray.search.settings import Request, Settings
 from dce_ray.search.space import load_space
-from dce_ray.search.tune_hooks import INTERRUPTED
 
 USAGE = """
 python -m dce_ray.search key=value ...     tune SCS and MCM for a baseline, choose on holdout, confirm on test
@@ -50,7 +49,7 @@ def main(arguments: list[str]) -> int:
     resume = values.pop("resume", None)
     prepared = reopen(str(resume), spelled_out(values)) if resume else create(request_of(values))
     result = conduct(*prepared)
-    return 130 if result.stopped == INTERRUPTED else 0
+    return 130 if result.interrupted else 0
 
 
 def spelled_out(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,8 @@ class SearchResult:
     where nothing was confirmed."""
     stopped: str | None = None
     """Why the search ended early (the time budget, Ctrl-C); None when all was done. ``resume_search`` goes on."""
+    interrupted: bool = False
+    """Whether the user ended it."""
 
 
 def run_search(
@@ -202,7 +204,10 @@ def _result(experiment: Experiment, folder: ExperimentFolder, stop: Stop | None)
     candidates = select(folder, study, experiment.settings.confirm.top)
     winner = candidates[0] if candidates and not candidates[0].plain else None
     tables = {"confirmation": confirmation_table(folder, candidates)} if folder.confirmation.is_file() else {}
-    return SearchResult(folder.path, winner, read_trials(folder, study), tables, stop.reason if stop else None)
+    trials = read_trials(folder, study)
+    if stop is None:
+        return SearchResult(folder.path, winner, trials, tables)
+    return SearchResult(folder.path, winner, trials, tables, stop.reason, stop.interrupted)
 
 
 @contextlib.contextmanager

@@ -237,7 +237,17 @@ _OPENED: dict[Path, FeatureStore] = {}
 
 
 def open_store(path: Path | str) -> FeatureStore:
-    """The store at ``path``, opened once per process and again only if another one has taken its place."""
+    """The store at ``path``, opened once per process and again only if another one has taken its place.
+
+    Raises:
+        StoreError: not a store, of a newer version, truncated or changed.
+
+    Example:
+        >>> import dce_ray
+        >>> data = dce_ray.open_store(store)
+        >>> data.name, len(data), data.class_names[0], data.features(0).shape[1] == data.feature_size
+        ('synthetic', 20, 'Action00', True)
+    """
     folder = Path(path).expanduser().resolve()
     opened = _OPENED.get(folder)
     if opened is None or opened.digest != read_manifest(folder).digest:

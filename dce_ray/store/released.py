@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dce_ray import __version__
 from dce_ray.errors import ImportFault
+from dce_ray.provenance import VERSION
 from dce_ray.store.inspection import Inspector, usual_feature_size
 from dce_ray.store.known import check_ambiguous, check_coverage, resolve_subsets, resolve_timing
 from dce_ray.store.layout import Progress, Released, locate, no_progress, read_released
@@ -139,7 +139,7 @@ def _videos(
 def _provenance(released: Released, subsets: dict[str, str]) -> dict[str, Any]:
     now = datetime.datetime.now(tz=datetime.UTC)
     return {
-        "made_by": f"dce_ray {__version__}",
+        "made_by": f"dce_ray {VERSION}",
         "made_at": now.isoformat(timespec="seconds"),
         "source": str(released.files.features.parent.resolve()),
         "subsets": subsets,

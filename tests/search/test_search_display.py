@@ -12,7 +12,6 @@ from dce_ray.search.settings import SearchOptions, seconds
 
 SCALARS = {"delta": 0.5, "theta_rep": 0.9, "theta_pro": 0.6, "beta": 0.5, "gamma": 0.5, "lambda": 1.0}
 CONFIG = {"scs": True, "mcm": True, "method": SCALARS}
-SMALL = Demand(network=GIB // 8, activations=GIB // 8, features=GIB)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ import pytest
 
 from dce_ray.errors import SearchError
 from dce_ray.session.ray_session import logged, ray_session, remedy
-from dce_ray.session.resources import CONTEXT_BYTES, PROCESS_BYTES, Resources, choose_resources
+from dce_ray.session.resources import CONTEXT_BYTES, PROCESS_BYTES, Demand, Resources, choose_resources
 
 GIB = 2**30
+SMALL = Demand(network=GIB // 8, activations=GIB // 8, features=GIB)
 
 
 def choose(cpus_there, gpus_there=0, runs=32, host=64 * GIB, device=80 * GIB, **wish):

@@ -1,0 +1,130 @@
+"""The structure of the house, read off its own imports: who may import whom, no circle, no room too large."""
+
+from __future__ import annotations
+
+import ast
+import re
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FLOORS = """
+    errors
+    commandline config_base files interrupts provenance
+    config records
+    store losses
+    data baselines
+    method localize
+    evaluation
+    presets
+    datasets timeline
+    train
+    evaluate
+    experiment session
+    tracking trainables
+    report
+    search
+    ablate
+    dce_ray
+"""
+"""Rooms from the ground up: a room imports from rooms on lower floors only. ``dce_ray`` is the package's own face.
+
+Up to ``evaluate`` this is the core, which ``test_import_wall.py`` keeps free of Ray, Optuna, MLflow and Hydra.
+"""
+LARGEST_SHARE = 0.15
+"""Of all lines, that one folder may hold."""
+
+
+def source_files() -> list[Path]:
+    return sorted([*(ROOT / "dce_ray").rglob("*.py"), *(ROOT / "trainables").rglob("*.py")])
+
+
+def module_of(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def room_of(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if parts[0] == "dce_ray" and len(parts) > 1 else parts[0]
+
+
+def imports(file: Path, modules: set[str]) -> set[str]:
+    """Modules of ours that a file imports, wherever in it: inside functions and for type checkers too."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= inside & modules or {node.module}
+    return found & modules
+
+
+@pytest.fixture(scope="module")
+def graph() -> dict[str, set[str]]:
+    files = source_files()
+    modules = {module_of(file) for file in files}
+    return {module_of(file): imports(file, modules) - {module_of(file)} for file in files}
+
+
+def upward(graph: dict[str, set[str]]) -> list[str]:
+    floor = {room: level for level, line in enumerate(FLOORS.split("\n")) for room in line.split()}
+    return [
+        f"{module} imports {other}"
+        for module, others in graph.items()
+        for other in sorted(others)
+        if room_of(module) != room_of(other) and floor[room_of(other)] >= floor[room_of(module)]
+    ]
+
+
+def circle(graph: dict[str, set[str]]) -> list[str] | None:
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as fault:
+        return list(fault.args[1])
+    return None
+
+
+def test_every_room_has_its_floor(graph):
+    assert {room_of(module) for module in graph} == set(FLOORS.split())
+
+
+def test_no_arrow_runs_up(graph):
+    assert upward(graph) == []
+
+
+def test_no_circle_among_the_files(graph):
+    assert circle(graph) is None
+
+
+def test_an_arrow_up_and_a_circle_are_seen(graph):
+    assert upward(graph | {"dce_ray.store.reader": {"dce_ray.search.space"}}) == [
+        "dce_ray.store.reader imports dce_ray.search.space"
+    ]
+    assert circle(graph | {"dce_ray.errors": {"dce_ray.config"}})
+
+
+def test_no_folder_holds_too_much():
+    lines: dict[Path, int] = {}
+    files = [*source_files(), *(ROOT / "benchmarks").rglob("*.py")]
+    for file in files:
+        lines[file.parent] = lines.get(file.parent, 0) + len(file.read_text().splitlines())
+    lines = {folder: count for folder, count in lines.items() if folder != ROOT / "dce_ray"}
+    total = sum(len(file.read_text().splitlines()) for file in files)
+    large = {str(folder.relative_to(ROOT)): count / total for folder, count in lines.items()}
+    assert {name: share for name, share in large.items() if share > LARGEST_SHARE} == {}
+
+
+def test_a_whole_search_is_read_in_one_short_file():
+    assert len((ROOT / "dce_ray" / "search" / "stages.py").read_text().splitlines()) < 150
+
+
+def test_the_readme_shows_rooms_that_are_there():
+    text = (ROOT / "README.md").read_text()
+    table = text[text.index("## Dive into the code") :].split("\n## ")[0]
+    named = [name for line in table.splitlines() if line.startswith("| `") for name in re.findall(r"`([\w/.]+)`", line)]
+    places = [name for name in named if "/" in name or name.endswith(".py")]
+    assert len(places) > 10
+    assert [name for name in places if not (ROOT / name).exists()] == []
