@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dce_ray.errors import TrackingError
 from dce_ray.tracking.address import Address
 from dce_ray.tracking.connection import connect, short_requests
-from dce_ray.tracking.content import EXPERIMENT_TAG, KEY_TAG
+from dce_ray.tracking.content import EXPERIMENT_TAG, RUN_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -88,4 +88,4 @@ def _fetch(client: MlflowClient, run: Run, names: Sequence[str], folder: Path) -
 
 def _key(run: Run) -> str:
     """Name of a confirmation run's folder; what follows in the tag tells a later run of that name from an earlier."""
-    return str(run.data.tags[KEY_TAG]).removeprefix("confirm/").split("/")[0]
+    return str(run.data.tags[RUN_TAG]).removeprefix("confirm/").split("/")[0]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dce_ray.errors import TrackingError
 from dce_ray.tracking.address import Address
-from dce_ray.tracking.desk import wait_for_lock
+from dce_ray.tracking.locks import wait_for_lock
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

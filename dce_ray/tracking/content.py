@@ -17,8 +17,8 @@ from dce_ray.config import SCALARS
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
 from dce_ray.experiment.record import RunRecord
 
-EXPERIMENT_TAG, KEY_TAG = "dce.experiment", "dce.trial_key"
-LONGEST = 5000
+EXPERIMENT_TAG, RUN_TAG = "dce.experiment", "dce.trial_key"
+LONGEST_TEXT = 5000
 """Longest tag that every MLflow store takes, in characters."""
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "pruned": "KILLED", "interrupted": "KILLED", "running": "RUNNING"}
 """MLflow's status of a state; a pruned trial was stopped from outside, its tag ``status`` says why."""
@@ -91,15 +91,15 @@ def ranking_metric(folder: ExperimentFolder) -> str:
     return f"mAP/avg_{averages[-1]}"
 
 
-def trial_content(folder: ExperimentFolder, trial: RunFolder, *, live: bool) -> RunContent:
-    """A trial or confirmation run.
+def run_content(folder: ExperimentFolder, run: RunFolder, *, live: bool) -> RunContent:
+    """A run of the experiment, whatever its role.
 
     Args:
         folder: the search it belongs to.
-        trial: its folder.
-        live: whether the search is running; where it is not, a trial that still says so was interrupted.
+        run: its folder.
+        live: whether the search is running; where it is not, a run that still says so was interrupted.
     """
-    record = trial.record()
+    record = run.record()
     state = "interrupted" if record.state == "running" and not live else record.state
     tags = _common_tags(folder) | {
         "kind": record.role,
@@ -112,7 +112,7 @@ def trial_content(folder: ExperimentFolder, trial: RunFolder, *, live: bool) -> 
         "search": folder.path.name,
     }
     if record.error:
-        tags["error"] = record.error[:LONGEST]
+        tags["error"] = record.error[:LONGEST_TEXT]
     if record.on_test:
         tags["candidate"] = record.setting
     return RunContent(
@@ -125,7 +125,7 @@ def trial_content(folder: ExperimentFolder, trial: RunFolder, *, live: bool) -> 
         start_ms=_ms(record.started),
         end_ms=None if record.ended is None else _ms(record.ended),
         results=tuple(_results(record)),
-        folder=trial.path,
+        folder=run.path,
     )
 
 
@@ -135,7 +135,7 @@ def search_content(folder: ExperimentFolder, *, live: bool, identity: str) -> Ru
     Args:
         folder: the search.
         live: whether it is running.
-        identity: names the search; see :func:`dce_ray.tracking.desk.identity_of`.
+        identity: names the search; see :func:`dce_ray.tracking.state.search_identity`.
     """
     records = [item.record() for item in (*folder.trials(), *folder.confirmations())]
     config = folder.config
@@ -178,15 +178,15 @@ def _name(record: RunRecord) -> str:
     return f"trial {record.number:03d}" if record.role == "trial" else record.label
 
 
-def progress_values(trial: RunFolder) -> list[list[Value]]:
-    """The curve of a trial, one list per reading."""
+def progress_values(run: RunFolder) -> list[list[Value]]:
+    """The curve of a run, one list per reading."""
     return [
         [
             Value(key, float(value), reading.iteration, _ms(reading.time))
             for key, value in reading.metrics.items()
             if value is not None
         ]
-        for reading in trial.readings()
+        for reading in run.readings()
     ]
 
 
@@ -218,7 +218,7 @@ def _counts(records: list[RunRecord]) -> dict[str, int]:
 
 
 def _text(value: Any) -> str:
-    return (value if isinstance(value, str) else json.dumps(value))[:LONGEST]
+    return (value if isinstance(value, str) else json.dumps(value))[:LONGEST_TEXT]
 
 
 def _ms(seconds: float | None) -> int:

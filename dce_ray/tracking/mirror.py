@@ -18,8 +18,8 @@ from dce_ray.errors import DceError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.tracking.address import VARIABLE, Address, address_of, sync_command, ui_command
 from dce_ray.tracking.connection import ENVIRONMENT
-from dce_ray.tracking.desk import last_report
-from dce_ray.tracking.report import SyncReport
+from dce_ray.tracking.state import last_report
+from dce_ray.tracking.sync_report import SyncReport
 
 LIMIT_S = 60.0
 """How long a search waits at its end for what is still to be sent."""
@@ -141,7 +141,7 @@ def run_mirror(folder: ExperimentFolder, address: Address, interval_s: float) ->
     Returns:
         Exit status: 0 when MLflow holds everything.
     """
-    from dce_ray.tracking.desk import only_sender
+    from dce_ray.tracking.state import only_sender
     from dce_ray.tracking.writer import Writer
 
     os.nice(10)  # trials come first

@@ -12,15 +12,16 @@ from typing import Any
 from dce_ray.config import SCALARS
 
 VIEW = "dce-ray"
-TAG = f"mlflow.sharedViewState.{VIEW}"
-EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
+KIND_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+"""What makes MLflow show the experiment as training runs."""
 TAG_COLUMNS = ("kind", "components", "status", "origin", "seed")
 SECTIONS = {"Compare": 1, "Curves": 3}
 """Charts per line of our sections; their capitals sort them before those that MLflow makes of metric names."""
 
 
 def view_state(ranking: str) -> str:
-    """The tag's value.
+    """Value of :data:`VIEW_TAG`.
 
     Args:
         ranking: name of the metric whose curve is drawn beside, such as ``mAP/avg_0.1:0.7``.

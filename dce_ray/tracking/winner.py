@@ -15,7 +15,7 @@ from dce_ray.errors import DceError
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
 from dce_ray.files import read_json
 from dce_ray.store import open_store
-from dce_ray.tracking.store import KnownRun, RunStore
+from dce_ray.tracking.run_store import KnownRun, RunStore
 from dce_ray.train.build import load_trained
 from dce_ray.train.checkpoint import load_checkpoint, save_checkpoint
 

@@ -13,14 +13,15 @@ from dce_ray.errors import DceError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.tracking.address import Address, address_of, ui_url
 from dce_ray.tracking.connection import connect, short_requests
-from dce_ray.tracking.content import EXPERIMENT_TAG, KEY_TAG, data_name, experiment_name, ranking_metric, trial_content
+from dce_ray.tracking.content import EXPERIMENT_TAG, RUN_TAG, data_name, experiment_name, ranking_metric, run_content
 from dce_ray.tracking.data_input import data_input
-from dce_ray.tracking.desk import identity_of, only_sender, search_is_running, write_report
-from dce_ray.tracking.parcel import Parcel, parcels
-from dce_ray.tracking.report import SyncReport
-from dce_ray.tracking.store import PARENT_TAG, SENT_TAG, KnownRun, RunStore, StoreDown, StoreRefused
+from dce_ray.tracking.locks import search_is_running
+from dce_ray.tracking.run_store import PARENT_TAG, SENT_TAG, KnownRun, RunStore, StoreDown, StoreRefused
+from dce_ray.tracking.state import keep_report, only_sender, search_identity
+from dce_ray.tracking.sync_report import SyncReport
 from dce_ray.tracking.tables import LIST_TAG, table_tag
-from dce_ray.tracking.views import EXPERIMENT_TAGS, TAG, VIEW, view_state
+from dce_ray.tracking.upload import RunUpload, uploads
+from dce_ray.tracking.views import KIND_TAGS, VIEW, VIEW_TAG, view_state
 
 SUPERSEDED = "superseded"
 
@@ -64,7 +65,7 @@ class Writer:
     def __init__(self, folder: ExperimentFolder, address: Address) -> None:
         self.folder = folder
         self.address = address
-        self.identity = identity_of(folder)
+        self.identity = search_identity(folder)
         self.store: RunStore | None = None
         self.experiment_id = ""
         self.known: dict[str, KnownRun] = {}
@@ -93,36 +94,36 @@ class Writer:
                 report.faults.append(str(fault))
             except DceError as fault:
                 report.faults.append(str(fault))
-        write_report(self.folder, self.address.uri, report)
+        keep_report(self.folder, self.address.uri, report)
         return report
 
     def _open(self) -> RunStore:
         if self.store is None:
             store = RunStore(connect(self.address), self.address, self.identity)
-            tags = EXPERIMENT_TAGS | {TAG: view_state(ranking_metric(self.folder))}
+            tags = KIND_TAGS | {VIEW_TAG: view_state(ranking_metric(self.folder))}
             self.experiment_id = store.experiment(experiment_name(self.folder), tags)
             self.known = store.runs(self.experiment_id)
             self.store = store
         return self.store
 
     def _send_all(self, store: RunStore, report: SyncReport, *, live: bool) -> None:
-        everything = list(parcels(self.folder, live=live, identity=self.identity))
+        everything = list(uploads(self.folder, live=live, identity=self.identity))
         report.runs = len(everything)
         parent_id = self._run(store, report, everything[0], None).run_id
         # The search comes last: it is up to date only when its trials are.
-        for parcel in (*everything[1:], everything[0]):
-            known = self._run(store, report, parcel, parent_id)
+        for upload in (*everything[1:], everything[0]):
+            known = self._run(store, report, upload, parent_id)
             memory = self.memory.setdefault(known.run_id, Memory())
             try:
-                if parcel.fingerprint not in (known.sent, memory.fingerprint):
-                    self._deliver(store, report, parcel, known, memory)
-                    memory.fingerprint = parcel.fingerprint
+                if upload.fingerprint not in (known.sent, memory.fingerprint):
+                    self._deliver(store, report, upload, known, memory)
+                    memory.fingerprint = upload.fingerprint
                 report.current += 1
             except StoreRefused as fault:
                 report.faults.append(str(fault))
         if not live:
             self._send_model(store)
-        self._retire(store, {parcel.content.identity for parcel in everything})
+        self._retire(store, {upload.content.identity for upload in everything})
 
     def _send_model(self, store: RunStore) -> None:
         """The winner as a model of its confirmation run; a tag of that run says which checkpoint was logged."""
@@ -133,7 +134,7 @@ class Writer:
         run = winning_run(self.folder)
         if run is None:
             return
-        known = self.known[trial_content(self.folder, run, live=False).identity]
+        known = self.known[run_content(self.folder, run, live=False).identity]
         state = f"{run.checkpoint.stat().st_size} bytes"
         if known.tags.get(MODEL_TAG) != state:
             log_winner(store, self.experiment_id, known, run)
@@ -147,38 +148,38 @@ class Writer:
                 store.send(known, (), {}, {"status": SUPERSEDED})
                 store.set_status(known, "KILLED", None)
 
-    def _run(self, store: RunStore, report: SyncReport, parcel: Parcel, parent_id: str | None) -> KnownRun:
+    def _run(self, store: RunStore, report: SyncReport, upload: RunUpload, parent_id: str | None) -> KnownRun:
         """The run in the store, created where it is not there yet."""
-        content = parcel.content
+        content = upload.content
         known = self.known.get(content.identity)
         if known is None:
-            tags = dict(content.tags) | {EXPERIMENT_TAG: self.identity, KEY_TAG: content.identity}
+            tags = dict(content.tags) | {EXPERIMENT_TAG: self.identity, RUN_TAG: content.identity}
             if content.kind != "search" and parent_id is not None:
                 tags[PARENT_TAG] = parent_id
             known = self.known[content.identity] = store.create(self.experiment_id, content, tags)
             report.created += 1
         return known
 
-    def _deliver(self, store: RunStore, report: SyncReport, parcel: Parcel, known: KnownRun, memory: Memory) -> None:
-        content, ended = parcel.content, parcel.content.status != "RUNNING"
+    def _deliver(self, store: RunStore, report: SyncReport, upload: RunUpload, known: KnownRun, memory: Memory) -> None:
+        content, ended = upload.content, upload.content.status != "RUNNING"
         if not ended and known.status != "RUNNING":
             store.set_status(known, "RUNNING", None)
-        readings = parcel.readings()
+        readings = upload.readings()
         values = [value for reading in readings[memory.readings :] for value in reading]
-        values += parcel.results()
+        values += upload.results()
         tags = {key: value for key, value in content.tags.items() if known.tags.get(key) != value}
-        store.send(known, values, self._new_params(report, parcel, known), tags)
+        store.send(known, values, self._new_params(report, upload, known), tags)
         memory.readings = len(readings)
         report.values += len(values)
         if ended:
             self._send_input(store, known)
-            self._send_files(store, parcel, known, memory)
+            self._send_files(store, upload, known, memory)
             store.set_status(known, content.status, content.end_ms)
-            store.send(known, (), {}, {SENT_TAG: parcel.fingerprint})
+            store.send(known, (), {}, {SENT_TAG: upload.fingerprint})
 
-    def _new_params(self, report: SyncReport, parcel: Parcel, known: KnownRun) -> dict[str, str]:
+    def _new_params(self, report: SyncReport, upload: RunUpload, known: KnownRun) -> dict[str, str]:
         """Parameters that the run lacks; those that it has cannot be changed in MLflow."""
-        params, name = parcel.content.params, parcel.content.name
+        params, name = upload.content.params, upload.content.name
         for key, value in params.items():
             if known.params.get(key, value) != value:
                 report.notes.append(f"{name}: MLflow keeps {key}={known.params[key]}, it is now {value}")
@@ -189,13 +190,13 @@ class Writer:
         if data is not None:
             store.add_input(known, data)
 
-    def _send_files(self, store: RunStore, parcel: Parcel, known: KnownRun, memory: Memory) -> None:
-        for path, place in parcel.files:
+    def _send_files(self, store: RunStore, upload: RunUpload, known: KnownRun, memory: Memory) -> None:
+        for path, place in upload.files:
             state = (path.stat().st_size, path.stat().st_mtime_ns)
             if memory.files.get(path) != state:
                 store.upload(known, path, place)
                 memory.files[path] = state
-        tables = parcel.tables()
+        tables = upload.tables()
         for name, table in tables.items():
             store.write(known, table.split_json(), f"tables/{name}.json")
             store.write(known, table.comma_separated(), f"tables/{name}.csv")

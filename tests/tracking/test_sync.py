@@ -17,8 +17,8 @@ from dce_ray.errors import TrackingError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.tracking import sync
 from dce_ray.tracking.address import Address, results_root
-from dce_ray.tracking.desk import identity_of, only_sender
 from dce_ray.tracking.mirror import closing_lines
+from dce_ray.tracking.state import only_sender, search_identity
 
 Make = Callable[..., ExperimentFolder]
 
@@ -261,9 +261,9 @@ def test_an_archive_that_cannot_be_written_is_one_search(finished: ExperimentFol
         raise PermissionError(13, "Permission denied", str(path))
 
     with monkeypatch.context() as archive:
-        archive.setattr("dce_ray.tracking.desk.Path.mkdir", refuse)
-        name = identity_of(finished)
-        assert identity_of(finished) == name
+        archive.setattr("dce_ray.tracking.state.Path.mkdir", refuse)
+        name = search_identity(finished)
+        assert search_identity(finished) == name
         with only_sender(finished, uri, patience_s=1.0):
             pass
     assert not (finished.path / "tracking").exists()

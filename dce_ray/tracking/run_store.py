@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dce_ray.errors import DceError, TrackingError
 from dce_ray.tracking.address import Address
 from dce_ray.tracking.connection import unreachable
-from dce_ray.tracking.content import EXPERIMENT_TAG, KEY_TAG, RunContent, Value
+from dce_ray.tracking.content import EXPERIMENT_TAG, RUN_TAG, RunContent, Value
 from dce_ray.tracking.data_input import DataInput
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class RunStore:
         found: dict[str, KnownRun] = {}
         with self._request("search for runs"):
             for run in self._pages(experiment_id):
-                identity = run.data.tags[KEY_TAG]
+                identity = run.data.tags[RUN_TAG]
                 known = KnownRun(run.info.run_id, run.info.status, dict(run.data.params), dict(run.data.tags))
                 twin = found.get(identity)
                 if twin is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dce_ray.experiment.folder import ExperimentFolder, RunFolder
+from dce_ray.experiment.folder import RECORD, ExperimentFolder, RunFolder
 from dce_ray.files import read_json
 from dce_ray.tracking.content import RunContent, Value
 from dce_ray.tracking.tables import Table, best_reading, class_table, from_csv, map_table
@@ -27,7 +27,8 @@ SEARCH_FILES = (
     "confirmation.tex",
     "confirmation.json",
 )
-ON_TEST_FILES = ("record.json", "table.json", "detections.json", "checkpoint.pt")
+RUN_FILES = (RECORD, "table.json")
+ON_TEST_FILES = (*RUN_FILES, "detections.json", "checkpoint.pt")
 
 
 def search_files(folder: ExperimentFolder) -> Iterator[tuple[Path, str]]:
@@ -40,12 +41,12 @@ def search_files(folder: ExperimentFolder) -> Iterator[tuple[Path, str]]:
             yield picture, "figures"
 
 
-def trial_files(trial: RunFolder) -> Iterator[tuple[Path, str]]:
+def run_files(run: RunFolder) -> Iterator[tuple[Path, str]]:
     """Files of one run that exist; a run on test keeps its detections and its checkpoint."""
-    names = ON_TEST_FILES if trial.record().on_test else ON_TEST_FILES[:2]
+    names = ON_TEST_FILES if run.record().on_test else RUN_FILES
     for name in names:
-        if (trial.path / name).is_file():
-            yield trial.path / name, ""
+        if (run.path / name).is_file():
+            yield run.path / name, ""
 
 
 def search_tables(folder: ExperimentFolder) -> dict[str, Table]:
@@ -54,29 +55,29 @@ def search_tables(folder: ExperimentFolder) -> dict[str, Table]:
     return {name: from_csv(path) for name, path in files.items() if path.is_file()}
 
 
-def read_map_table(trial: RunFolder) -> MapTable | None:
+def read_map_table(run: RunFolder) -> MapTable | None:
     """The whole mAP table of a run; None where the run has none (yet)."""
-    if not trial.table.is_file():
+    if not run.table.is_file():
         return None
     from dce_ray.evaluation import MapTable  # brings torch, which a mirror does without until a run is confirmed
 
-    return MapTable.from_mapping(read_json(trial.table))
+    return MapTable.from_mapping(read_json(run.table))
 
 
-def confirmed_values(trial: RunFolder, content: RunContent) -> list[Value]:
-    """The table of a confirmed run as metrics ``test/mAP/...``, so that the run table of the UI can show them."""
-    if not trial.record().on_test or content.end_ms is None:
+def values_on_test(run: RunFolder, content: RunContent) -> list[Value]:
+    """The table of a run on test as metrics ``test/mAP/...``, so that the run table of the UI can show them."""
+    if not run.record().on_test or content.end_ms is None:
         return []
-    table = read_map_table(trial)
-    step = trial.record().iteration or 0
+    table = read_map_table(run)
+    step = run.record().iteration or 0
     values = table.metrics() if table is not None else {}
     return [Value(f"test/{key}", value, step, content.end_ms) for key, value in values.items() if math.isfinite(value)]
 
 
-def trial_tables(trial: RunFolder) -> dict[str, Table]:
+def run_tables(run: RunFolder) -> dict[str, Table]:
     """Tables of a run by name: ``map``, and ``class_ap`` where the whole table was kept."""
-    table = read_map_table(trial)
+    table = read_map_table(run)
     if table is not None:
         return {"map": map_table(table), "class_ap": class_table(table)}
-    reading = best_reading(trial.readings(), trial.record().iteration)
+    reading = best_reading(run.readings(), run.record().iteration)
     return {"map": reading} if reading else {}

@@ -1,4 +1,4 @@
-"""The corner of an experiment folder that belongs to tracking: ``tracking/``.
+"""What tracking keeps in an experiment folder, below ``tracking/``.
 
 ``identity.json`` names the search for ever, wherever its folder is copied; ``<store>.json`` is the last report per
 MLflow store; ``<store>.lock`` lets one process at a time send to it.
@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -20,12 +18,13 @@ from uuid import uuid4
 from dce_ray.errors import SearchError, TrackingError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.files import read_json, write_json
-from dce_ray.tracking.report import SyncReport
+from dce_ray.tracking.locks import wait_for_lock
+from dce_ray.tracking.sync_report import SyncReport
 
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
-def identity_of(folder: ExperimentFolder) -> str:
+def search_identity(folder: ExperimentFolder) -> str:
     """The name of the search that no other search has: 32 hex digits, made once and kept in the folder.
 
     A folder that cannot be written (an archive) is named by its configuration, which cannot change there.
@@ -53,7 +52,7 @@ def _of_store(folder: ExperimentFolder, uri: str, suffix: str) -> Path:
     return folder.path / "tracking" / f"{hashlib.sha256(uri.encode()).hexdigest()[:12]}{suffix}"
 
 
-def write_report(folder: ExperimentFolder, uri: str, report: SyncReport) -> None:
+def keep_report(folder: ExperimentFolder, uri: str, report: SyncReport) -> None:
     """Keep the report of a store; an archive that cannot be written keeps none."""
     with contextlib.suppress(SearchError):
         write_json(_of_store(folder, uri, ".json"), report.to_mapping())
@@ -94,33 +93,3 @@ def only_sender(folder: ExperimentFolder, uri: str, patience_s: float) -> Iterat
             f"try again when it has ended",
         )
         yield
-
-
-def wait_for_lock(descriptor: int, patience_s: float, refusal: str) -> None:
-    """Lock an open file, waiting for at most ``patience_s`` seconds.
-
-    Raises:
-        TrackingError: with the message ``refusal`` when another process keeps it for longer.
-    """
-    deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as fault:
-            if time.monotonic() >= deadline:
-                raise TrackingError(refusal) from fault
-            time.sleep(0.1)
-
-
-def search_is_running(folder: ExperimentFolder) -> bool:
-    """Whether a search holds the folder's lock on this machine."""
-    path = folder.path / ".lock"
-    if not path.is_file():
-        return False
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

@@ -1,4 +1,4 @@
-"""A parcel: everything that one MLflow run shall hold, and a fingerprint that tells whether it holds it already."""
+"""Everything that one MLflow run shall hold, and a fingerprint that tells whether it holds it already."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
-from dce_ray.tracking.content import RunContent, Value, progress_values, search_content, trial_content
-from dce_ray.tracking.files import confirmed_values, search_files, search_tables, trial_files, trial_tables
+from dce_ray.tracking.artifacts import run_files, run_tables, search_files, search_tables, values_on_test
+from dce_ray.tracking.content import RunContent, Value, progress_values, run_content, search_content
 from dce_ray.tracking.tables import Table
 
 VERSION = "1"
@@ -17,14 +17,14 @@ VERSION = "1"
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class RunUpload:
     """The content of one run; what is costly to read is read when it is asked for."""
 
     content: RunContent
     files: tuple[tuple[Path, str], ...]
     """Files and their artifact folders."""
     fingerprint: str
-    """Changes when anything in the parcel does."""
+    """Changes when anything of this does."""
     readings: Callable[[], list[list[Value]]]
     """The curve, one list per reading."""
     results: Callable[[], list[Value]]
@@ -32,17 +32,17 @@ class Parcel:
     tables: Callable[[], Mapping[str, Table]]
 
 
-def parcels(folder: ExperimentFolder, *, live: bool, identity: str) -> Iterator[Parcel]:
-    """The search itself first, then its trials and confirmation runs."""
-    yield _search_parcel(folder, live=live, identity=identity)
-    for trial in (*folder.trials(), *folder.confirmations()):
-        yield _trial_parcel(folder, trial, live=live)
+def uploads(folder: ExperimentFolder, *, live: bool, identity: str) -> Iterator[RunUpload]:
+    """The search itself first, then its runs, as the folder lists them."""
+    yield _search_upload(folder, live=live, identity=identity)
+    for run in (*folder.trials(), *folder.confirmations()):
+        yield _run_upload(folder, run, live=live)
 
 
-def _search_parcel(folder: ExperimentFolder, *, live: bool, identity: str) -> Parcel:
+def _search_upload(folder: ExperimentFolder, *, live: bool, identity: str) -> RunUpload:
     content = search_content(folder, live=live, identity=identity)
     files = () if content.status == "RUNNING" else tuple(search_files(folder))
-    return Parcel(
+    return RunUpload(
         content=content,
         files=files,
         fingerprint=_fingerprint(content, files),
@@ -52,17 +52,16 @@ def _search_parcel(folder: ExperimentFolder, *, live: bool, identity: str) -> Pa
     )
 
 
-def _trial_parcel(folder: ExperimentFolder, trial: RunFolder, *, live: bool) -> Parcel:
-    content = trial_content(folder, trial, live=live)
-    files = () if content.status == "RUNNING" else tuple(trial_files(trial))
-
-    return Parcel(
+def _run_upload(folder: ExperimentFolder, run: RunFolder, *, live: bool) -> RunUpload:
+    content = run_content(folder, run, live=live)
+    files = () if content.status == "RUNNING" else tuple(run_files(run))
+    return RunUpload(
         content=content,
         files=files,
-        fingerprint=_fingerprint(content, (*files, (trial.path / "progress.jsonl", ""))),
-        readings=lambda: progress_values(trial),
-        results=lambda: [] if content.status == "RUNNING" else [*content.results, *confirmed_values(trial, content)],
-        tables=lambda: trial_tables(trial),
+        fingerprint=_fingerprint(content, (*files, (run.progress, ""))),
+        readings=lambda: progress_values(run),
+        results=lambda: [] if content.status == "RUNNING" else [*content.results, *values_on_test(run, content)],
+        tables=lambda: run_tables(run),
     )
 
 

@@ -1,0 +1,39 @@
+"""Locks of the operating system: who holds one loses it when it dies."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+
+from dce_ray.errors import TrackingError
+from dce_ray.experiment.folder import ExperimentFolder
+
+
+def wait_for_lock(descriptor: int, patience_s: float, refusal: str) -> None:
+    """Lock an open file, waiting for at most ``patience_s`` seconds.
+
+    Raises:
+        TrackingError: with the message ``refusal`` when another process keeps it for longer.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as fault:
+            if time.monotonic() >= deadline:
+                raise TrackingError(refusal) from fault
+            time.sleep(0.1)
+
+
+def search_is_running(folder: ExperimentFolder) -> bool:
+    """Whether a search holds the folder's lock on this machine."""
+    path = folder.path / ".lock"
+    if not path.is_file():
+        return False
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
