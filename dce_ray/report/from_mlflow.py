@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dce_ray.errors import TrackingError
+from dce_ray.experiment.folder import FORMAT, RECORD
 from dce_ray.tracking.address import Address
 from dce_ray.tracking.connection import connect, short_requests
-from dce_ray.tracking.content import EXPERIMENT_TAG, RUN_TAG
+from dce_ray.tracking.content import EXPERIMENT_TAG, SEARCH, SUPERSEDED
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 SEARCH_FILES = ("config.json", "confirmation.json")
-CONFIRM_FILES = ("record.json", "table.json")
+CONFIRM_FILES = (RECORD, "table.json")
 RUNS_PER_PAGE = 1000
+log = logging.getLogger(__name__)
 
 
 def fetch_experiments(uri: str, target: Path) -> list[Path]:
@@ -37,14 +40,12 @@ def fetch_experiments(uri: str, target: Path) -> list[Path]:
         client = connect(Address(uri))
         try:
             experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-            folders = {
-                run.data.tags[EXPERIMENT_TAG]: _fetch_search(client, run, target)
-                for run in _runs(client, experiments, "search")
-            }
-            newest = {(run.data.tags[EXPERIMENT_TAG], _key(run)): run for run in _runs(client, experiments, "confirm")}
-            for (identity, key), run in newest.items():
-                if identity in folders:
-                    _fetch(client, run, CONFIRM_FILES, folders[identity] / "confirm" / key)
+            searches = [run for run in _runs(client, experiments, SEARCH) if _readable(run)]
+            folders = {run.data.tags[EXPERIMENT_TAG]: _fetch_search(client, run, target) for run in searches}
+            for run in _confirmations(client, experiments):
+                folder = folders.get(run.data.tags[EXPERIMENT_TAG])
+                if folder is not None:
+                    _fetch(client, run, CONFIRM_FILES, folder / "confirm" / run.info.run_id)
         except (OSError, ValueError, KeyError, RuntimeError) as fault:  # MlflowException is a RuntimeError or Exception
             raise TrackingError(
                 f"{uri}: cannot be read ({fault}); is its artifact store reachable from here?"
@@ -69,6 +70,25 @@ def _runs(client: MlflowClient, experiments: Sequence[str], kind: str) -> Iterat
             return
 
 
+def _readable(run: Run) -> bool:
+    """Whether this version reads the folder that a search was sent from; said where it does not."""
+    found = run.data.params.get("format", "1")
+    if found == str(FORMAT):
+        return True
+    log.warning("left out %s: written in format %s, this version reads format %s", run.info.run_name, found, FORMAT)
+    return False
+
+
+def _confirmations(client: MlflowClient, experiments: Sequence[str]) -> list[Run]:
+    """Confirmation runs that count: of each setting, fold and seed of a search the newest."""
+    newest = {}
+    for run in _runs(client, experiments, "confirm"):
+        tags = run.data.tags
+        if tags.get("status") != SUPERSEDED:
+            newest[(tags[EXPERIMENT_TAG], tags.get("setting"), tags.get("fold"), tags["seed"])] = run
+    return list(newest.values())
+
+
 def _fetch_search(client: MlflowClient, run: Run, target: Path) -> Path:
     tags = run.data.tags
     folder: Path = target / tags["data"] / tags["baseline"] / tags["search"]
@@ -84,8 +104,3 @@ def _fetch(client: MlflowClient, run: Run, names: Sequence[str], folder: Path) -
     for name in names:
         if name in there:
             client.download_artifacts(run.info.run_id, name, str(folder))
-
-
-def _key(run: Run) -> str:
-    """Name of a confirmation run's folder; what follows in the tag tells a later run of that name from an earlier."""
-    return str(run.data.tags[RUN_TAG]).removeprefix("confirm/").split("/")[0]

@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from dce_ray.commandline import flatten
@@ -17,11 +16,18 @@ from dce_ray.config import SCALARS
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
 from dce_ray.experiment.record import RunRecord
 
-EXPERIMENT_TAG, RUN_TAG = "dce.experiment", "dce.trial_key"
+EXPERIMENT_TAG = "dce.experiment"
+"""Tag with the identity of the experiment folder; see :func:`dce_ray.tracking.state.search_identity`."""
+RUN_TAG = "dce.run"
+"""Tag with the identity of the run within it; see :class:`RunContent`."""
+SEARCH, ABLATIONS = "search", "ablations"
+"""Kinds of a parent run: what the runs of the folder belong to. All other kinds are roles of records."""
 LONGEST_TEXT = 5000
 """Longest tag that every MLflow store takes, in characters."""
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "pruned": "KILLED", "interrupted": "KILLED", "running": "RUNNING"}
 """MLflow's status of a state; a pruned trial was stopped from outside, its tag ``status`` says why."""
+SUPERSEDED = "superseded"
+"""The tag ``status`` of a run that its folder holds no more: the confirmation was planned anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +44,12 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class RunContent:
-    """One MLflow run: the search itself, a trial, or a confirmation run."""
+    """One MLflow run: the search itself, or one of its runs."""
 
     kind: str
-    """``search``, or the record's role."""
-    key: str
-    """Names the run within its search."""
+    """:data:`SEARCH` or :data:`ABLATIONS`, or the record's role."""
+    identity: str
+    """Names the run within its search for ever."""
     name: str
     """What the UI shows."""
     status: str
@@ -54,19 +60,6 @@ class RunContent:
     end_ms: int | None
     results: tuple[Value, ...] = ()
     """Values that exist once the run has ended."""
-    folder: Path = field(default=Path())
-    """Where its files lie."""
-
-    @property
-    def identity(self) -> str:
-        """Names the run within its search for ever: the tag ``dce.trial_key``.
-
-        A confirmation that is planned anew reuses names (``top1-0``) for other settings: these are other runs.
-        """
-        if self.kind == "search":
-            return self.key
-        settings = hashlib.sha256(repr(sorted(self.params.items())).encode()).hexdigest()[:8]
-        return f"{self.kind}/{self.key}" + (f"/{settings}" if self.kind == "confirm" else "")
 
 
 def data_name(folder: ExperimentFolder) -> str:
@@ -103,6 +96,7 @@ def run_content(folder: ExperimentFolder, run: RunFolder, *, live: bool) -> RunC
     state = "interrupted" if record.state == "running" and not live else record.state
     tags = _common_tags(folder) | {
         "kind": record.role,
+        "setting": record.setting,
         "components": record.components,
         "protocol": str(record.config.get("protocol", "")),
         "seed": str(record.seed),
@@ -113,11 +107,11 @@ def run_content(folder: ExperimentFolder, run: RunFolder, *, live: bool) -> RunC
     }
     if record.error:
         tags["error"] = record.error[:LONGEST_TEXT]
-    if record.on_test:
-        tags["candidate"] = record.setting
+    if record.fold is not None:
+        tags["fold"] = str(record.fold)
     return RunContent(
         kind=record.role,
-        key=record.key,
+        identity=run_identity(record),
         name=f"{folder.path.name} {_name(record)}",
         status=STATUS[state],
         tags=tags,
@@ -125,12 +119,22 @@ def run_content(folder: ExperimentFolder, run: RunFolder, *, live: bool) -> RunC
         start_ms=_ms(record.started),
         end_ms=None if record.ended is None else _ms(record.ended),
         results=tuple(_results(record)),
-        folder=run.path,
     )
 
 
+def run_identity(record: RunRecord) -> str:
+    """Names the run within its search for ever.
+
+    A confirmation that is planned anew uses the same folders for other settings: these are other runs.
+    """
+    if record.role != "confirm":
+        return f"{record.role}/{record.key}"
+    config = hashlib.sha256(json.dumps(record.config, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{record.role}/{record.key}/{config}"
+
+
 def search_content(folder: ExperimentFolder, *, live: bool, identity: str) -> RunContent:
-    """The search itself: the parent of all its trials and confirmation runs.
+    """The search itself, or the ablations that share the folder: the parent of all its runs.
 
     Args:
         folder: the search.
@@ -143,14 +147,15 @@ def search_content(folder: ExperimentFolder, *, live: bool, identity: str) -> Ru
     starts = [record.started for record in records if record.started is not None]
     ends = [record.ended for record in records if record.ended is not None]
     run = config.get("run", {})
+    kind = ABLATIONS if config.get("kind") == "ablation" else SEARCH
     return RunContent(
-        kind="search",
-        key=identity,
+        kind=kind,
+        identity=identity,
         name=folder.path.name,
         status=STATUS[state],
         tags=_common_tags(folder)
         | {
-            "kind": "search",
+            "kind": kind,
             "protocol": str(run.get("protocol", "")),
             "status": state,
             "host": str(folder.environment.get("host", records[0].host if records else "")),
@@ -160,7 +165,6 @@ def search_content(folder: ExperimentFolder, *, live: bool, identity: str) -> Ru
         params={key: _text(value) for key, value in flatten(config).items()},
         start_ms=_ms(min(starts, default=(folder.path / "config.json").stat().st_mtime)),
         end_ms=None if live else _ms(max(ends, default=folder.path.stat().st_mtime)),
-        folder=folder.path,
     )
 
 
@@ -169,7 +173,8 @@ def _search_state(folder: ExperimentFolder, config: Mapping[str, Any], records: 
     states = {record.state for record in records}
     if states == {"failed"}:
         return "failed"
-    confirmed = folder.confirmation.is_file() or config.get("confirm", {}).get("seeds") == 0
+    nothing_to_confirm = config.get("kind") == "ablation" or config.get("confirm", {}).get("seeds") == 0
+    confirmed = nothing_to_confirm or folder.confirmation.is_file()
     return "finished" if confirmed and states and "running" not in states else "interrupted"
 
 

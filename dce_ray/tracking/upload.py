@@ -12,7 +12,7 @@ from dce_ray.tracking.artifacts import run_files, run_tables, search_files, sear
 from dce_ray.tracking.content import RunContent, Value, progress_values, run_content, search_content
 from dce_ray.tracking.tables import Table
 
-VERSION = "1"
+VERSION = "2"
 """Of what is sent; a later version of this program sends everything again."""
 
 

@@ -15,7 +15,7 @@ VIEW = "dce-ray"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 KIND_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """What makes MLflow show the experiment as training runs."""
-TAG_COLUMNS = ("kind", "components", "status", "origin", "seed")
+TAG_COLUMNS = ("kind", "setting", "components", "status", "origin", "seed")
 SECTIONS = {"Compare": 1, "Curves": 3}
 """Charts per line of our sections; their capitals sort them before those that MLflow makes of metric names."""
 

@@ -13,7 +13,15 @@ from dce_ray.errors import DceError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.tracking.address import Address, address_of, ui_url
 from dce_ray.tracking.connection import connect, short_requests
-from dce_ray.tracking.content import EXPERIMENT_TAG, RUN_TAG, data_name, experiment_name, ranking_metric, run_content
+from dce_ray.tracking.content import (
+    EXPERIMENT_TAG,
+    RUN_TAG,
+    SUPERSEDED,
+    data_name,
+    experiment_name,
+    ranking_metric,
+    run_identity,
+)
 from dce_ray.tracking.data_input import data_input
 from dce_ray.tracking.locks import search_is_running
 from dce_ray.tracking.run_store import PARENT_TAG, SENT_TAG, KnownRun, RunStore, StoreDown, StoreRefused
@@ -22,8 +30,6 @@ from dce_ray.tracking.sync_report import SyncReport
 from dce_ray.tracking.tables import LIST_TAG, table_tag
 from dce_ray.tracking.upload import RunUpload, uploads
 from dce_ray.tracking.views import KIND_TAGS, VIEW, VIEW_TAG, view_state
-
-SUPERSEDED = "superseded"
 
 
 def sync(folder: ExperimentFolder | Path | str, uri: str | None = None, *, patience_s: float = 30.0) -> SyncReport:
@@ -110,7 +116,7 @@ class Writer:
         everything = list(uploads(self.folder, live=live, identity=self.identity))
         report.runs = len(everything)
         parent_id = self._run(store, report, everything[0], None).run_id
-        # The search comes last: it is up to date only when its trials are.
+        # The search comes last: it is up to date only when its runs are.
         for upload in (*everything[1:], everything[0]):
             known = self._run(store, report, upload, parent_id)
             memory = self.memory.setdefault(known.run_id, Memory())
@@ -134,7 +140,7 @@ class Writer:
         run = winning_run(self.folder)
         if run is None:
             return
-        known = self.known[run_content(self.folder, run, live=False).identity]
+        known = self.known[run_identity(run.record())]
         state = f"{run.checkpoint.stat().st_size} bytes"
         if known.tags.get(MODEL_TAG) != state:
             log_winner(store, self.experiment_id, known, run)
@@ -145,8 +151,9 @@ class Writer:
         for identity in self.known.keys() - present:
             known = self.known[identity]
             if known.tags.get("kind") == "confirm" and known.tags.get("status") != SUPERSEDED:
-                store.send(known, (), {}, {"status": SUPERSEDED})
+                store.send(known, (), {}, {"status": SUPERSEDED, SENT_TAG: ""})  # "": sent anew if the plan returns
                 store.set_status(known, "KILLED", None)
+                self.memory.pop(known.run_id, None)
 
     def _run(self, store: RunStore, report: SyncReport, upload: RunUpload, parent_id: str | None) -> KnownRun:
         """The run in the store, created where it is not there yet."""
@@ -154,7 +161,7 @@ class Writer:
         known = self.known.get(content.identity)
         if known is None:
             tags = dict(content.tags) | {EXPERIMENT_TAG: self.identity, RUN_TAG: content.identity}
-            if content.kind != "search" and parent_id is not None:
+            if parent_id is not None:
                 tags[PARENT_TAG] = parent_id
             known = self.known[content.identity] = store.create(self.experiment_id, content, tags)
             report.created += 1

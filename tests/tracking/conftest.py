@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from mirrored import Server, free_port, new_experiment
+from mirrored import Server, finished_without_model, free_port, new_experiment
 
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.tracking import sync
 from dce_ray.tracking.address import Address
 from dce_ray.tracking.connection import connect, short_requests
 
@@ -36,6 +37,22 @@ def make_experiment(tmp_path: Path, empty_database: Path) -> Callable[..., Exper
         return new_experiment(tmp_path / "results", name, empty_database)
 
     return make
+
+
+@pytest.fixture
+def finished(make_experiment: Callable[..., ExperimentFolder]) -> ExperimentFolder:
+    return finished_without_model(make_experiment())
+
+
+@pytest.fixture(scope="session")
+def sent(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> ExperimentFolder:
+    """A finished search that was sent; only looked at."""
+    results = tmp_path_factory.mktemp("sent") / "results"
+    folder = finished_without_model(new_experiment(results, "first", empty_database))
+    report = sync(folder)
+    assert report.complete, report
+    assert (report.runs, report.created, report.current) == (10, 10, 10)
+    return folder
 
 
 @pytest.fixture(scope="session")

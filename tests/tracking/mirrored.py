@@ -21,8 +21,10 @@ from mlflow.entities import Run
 
 from dce_ray.evaluation import MapTable
 from dce_ray.evaluation.tables import map_table
-from dce_ray.experiment.folder import ExperimentFolder, TrialFolder, TrialRecord
+from dce_ray.experiment.folder import ExperimentFolder, RunFolder
+from dce_ray.experiment.record import PLAIN, WITHOUT_METHOD, RunRecord
 from dce_ray.files import write_json
+from dce_ray.tracking.address import results_root
 
 START_S = 1_790_000_000.0
 RUN = {
@@ -31,6 +33,8 @@ RUN = {
     "preset": "paper",
     "protocol": "holdout",
     "seed": 0,
+    "scs": True,
+    "mcm": True,
     "method": {"delta": 0.7, "theta_rep": 0.8, "theta_pro": 0.55, "beta": 0.5, "gamma": 0.5, "lambda": 1.0},
     "training": {"iterations": 100, "learning_rate": 5e-05},
     "evaluation": {"averages": ["0.1:0.5", "0.1:0.7"]},
@@ -50,7 +54,7 @@ CONFIG = {
 }
 
 
-def readings(trial: TrialFolder, first: int, last: int, *, level: float = 0.3, offset_s: float = 0.0) -> None:
+def readings(trial: RunFolder, first: int, last: int, *, level: float = 0.3, offset_s: float = 0.0) -> None:
     """One line of progress per 10 iterations, from ``first`` to ``last``."""
     for iteration in range(first, last + 1, 10):
         score = level + iteration / 1000
@@ -69,18 +73,19 @@ def readings(trial: TrialFolder, first: int, last: int, *, level: float = 0.3, o
         )
 
 
-def add_trial(folder: ExperimentFolder, number: int, state: str = "finished", iterations: int = 100) -> TrialFolder:
+def add_trial(folder: ExperimentFolder, number: int, state: str = "finished", iterations: int = 100) -> RunFolder:
     draw = random.Random(number)
     params = {name: round(draw.uniform(0.1, 0.9), 4) for name in RUN["method"]}
     trial = folder.trial(f"{number:016x}")
-    record = TrialRecord(
+    record = RunRecord(
         key=trial.key,
+        role="trial",
+        setting=f"trial {number}",
         number=number,
-        kind="trial",
         state="running",
-        params=params,
         config=RUN | {"method": params},
         seed=0,
+        fold=0,
         origin="paper" if number == 0 else "search",
         started=START_S + number,
         host="node-1",
@@ -110,21 +115,20 @@ def table_of(score: float) -> MapTable:
     )
 
 
-def add_confirmation(folder: ExperimentFolder, name: str, seed: int, number: int) -> TrialFolder:
+def add_confirmation(folder: ExperimentFolder, name: str, seed: int, number: int) -> RunFolder:
     """A finished run of a confirmation: ``top1`` or ``baseline``."""
     run = folder.confirm(f"{name}-{seed}")
-    components = "baseline" if name == "baseline" else "scs+mcm"
+    method = WITHOUT_METHOD if name == PLAIN else {}
     table = table_of(0.6 + seed / 100)
-    record = TrialRecord(
+    record = RunRecord(
         key=run.key,
+        role="confirm",
+        setting=name,
         number=number,
-        kind="confirm",
         state="finished",
-        params=RUN["method"],
-        config=RUN | {"protocol": "confirm", "seed": seed},
+        config=RUN | {"protocol": "confirm", "seed": seed, **method},
         seed=seed,
-        components=components,
-        origin="baseline" if components == "baseline" else "search",
+        origin=PLAIN if name == PLAIN else "search",
         value=table.ranking,
         iteration=100,
         started=START_S + 200,
@@ -156,6 +160,21 @@ def finish(folder: ExperimentFolder, seeds: int = 2) -> None:
     (folder.figures / "history.svg").write_text("<svg/>")
 
 
+def finished_without_model(folder: ExperimentFolder) -> ExperimentFolder:
+    """A search that has ended, but for the winner's model: that has its own test."""
+    finish(folder)
+    for run in folder.confirmations():
+        run.checkpoint.unlink()
+    return folder
+
+
+def outdated(folder: ExperimentFolder) -> ExperimentFolder:
+    """As versions before records of roles wrote it."""
+    config = {key: value for key, value in folder.config.items() if key != "format"}
+    write_json(folder.path / "config.json", config)
+    return folder
+
+
 def new_experiment(results: Path, name: str, database: Path | None = None) -> ExperimentFolder:
     """A search with finished, pruned, failed and running trials; ``database`` is a new one to start from."""
     if database is not None and not (results / "mlflow.db").exists():
@@ -166,6 +185,10 @@ def new_experiment(results: Path, name: str, database: Path | None = None) -> Ex
     for number, state in enumerate(("finished", "pruned", "failed", "finished", "running")):
         add_trial(folder, number, state, iterations=100 if state != "pruned" else 30)
     return folder
+
+
+def client_of(folder: ExperimentFolder) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{results_root(folder) / 'mlflow.db'}")
 
 
 def runs_of(client: MlflowClient, search: str, name: str = "hapt/delu") -> dict[str, Run]:
@@ -188,7 +211,7 @@ def assert_all_there_once(client: MlflowClient, folder: ExperimentFolder) -> Non
     for trial in folder.trials():
         run = runs[f"{folder.path.name} trial {trial.record().number:03d}"]
         for key in ("mAP/0.5", "loss/total", "iterations_per_second"):
-            assert curve(client, run, key) == [(line.iteration, line.metrics[key]) for line in trial.progress()]
+            assert curve(client, run, key) == [(line.iteration, line.metrics[key]) for line in trial.readings()]
 
 
 def free_port() -> int:

@@ -10,8 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mirrored import RUN, START_S, add_trial, curve, finish, new_experiment, readings, runs_of, table_of
-from mlflow import MlflowClient
+from mirrored import (
+    RUN,
+    START_S,
+    add_trial,
+    client_of,
+    curve,
+    finished_without_model,
+    readings,
+    runs_of,
+    table_of,
+)
 
 from dce_ray.errors import TrackingError
 from dce_ray.experiment.folder import ExperimentFolder
@@ -23,39 +32,11 @@ from dce_ray.tracking.state import only_sender, search_identity
 Make = Callable[..., ExperimentFolder]
 
 
-def client_of(folder: ExperimentFolder) -> MlflowClient:
-    return MlflowClient(f"sqlite:///{results_root(folder) / 'mlflow.db'}")
-
-
 def rows(folder: ExperimentFolder) -> Counter[str]:
     """Rows of the tables that grow when something is sent."""
     with sqlite3.connect(results_root(folder) / "mlflow.db") as database:
         names = ("runs", "metrics", "params", "inputs", "datasets", "experiments", "logged_models")
         return Counter({name: database.execute(f"select count(*) from {name}").fetchone()[0] for name in names})
-
-
-def finished_without_model(folder: ExperimentFolder) -> ExperimentFolder:
-    """The model has its own test."""
-    finish(folder)
-    for run in folder.confirmations():
-        run.checkpoint.unlink()
-    return folder
-
-
-@pytest.fixture
-def finished(make_experiment: Make) -> ExperimentFolder:
-    return finished_without_model(make_experiment())
-
-
-@pytest.fixture(scope="module")
-def sent(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> ExperimentFolder:
-    """A finished search that was sent; only looked at."""
-    results = tmp_path_factory.mktemp("sent") / "results"
-    folder = finished_without_model(new_experiment(results, "first", empty_database))
-    report = sync(folder)
-    assert report.complete, report
-    assert (report.runs, report.created, report.current) == (10, 10, 10)
-    return folder
 
 
 def test_runs_are_nested_tagged_and_carry_the_six_parameters(sent: ExperimentFolder):
@@ -64,7 +45,7 @@ def test_runs_are_nested_tagged_and_carry_the_six_parameters(sent: ExperimentFol
     children = {name: run for name, run in runs.items() if name != "first"}
     assert {run.data.tags["mlflow.parentRunId"] for run in children.values()} == {parent.info.run_id}
     assert set(children) == {f"first trial 00{n}" for n in range(5)} | {
-        f"first confirm {name}-{seed}" for name in ("top1", "baseline") for seed in (0, 1)
+        f"first confirm {name}, seed {seed}" for name in ("top1", "baseline") for seed in (0, 1)
     }
     first = runs["first trial 000"]
     record = sent.trials()[0].record()
@@ -73,9 +54,10 @@ def test_runs_are_nested_tagged_and_carry_the_six_parameters(sent: ExperimentFol
     assert "method.delta" not in first.data.params
     tags = {"kind": "trial", "baseline": "delu", "data": "hapt", "protocol": "holdout", "components": "scs+mcm"}
     tags |= {"seed": "0", "status": "finished", "commit": "abc1234", "host": "node-1", "origin": "paper"}
+    tags |= {"setting": "trial 0", "fold": "0"}
     assert {key: first.data.tags[key] for key in tags} == tags
-    assert runs["first confirm baseline-1"].data.tags["components"] == "baseline"
-    assert runs["first confirm baseline-1"].data.tags["protocol"] == "confirm"
+    assert runs["first confirm baseline, seed 1"].data.tags["components"] == "baseline"
+    assert runs["first confirm baseline, seed 1"].data.tags["protocol"] == "confirm"
 
 
 def test_states_become_mlflow_states(make_experiment: Make):
@@ -104,11 +86,11 @@ def test_values_are_the_folder_s(sent: ExperimentFolder):
     for trial in sent.trials():
         run = runs[f"first trial {trial.record().number:03d}"]
         for key in ("mAP/0.5", "mAP/avg_0.1:0.7", "loss/total", "psi_share", "iterations_per_second"):
-            assert curve(client, run, key) == [(line.iteration, line.metrics[key]) for line in trial.progress()]
+            assert curve(client, run, key) == [(line.iteration, line.metrics[key]) for line in trial.readings()]
         assert run.data.metrics["best_score"] == trial.record().value
         assert run.info.start_time == round(trial.record().started * 1000)
         assert run.info.end_time == round(trial.record().ended * 1000)
-    confirmed = runs["first confirm top1-1"]
+    confirmed = runs["first confirm top1, seed 1"]
     assert confirmed.data.metrics["test/mAP/0.5"] == pytest.approx((0.305 + 0.1525) / 2)
     assert confirmed.data.metrics["test_score"] == table_of(0.61).ranking
     assert "best_score" not in confirmed.data.metrics, "a test result must not rank beside holdout scores"
@@ -119,7 +101,7 @@ def test_tables_read_back_through_the_client(sent: ExperimentFolder, monkeypatch
     monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)  # load_table looks there, not at its client
     runs = runs_of(client, "first")
     number = client.get_experiment_by_name("hapt/delu").experiment_id
-    run_id = runs["first confirm top1-0"].info.run_id
+    run_id = runs["first confirm top1, seed 0"].info.run_id
     whole = client.load_table(number, "tables/map.json", [run_id])
     assert whole["tIoU"].tolist() == ["0.1", "0.5", "0.7", "average 0.1:0.5", "average 0.1:0.7"]
     assert whole["mAP"].tolist() == pytest.approx([0.45, 0.225, 0.05, 0.3375, 0.725 / 3])
@@ -128,7 +110,7 @@ def test_tables_read_back_through_the_client(sent: ExperimentFolder, monkeypatch
     assert classes["AP@0.5"].tolist()[:2] == pytest.approx([0.3, 0.15])
     assert classes["AP@0.5"].isna().tolist() == [False, False, True]
     trial = client.load_table(number, "tables/map.json", [runs["first trial 000"].info.run_id])
-    best = sent.trials()[0].progress()[-1].metrics
+    best = sent.trials()[0].readings()[-1].metrics
     assert dict(zip(trial["tIoU"], trial["mAP"], strict=True)) == {
         "0.5": best["mAP/0.5"],
         "0.7": best["mAP/0.7"],
@@ -137,15 +119,15 @@ def test_tables_read_back_through_the_client(sent: ExperimentFolder, monkeypatch
     confirmation = client.load_table(number, "tables/confirmation.json", [runs["first"].info.run_id])
     assert confirmation["configuration"].tolist() == ["top1", "baseline"]
     assert confirmation["0.5"].tolist() == [61.2, 58.0]
-    listed = json.loads(runs["first confirm top1-0"].data.tags["mlflow.loggedArtifacts"])
+    listed = json.loads(runs["first confirm top1, seed 0"].data.tags["mlflow.loggedArtifacts"])
     assert {"path": "tables/map.json", "type": "table"} in listed
 
 
 def test_files_and_data_set_are_logged(sent: ExperimentFolder, tmp_path: Path):
     client = client_of(sent)
     runs = runs_of(client, "first")
-    confirmed = {item.path for item in client.list_artifacts(runs["first confirm top1-0"].info.run_id)}
-    assert confirmed == {"trial.json", "table.json", "detections.json", "tables"}
+    confirmed = {item.path for item in client.list_artifacts(runs["first confirm top1, seed 0"].info.run_id)}
+    assert confirmed == {"record.json", "table.json", "detections.json", "tables"}
     parent = runs["first"]
     top = {item.path for item in client.list_artifacts(parent.info.run_id)}
     assert {"config.json", "environment.json", "best.yaml", "report.html", "confirmation.md", "figures"} <= top
@@ -195,7 +177,7 @@ def test_a_resumed_search_goes_on_in_its_runs(make_experiment: Make):
     ids = {name: run.info.run_id for name, run in runs_of(client_of(folder), "first").items()}
     interrupted = folder.trials()[4]
     # Resumed from the checkpoint of iteration 80: two readings come again, later and at another speed.
-    readings(interrupted, 90, 150, level=interrupted.progress()[0].metrics["mAP/0.5"] - 0.01, offset_s=600.0)
+    readings(interrupted, 90, 150, level=interrupted.readings()[0].metrics["mAP/0.5"] - 0.01, offset_s=600.0)
     interrupted.update(state="finished", value=0.3, iteration=150, ended=START_S + 900)
     add_trial(folder, 5)
     report = sync(folder)
@@ -230,27 +212,13 @@ def test_a_run_that_was_created_twice_is_kept_once(make_experiment: Make):
     sync(folder)
     client = client_of(folder)
     first = runs_of(client, "first")["first trial 000"]
-    tags = {key: first.data.tags[key] for key in ("dce.experiment", "dce.trial_key", "kind")}
+    tags = {key: first.data.tags[key] for key in ("dce.experiment", "dce.run", "kind")}
     client.create_run(first.info.experiment_id, tags=tags, run_name="twin")
     report = sync(folder)
     assert report.complete
-    names = Counter(run.data.tags["dce.trial_key"] for run in client.search_runs([first.info.experiment_id]))
+    names = Counter(run.data.tags["dce.run"] for run in client.search_runs([first.info.experiment_id]))
     assert set(names.values()) == {1}
     assert len(names) == 6
-
-
-def test_a_confirmation_planned_anew_replaces_its_runs(finished: ExperimentFolder):
-    sync(finished)
-    run = finished.confirmations()[0]
-    record = run.record()
-    run.write(record.replace(config=dict(record.config) | {"seed": 7}, params={**record.params, "delta": 0.9}))
-    assert sync(finished).created == 1
-    client = client_of(finished)
-    number = client.get_experiment_by_name("hapt/delu").experiment_id
-    both = [item for item in client.search_runs([number]) if item.info.run_name == f"first confirm {run.key}"]
-    assert sorted(item.data.tags["status"] for item in both) == ["finished", "superseded"]
-    current = next(item for item in both if item.data.tags["status"] == "finished")
-    assert current.data.params["delta"] == "0.9"
 
 
 def test_an_archive_that_cannot_be_written_is_one_search(finished: ExperimentFolder, monkeypatch: pytest.MonkeyPatch):

@@ -12,9 +12,9 @@ from chromium import Chromium
 from mirrored import Server, add_trial, finish, new_experiment, runs_of
 from mlflow import MlflowClient
 
+from dce_ray.config import SCALARS
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.tracking import SyncReport, sync
-from dce_ray.tracking.content import PARAMETERS
 
 pytestmark = [
     pytest.mark.browser,
@@ -61,7 +61,7 @@ def keep(browser: Chromium, name: str) -> None:
 def test_the_printed_address_shows_runs_with_our_columns(browser: Chromium, report: SyncReport):
     assert report.url is not None
     browser.open(report.url)
-    wanted = {*PARAMETERS, "best_score", "test_score", "mAP/avg_0.1:0.7"}
+    wanted = {*SCALARS, "best_score", "test_score", "mAP/avg_0.1:0.7"}
     header = ".ag-header-cell"
 
     def columns() -> set[str]:
@@ -74,7 +74,7 @@ def test_the_printed_address_shows_runs_with_our_columns(browser: Chromium, repo
         return found if wanted <= found else set()
 
     found = browser.until(columns, "the columns are not there")
-    assert {"status", "components", "kind", "origin"} <= found
+    assert {"status", "components", "kind", "setting", "origin"} <= found
     names = browser.until(lambda: [t for t in browser.texts(".ag-row") if "seen trial 000" in t], "no row of a trial")
     assert names
     browser.run("document.querySelector('.ag-body-horizontal-scroll-viewport')?.scrollTo(0, 0)")
@@ -87,7 +87,7 @@ def test_runs_compare_over_the_six_parameters_without_a_click(browser: Chromium,
         lambda: [text for text in browser.texts(".parcoords .axis-title, .parcoords text") if not _number(text)],
         "no parallel-coordinates plot",
     )
-    assert list(dict.fromkeys(axes)) == [*PARAMETERS, "best_score"]
+    assert list(dict.fromkeys(axes)) == [*SCALARS, "best_score"]
     keep(browser, "compare.png")
 
 
@@ -100,7 +100,7 @@ def _number(text: str) -> bool:
 
 
 def test_a_map_table_is_shown_as_a_table(browser: Chromium, report: SyncReport, server: Server):
-    run = runs_of(MlflowClient(server.uri), "seen")["seen confirm top1-0"]
+    run = runs_of(MlflowClient(server.uri), "seen")["seen confirm top1, seed 0"]
     page = f"{server.uri}/#/experiments/{report.experiment_id}/runs/{run.info.run_id}/artifacts/tables/map.json"
     browser.open(f"{page}?workflowType=machine_learning")
     cells = browser.until(

@@ -54,7 +54,7 @@ def test_a_fresh_process_loads_the_winner_and_predicts(make_experiment: Make, tr
     (model,) = client.search_logged_models([number])
     assert model.name == "winner"
     assert str(model.status) == "READY"
-    winner = runs_of(client, "first")["first confirm top1-0"]
+    winner = runs_of(client, "first")["first confirm top1, seed 0"]
     assert model.source_run_id == winner.info.run_id
     assert [output.model_id for output in winner.outputs.model_outputs] == [model.model_id]
 
