@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
-from dce_ray.errors import SearchError, TrackingError
+from dce_ray.errors import OutputError, TrackingError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.files import read_json, write_json
 from dce_ray.tracking.locks import wait_for_lock
@@ -54,7 +54,7 @@ def _of_store(folder: ExperimentFolder, uri: str, suffix: str) -> Path:
 
 def keep_report(folder: ExperimentFolder, uri: str, report: SyncReport) -> None:
     """Keep the report of a store; an archive that cannot be written keeps none."""
-    with contextlib.suppress(SearchError):
+    with contextlib.suppress(OutputError):
         write_json(_of_store(folder, uri, ".json"), report.to_mapping())
 
 

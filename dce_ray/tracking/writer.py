@@ -24,7 +24,7 @@ from dce_ray.tracking.content import (
 )
 from dce_ray.tracking.data_input import data_input
 from dce_ray.tracking.locks import search_is_running
-from dce_ray.tracking.run_store import PARENT_TAG, SENT_TAG, KnownRun, RunStore, StoreDown, StoreRefused
+from dce_ray.tracking.run_store import PARENT_TAG, SENT_TAG, KnownRun, RunStore, StoreDown
 from dce_ray.tracking.state import keep_report, only_sender, search_identity
 from dce_ray.tracking.sync_report import SyncReport
 from dce_ray.tracking.tables import LIST_TAG, table_tag
@@ -125,11 +125,13 @@ class Writer:
                     self._deliver(store, report, upload, known, memory)
                     memory.fingerprint = upload.fingerprint
                 report.current += 1
-            except StoreRefused as fault:
+            except StoreDown:
+                raise
+            except DceError as fault:  # refused, or a damaged file of this run: the others are sent all the same
                 report.faults.append(str(fault))
+        self._retire(store, {upload.content.identity for upload in everything})
         if not live:
             self._send_model(store)
-        self._retire(store, {upload.content.identity for upload in everything})
 
     def _send_model(self, store: RunStore) -> None:
         """The winner as a model of its confirmation run; a tag of that run says which checkpoint was logged."""

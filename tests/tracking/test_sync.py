@@ -27,7 +27,8 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.tracking import sync
 from dce_ray.tracking.address import Address, results_root
 from dce_ray.tracking.mirror import closing_lines
-from dce_ray.tracking.state import only_sender, search_identity
+from dce_ray.tracking.state import keep_report, only_sender, search_identity
+from dce_ray.tracking.sync_report import SyncReport
 
 Make = Callable[..., ExperimentFolder]
 
@@ -221,6 +222,19 @@ def test_a_run_that_was_created_twice_is_kept_once(make_experiment: Make):
     assert len(names) == 6
 
 
+def test_a_damaged_run_is_named_and_hides_no_other(finished: ExperimentFolder):
+    damaged = finished.trials()[1]
+    lines = damaged.progress.read_bytes().splitlines(keepends=True)
+    damaged.progress.write_bytes(b"".join([lines[0], b"{damaged}\n", *lines[2:]]))
+    report = sync(finished)
+    (fault,) = report.faults
+    assert f"{damaged.progress}, line 2" in fault
+    assert (report.current, report.runs) == (9, 10)
+    assert not report.complete
+    damaged.progress.write_bytes(b"".join(lines))
+    assert sync(finished).complete
+
+
 def test_an_archive_that_cannot_be_written_is_one_search(finished: ExperimentFolder, monkeypatch: pytest.MonkeyPatch):
     """Root may write anywhere, so the system's refusal is put in its place."""
     uri = f"sqlite:///{results_root(finished) / 'mlflow.db'}"
@@ -234,6 +248,7 @@ def test_an_archive_that_cannot_be_written_is_one_search(finished: ExperimentFol
         assert search_identity(finished) == name
         with only_sender(finished, uri, patience_s=1.0):
             pass
+        keep_report(finished, uri, SyncReport(uri, "hapt/delu"))
     assert not (finished.path / "tracking").exists()
     assert len(name) == 32
 
