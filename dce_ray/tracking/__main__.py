@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 from dce_ray.commandline import command, compose
-from dce_ray.errors import ConfigError, TrackingError, unknown_name
+from dce_ray.errors import ConfigError, DceError, TrackingError, unknown_name
 from dce_ray.experiment.folder import ExperimentFolder
 
 USAGE = """
@@ -31,36 +34,58 @@ def main(arguments: list[str]) -> int:
     return actions[arguments[0]](str(values["folder"]), values["uri"], float(values["interval_s"]))
 
 
-def _folders(text: str) -> list[ExperimentFolder]:
-    """The experiment at ``text``, or all experiments below it."""
-    from pathlib import Path
+def _experiments(text: str) -> list[Path]:
+    """The folder ``text``, or all folders below it that searches and ablations filled."""
+    path = Path(text)
+    parents = sorted(file.parent for file in path.glob("**/config.json"))
+    below = [parent for parent in parents if any((parent / runs).is_dir() for runs in ("trials", "confirm"))]
+    return [path] if (path / "config.json").is_file() or not below else below
 
-    below = sorted(path.parent for path in Path(text).glob("**/config.json") if (path.parent / "trials").is_dir())
-    direct = (Path(text) / "config.json").is_file()
-    return [ExperimentFolder.open(path) for path in ([text] if direct or not below else below)]
+
+def _for_each(text: str, action: Callable[[ExperimentFolder], None]) -> int:
+    """Carry out ``action`` on the experiment at ``text``, or on all below it: one that fails keeps no other back.
+
+    Raises:
+        DceError: what was wrong with the one experiment.
+        TrackingError: at the end, naming each of several experiments that failed.
+    """
+    paths, faults = _experiments(text), []
+    for path in paths:
+        try:
+            action(ExperimentFolder.open(path))
+        except DceError as fault:
+            if len(paths) == 1:
+                raise
+            faults.append(str(fault))
+    if faults:
+        lines = "\n".join(dict.fromkeys(faults))
+        raise TrackingError(f"{len(faults)} of {len(paths)} experiments below {text} were left out:\n{lines}")
+    return 0
 
 
 def _sync(text: str, uri: str | None, interval_s: float) -> int:
     from dce_ray.tracking.address import address_of, ui_command
     from dce_ray.tracking.writer import sync
 
-    for folder in _folders(text):
+    def send(folder: ExperimentFolder) -> None:
         report = sync(folder, uri)
         print(report)
         if not report.complete:
             raise TrackingError(f"{folder.path} is not in MLflow completely; mend the above and run the command again")
         opener = ui_command(address_of(folder, uri))
         print(f"open it: {opener}\nthen     {report.url}" if opener else f"open it: {report.url}")
-    return 0
+
+    return _for_each(text, send)
 
 
 def _ui(text: str, uri: str | None, interval_s: float) -> int:
     from dce_ray.tracking.address import address_of
     from dce_ray.tracking.mirror import closing_lines
 
-    for folder in _folders(text):
+    def show(folder: ExperimentFolder) -> None:
         print("\n".join(closing_lines(folder, uri, address_of(folder, uri))))
-    return 0
+
+    return _for_each(text, show)
 
 
 def _mirror(text: str, uri: str | None, interval_s: float) -> int:

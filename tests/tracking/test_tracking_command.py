@@ -1,0 +1,46 @@
+"""``python -m dce_ray.tracking`` on one experiment and on a folder above several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mirrored import client_of, outdated, runs_of
+
+from dce_ray.errors import SearchError, TrackingError
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.tracking import __main__ as tracking
+from dce_ray.tracking.address import results_root
+
+Make = Callable[..., ExperimentFolder]
+
+
+def test_a_folder_of_an_older_format_is_refused_with_one_message(make_experiment: Make):
+    folder = outdated(make_experiment())
+    with pytest.raises(SearchError) as refusal:
+        tracking.main(["sync", str(folder.path)])
+    assert str(refusal.value).startswith(f"{folder.path}: written in format 1, this version reads format 2; ")
+    assert not (folder.path / "tracking").exists()
+
+
+@pytest.mark.parametrize("action", ["sync", "ui"])
+def test_one_old_folder_does_not_hide_the_others(make_experiment: Make, capsys: pytest.CaptureFixture, action: str):
+    folders = [make_experiment(name) for name in ("a", "b", "c")]
+    outdated(folders[1])
+    with pytest.raises(TrackingError) as refusal:
+        tracking.main([action, str(results_root(folders[0]))])
+    text = str(refusal.value)
+    assert f"1 of 3 experiments below {results_root(folders[0])}" in text
+    assert f"{folders[1].path}: written in format 1" in text
+    printed = capsys.readouterr().out
+    if action == "sync":
+        assert printed.count("6 of 6 runs are up to date") == 2
+        assert len(runs_of(client_of(folders[0]), "c")) == 6
+    else:
+        assert printed.count("nothing was sent") == 2
+
+
+def test_a_folder_without_experiments_is_named(tmp_path: Path):
+    with pytest.raises(SearchError, match="no experiment folder"):
+        tracking.main(["sync", str(tmp_path)])
