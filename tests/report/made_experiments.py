@@ -11,8 +11,10 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
+from dce_ray.config import MethodConfig
 from dce_ray.evaluation import MapTable, map_table
-from dce_ray.experiment.folder import ExperimentFolder, TrialRecord
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.record import PLAIN, SEARCHED, WITHOUT_METHOD, RunRecord
 from dce_ray.files import write_json
 
 RANGES = {
@@ -26,6 +28,8 @@ RANGES = {
 STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 AVERAGES = ("0.1:0.5", "0.3:0.7", "0.1:0.7")
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+BOTH: Mapping[str, Any] = {"scs": True, "mcm": True, "method": MethodConfig().to_mapping()}
+"""As much of a RunConfig mapping as a record reads."""
 
 
 @dataclass
@@ -43,15 +47,13 @@ class Script:
 
 
 def make_experiment(
-    path: Path, scripts: Sequence[Script], *, fixed: Mapping[str, float] | None = None, config: Any = None
+    path: Path, scripts: Sequence[Script], *, fixed: Mapping[str, float] | None = None, protocol: str = "holdout"
 ) -> ExperimentFolder:
-    """A folder whose study ran ``scripts``; parameters in ``fixed`` are not searched."""
+    """A folder ``<data>/<baseline>/<name>`` whose study ran ``scripts``; parameters in ``fixed`` are not searched."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    folder = ExperimentFolder.create(
-        path,
-        config or {"run": {"baseline": path.parent.name, "protocol": "holdout", "metric": "detection"}},
-        {"commit": "0" * 40, "cpu": "test"},
-    )
+    decided = {"baseline": path.parent.name, "protocol": protocol, "metric": "detection"}
+    config = {**decided, "data_set": path.parent.parent.name, "confirm": {"seeds": 3}, "run": decided}
+    folder = ExperimentFolder.create(path, config, {"commit": "0" * 40, "cpu": "test"})
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder.study)))
     study = optuna.create_study(
         storage=storage, study_name="search", direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0)
@@ -70,16 +72,16 @@ def run_script(folder, study, number, script, fixed) -> None:
     key = f"trial{number:03d}"
     trial.set_user_attr("params", params)
     trial.set_user_attr("key", key)
-    home = folder.trial(key)
-    home.write(
-        TrialRecord(key, number, "trial", script.state, params, {}, 0, origin=script.origin or "search", started=1.0)
-    )
+    place = folder.trial(key)
+    config = {**BOTH, "method": {**BOTH["method"], **params}}
+    origin = script.origin or SEARCHED
+    place.write(RunRecord(key, "trial", f"trial {number}", number, script.state, config, 0, origin=origin, started=1.0))
     for index, (iteration, score) in enumerate(script.scores.items()):
         trial.report(score, iteration)
         metrics = {"score": score}
         if index < len(script.psi_shares):
             metrics["psi_share"] = script.psi_shares[index]
-        home.append(iteration, metrics)
+        place.append(iteration, metrics)
     if script.error:
         trial.set_user_attr("error", script.error)
     if script.state in STATES:
@@ -103,23 +105,22 @@ def made_table(base: float, seed: int) -> MapTable:
 
 
 def add_confirmation(
-    folder: ExperimentFolder, component: str, seed: int, table: MapTable | None, *, number: int = 0, **changes: Any
+    folder: ExperimentFolder, setting: str, seed: int, table: MapTable | None, *, number: int = 0, **changes: Any
 ) -> None:
-    """A confirmation run ``<component>-<seed>``; it failed where ``table`` is None."""
-    home = folder.confirm(f"{component}-{seed}")
-    record = TrialRecord(
-        home.key,
-        number,
+    """A confirmation run ``<setting>-<seed>``; it failed where ``table`` is None."""
+    place = folder.confirm(f"{setting}-{seed}")
+    record = RunRecord(
+        place.key,
         "confirm",
+        setting,
+        number,
         "finished" if table else "failed",
-        {"delta": 0.7, "theta_rep": 0.8, "theta_pro": 0.55, "beta": 0.5, "gamma": 0.5, "lambda": 1.0},
-        {},
+        {**BOTH, **(WITHOUT_METHOD if setting == PLAIN else {}), "seed": seed},
         seed,
-        components="baseline" if component == "baseline" else "scs+mcm",
-        origin="baseline" if component == "baseline" else "search",
+        origin=PLAIN if setting == PLAIN else SEARCHED,
         value=table.ranking if table else None,
         error=None if table else "loss/mil is not finite",
     )
-    home.write(record.replace(**changes))
+    place.write(record.replace(**changes))
     if table:
-        write_json(home.table, table.to_mapping())
+        write_json(place.table, table.to_mapping())

@@ -8,8 +8,10 @@ from html.parser import HTMLParser
 import pytest
 from made_experiments import Script, add_confirmation, made_table, make_experiment
 
-from dce_ray.report.page import confirmed_settings, selection_text, write_outputs
-from dce_ray.report.trial_table import PARAMETERS
+from dce_ray.config import SCALARS
+from dce_ray.report.captions import selection_text
+from dce_ray.report.measured import confirmed_settings
+from dce_ray.report.page import write_outputs
 
 NAMES = ("history", "parallel", "importance", "slices")
 STUDIES = {
@@ -51,9 +53,7 @@ class Outline(HTMLParser):
         return [attrs for tag, attrs in self.tags if tag == name]
 
 
-@pytest.mark.parametrize(
-    ("kind", "fixed"), [(kind, {}) for kind in STUDIES] + [("mixed", dict.fromkeys(PARAMETERS, 0.5))]
-)
+@pytest.mark.parametrize(("kind", "fixed"), [(kind, {}) for kind in STUDIES] + [("mixed", dict.fromkeys(SCALARS, 0.5))])
 def test_every_study_gives_every_output(tmp_path, kind, fixed):
     folder = make_experiment(tmp_path / "hapt" / "delu" / "a", STUDIES[kind], fixed=fixed)
     write_outputs(folder)
@@ -69,12 +69,11 @@ def test_every_study_gives_every_output(tmp_path, kind, fixed):
 @pytest.fixture(scope="module")
 def confirmed(tmp_path_factory):
     """A confirmed search with its outputs, ranked on test."""
-    config = {"run": {"baseline": "delu", "protocol": "paper", "metric": "detection"}}
     path = tmp_path_factory.mktemp("confirmed") / "hapt" / "delu" / "a"
-    folder = make_experiment(path, STUDIES["mixed"], config=config)
+    folder = make_experiment(path, STUDIES["mixed"], protocol="paper")
     for seed in range(3):
         add_confirmation(folder, "baseline", seed, made_table(0.6, seed), number=seed)
-        add_confirmation(folder, "best1", seed, made_table(0.64, 10 + seed) if seed else None, number=3 + seed)
+        add_confirmation(folder, "top1", seed, made_table(0.64, 10 + seed) if seed else None, number=3 + seed)
     write_outputs(folder)
     return folder
 
@@ -87,11 +86,11 @@ def test_confirmation_on_the_page_equals_the_tables(confirmed):
     differences = [ours[0] - plain[1], ours[1] - plain[2]]
     assert f">{100 * sum(plain) / 3:.1f} <span" in page
     assert f">+{100 * sum(differences) / 2:.1f} <span" in page
-    assert "best1: 2 of 3 seeds finished" in page
+    assert "top1: 2 of 3 seeds finished" in page
     assert (folder.figures / "confirmation.svg").is_file()
     assert [(one.name, sorted(one.scores), one.planned) for one in confirmed_settings(folder)] == [
         ("baseline", [0, 1, 2], 3),
-        ("best1", [1, 2], 3),
+        ("top1", [1, 2], 3),
     ]
 
 
@@ -147,4 +146,4 @@ def test_the_page_says_which_supervision_selected(protocol, metric, words):
 def test_the_page_of_a_search_ranked_on_test_says_so_at_its_numbers(confirmed):
     page = (confirmed.path / "report.html").read_text()
     assert selection_text("paper", "detection") in page
-    assert re.search(r"<caption>[^<]*the settings were selected on test", page)
+    assert re.search(r"<caption>[^<]*settings and iterations were selected on the test set", page)

@@ -11,8 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent / "search_outputs"))
 from made_experiments import Script, add_confirmation, made_table, make_experiment
 
 from dce_ray.errors import ConfigError, TrackingError
@@ -25,8 +23,7 @@ T_2 = 4.302652730
 
 
 def searched(root: Path, data: str, baseline: str, name: str = "run", *, winner: str | None = "top1", shift: int = 0):
-    config = {"data_set": data, "run": {"baseline": baseline, "protocol": "holdout", "metric": "detection"}}
-    folder = make_experiment(root / data / baseline / name, [Script(scores={50: 0.4})], config=config)
+    folder = make_experiment(root / data / baseline / name, [Script(scores={50: 0.4})])
     for seed in range(3):
         add_confirmation(folder, "top1", seed, made_table(0.66, shift + 10 + seed), number=seed)
         add_confirmation(folder, "top2", seed, made_table(0.90, shift + 20 + seed), number=3 + seed)
@@ -179,9 +176,10 @@ def test_the_newest_run_of_a_name_counts_in_mlflow(mirrored, three, capsys, tmp_
     shutil.copytree(folders["delu"].path, copied)
     folder = ExperimentFolder.open(copied)
     for seed in range(3):
-        home = folder.confirm(f"top1-{seed}")
-        home.update(config={"seed": seed, "anew": True}, started=home.record().started or 2e9, ended=2e9 + 1)
-        write_json(home.table, made_table(0.99, seed).to_mapping())
+        place = folder.confirm(f"top1-{seed}")
+        record = place.record()
+        place.write(record.replace(config={**record.config, "anew": True}, started=2e9, ended=2e9 + 1))
+        write_json(place.table, made_table(0.99, seed).to_mapping())
     sync(folder, uri)
     report.main([f"folders={tmp_path / 'again'}", "format=csv"])
     expected = [line for line in capsys.readouterr().out.splitlines() if "DELU,+ SCS" in line]

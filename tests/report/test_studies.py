@@ -7,6 +7,7 @@ from made_experiments import AVERAGES, made_table
 
 from dce_ray.config import MethodConfig
 from dce_ray.errors import ConfigError
+from dce_ray.experiment.record import components_of
 from dce_ray.report.measured import Measured, score_columns
 from dce_ray.report.studies import STUDIES, Context, study_figure, study_settings, study_table
 from dce_ray.report.style import house_style, write_figure
@@ -38,14 +39,14 @@ def test_components_are_the_four_of_figure_5():
         ("mcm", False, True),
         ("scs+mcm", True, True),
     ]
-    assert [one.components for one in settings] == [one.name for one in settings]
+    assert [components_of(one.changes) for one in settings] == [one.name for one in settings]
 
 
 def test_psi_has_the_paper_lines_with_both_components():
     settings = study_settings("psi", METHOD)
     assert [one.name for one in settings] == ["baseline", "threshold", "difference", "minmax", "ratio"]
     assert all(one.changes["method"] == {"strategy": one.name} for one in settings[1:])
-    assert {one.components for one in settings[1:]} == {"scs+mcm"}
+    assert {components_of(one.changes) for one in settings[1:]} == {"scs+mcm"}
 
 
 def test_lambda_goes_from_0_to_1_in_tenths():

@@ -8,12 +8,13 @@ import math
 import optuna
 import pyarrow.parquet as pq
 import pytest
-from made_experiments import Script, make_experiment
+from made_experiments import BOTH, Script, make_experiment
 
 from dce_ray.errors import SearchError
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.study import read_study
 from dce_ray.report.importance import importance_of
-from dce_ray.report.trial_table import open_study, read_trials, write_trials
+from dce_ray.report.trial_table import read_trials, write_trials
 
 COLUMNS = ["number", "key", "state", "delta", "theta_rep", "theta_pro", "beta", "gamma", "lambda", "value"]
 COLUMNS += ["best_iteration", "iterations", "psi_share", "mcm_share", "origin", "duration_s", "error"]
@@ -60,7 +61,9 @@ def test_best_is_the_highest_finished_one(mixed):
 
 def test_the_study_wins_over_the_folder(mixed):
     # A record that a killed driver never brought up to date says "running"; the study knows better.
-    mixed.trial("trial000").update(state="running", value=0.99, params={"delta": 0.1, "lambda": 0.5})
+    place = mixed.trial("trial000")
+    config = {**BOTH, "method": {**BOTH["method"], "delta": 0.1, "lambda": 0.5}}
+    place.write(place.record().replace(state="running", value=0.99, config=config))
     row = read_trials(mixed).rows[0]
     assert (row.state, row.value, row.delta) == ("finished", 0.42, 0.7)
 
@@ -114,7 +117,7 @@ def test_a_folder_without_study_is_refused(tmp_path):
 
 
 def importance(folder):
-    study = open_study(folder)
+    study = read_study(folder.study)
     return importance_of(study, read_trials(folder, study))
 
 
@@ -161,8 +164,8 @@ def test_few_trials_are_called_rough(tmp_path):
 def test_two_studies_in_one_journal_are_refused(mixed):
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(mixed.study)))
     optuna.create_study(storage=storage, study_name="other")
-    with pytest.raises(SearchError, match="holds 2 studies"):
-        open_study(mixed)
+    with pytest.raises(SearchError, match=r"holds the studies \['search', 'other'\]"):
+        read_study(mixed.study)
 
 
 def test_half_a_line_of_a_killed_writer_is_no_obstacle_and_stays(mixed):
