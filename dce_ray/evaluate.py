@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from dce_ray.data import make_splits
 from dce_ray.datasets import resolve_data
 from dce_ray.errors import CheckpointError, ConfigError, EvaluationError, unknown_name
 from dce_ray.evaluation import Evaluation, evaluate, run_network
+from dce_ray.evaluation.tables import TABLE_ENDINGS
 from dce_ray.method import Intervention
 from dce_ray.presets import data_set_of, merge, run_config
 from dce_ray.store import FeatureStore, open_store
@@ -46,7 +46,6 @@ python -m dce_ray.evaluate checkpoint=<file> key=value ...     print the mAP tab
 """
 
 SPLITS = ("test", "holdout")
-TABLES = (".json", ".md", ".csv", ".tex")
 OPTIONS: dict[str, Any] = {
     "checkpoint": None,
     "baseline": None,
@@ -90,7 +89,7 @@ def main(arguments: list[str]) -> int:
     outcome = _evaluated(subject, videos, options["split"], options["device"])
     print(outcome.table.text(per_class=bool(options["per_class"])))
     if options["table"]:
-        _write_table(outcome, Path(options["table"]), bool(options["per_class"]))
+        outcome.table.write(Path(options["table"]), bool(options["per_class"]))
     if options["detections"]:
         outcome.export(options["detections"])
         log.info("%d detections written to %s", len(outcome.proposals), options["detections"])
@@ -236,8 +235,8 @@ def _check(options: Mapping[str, Any]) -> None:
     faults = []
     if options["split"] not in SPLITS:
         faults.append(unknown_name("split", str(options["split"]), SPLITS))
-    if options["table"] and Path(options["table"]).suffix not in TABLES:
-        faults.append(f"table={options['table']}: end in {', '.join(TABLES)}")
+    if options["table"] and Path(options["table"]).suffix not in TABLE_ENDINGS:
+        faults.append(f"table={options['table']}: end in {', '.join(TABLE_ENDINGS)}")
     if faults:
         raise ConfigError("\n".join(faults))
 
@@ -267,21 +266,6 @@ def _timeline_rows(names: Any, store: FeatureStore, videos: NDArray[np.int64]) -
     if faults:
         raise ConfigError("\n".join(faults))
     return np.array([places[name] for name in wanted], np.int64)
-
-
-def _write_table(outcome: Evaluation, path: Path, per_class: bool) -> None:
-    table = outcome.table
-    texts = {
-        ".json": lambda: json.dumps(table.to_mapping(), indent=1),
-        ".md": lambda: table.markdown(per_class=per_class),
-        ".csv": lambda: table.csv(per_class=per_class),
-        ".tex": lambda: table.latex(per_class=per_class),
-    }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(texts[path.suffix]())
-    except OSError as fault:
-        raise EvaluationError(f"{path}: cannot be written ({fault.strerror}); choose another file") from fault
 
 
 if __name__ == "__main__":

@@ -8,20 +8,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dce_ray import grids
 from dce_ray.errors import EvaluationError
 from dce_ray.evaluation.checks import check_thresholds
 from dce_ray.evaluation.detection import mean_ap
-from dce_ray.evaluation.rendering import csv_lines, latex_table, markdown_table, percent, text_table
+from dce_ray.files import write_atomically, write_json
 
 Real = NDArray[np.float64]
 
 FORMAT = "dce-ray mAP table"
 VERSION = 1
+TABLE_ENDINGS = (".json", ".md", ".csv", ".tex")
+"""Forms that :meth:`MapTable.write` knows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,11 +69,11 @@ class MapTable:
     def rows(self, per_class: bool = False) -> tuple[list[str], list[list[str]]]:
         """Header and cells of the printed table in percent: mAP per threshold and averages, then classes if asked."""
         header = ["", *(f"{tiou:g}" for tiou in self.thresholds), *(f"avg {name}" for name in self.averages)]
-        body = [["mAP", *(percent(value) for value in (*self.map, *self.averages.values()))]]
+        body = [["mAP", *(_percent(value) for value in (*self.map, *self.averages.values()))]]
         if per_class:
             spans = [_span(self.thresholds, name) for name in self.averages]
             for name, ap_K in zip(self.class_names, self.class_ap.T, strict=True):
-                body.append([name, *(percent(value) for value in (*ap_K, *(ap_K[span].mean() for span in spans)))])
+                body.append([name, *(_percent(value) for value in (*ap_K, *(ap_K[span].mean() for span in spans)))])
         return header, body
 
     def notes(self) -> str:
@@ -83,7 +87,7 @@ class MapTable:
     def text(self, per_class: bool = False) -> str:
         """The table for a terminal."""
         caption = [self.caption] if self.caption else []
-        return "\n".join([*caption, text_table(*self.rows(per_class)), self.notes()])
+        return "\n".join([*caption, grids.aligned_text(*self.rows(per_class)), self.notes()])
 
     def __str__(self) -> str:
         return self.text()
@@ -91,7 +95,7 @@ class MapTable:
     def markdown(self, per_class: bool = False) -> str:
         """The table in Markdown, with caption and notes."""
         caption = [f"**{self.caption}**", ""] if self.caption else []
-        return "\n".join([*caption, markdown_table(*self.rows(per_class)), "", self.notes(), ""])
+        return "\n".join([*caption, grids.markdown(*self.rows(per_class)), "", self.notes(), ""])
 
     def csv(self, per_class: bool = True) -> str:
         """The table as CSV: fractions in full precision, an empty cell where a class has no instance."""
@@ -104,11 +108,28 @@ class MapTable:
             [row[0], *("" if math.isnan(value) else repr(float(value)) for value in line)]
             for row, line in zip(body, values, strict=True)
         ]
-        return csv_lines(["class", *header[1:]], cells)
+        return grids.comma_separated(["class", *header[1:]], cells)
 
     def latex(self, per_class: bool = False) -> str:
         """The table as a LaTeX ``table`` (booktabs), in percent."""
-        return latex_table(*self.rows(per_class), caption=" ".join(filter(None, [self.caption, self.notes()])))
+        return grids.latex(*self.rows(per_class), caption=" ".join(filter(None, [self.caption, self.notes()])))
+
+    def write(self, path: Path, per_class: bool | None = None) -> None:
+        """Write the table in the form that the ending of ``path`` names, one of :data:`TABLE_ENDINGS`.
+
+        Args:
+            path: replaced as a whole; its folder is made.
+            per_class: whether a line per class follows; None: in CSV alone. JSON always holds all.
+
+        Raises:
+            OutputError: the disk is full or not writable.
+        """
+        chosen = {} if per_class is None else {"per_class": per_class}
+        if path.suffix == ".json":
+            write_json(path, self.to_mapping())
+        else:
+            form = {".md": self.markdown, ".csv": self.csv, ".tex": self.latex}[path.suffix]
+            write_atomically(path, form(**chosen))
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values for JSON, without loss: NaN becomes None, floats keep every digit."""
@@ -216,6 +237,11 @@ def _span(thresholds: Sequence[float], name: str) -> NDArray[np.int64]:
     if not len(inside) or not all(ends):
         raise EvaluationError(f"average {name!r}: write first:last, both of them thresholds of {levels.tolist()}")
     return inside
+
+
+def _percent(value: float) -> str:
+    """A fraction in percent with two digits; ``-`` where there is none."""
+    return "-" if math.isnan(value) else f"{100 * value:.2f}"
 
 
 def _plain(value: float) -> float | None:

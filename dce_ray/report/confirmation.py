@@ -12,6 +12,7 @@ from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN
 from dce_ray.files import write_atomically, write_json
+from dce_ray.grids import markdown_line
 from dce_ray.report.captions import confirmation_caption, selection_text
 from dce_ray.report.measured import Measured, confirmed_settings
 from dce_ray.report.rendering import comma_separated, latex, markdown
@@ -60,7 +61,7 @@ def notes(config: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[st
 def summary(candidates: Sequence[Candidate], measured: Sequence[Measured]) -> str:
     """One line per candidate: where it comes from, what it was on the selecting split, test mean and deviation."""
     head = ["", "from", "trial", "selecting split", "iteration", "test mean", "standard deviation", "difference (95 %)"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines = [markdown_line(head), "|" + "---|" * len(head)]
     by_name = {one.name: one for one in measured}
     for candidate in candidates:
         one = by_name.get(candidate.setting)
@@ -70,7 +71,7 @@ def summary(candidates: Sequence[Candidate], measured: Sequence[Measured]) -> st
         cells = [candidate.setting, candidate.chosen_by.origin, trial]
         cells += [f"{100 * candidate.value:.2f}", str(candidate.iteration)]
         cells += [f"{value.mean:.2f}" if value else "-", deviation, _interval(gain)]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(markdown_line(cells))
     return "\n".join([*lines, "", "Averages over the ranking thresholds, in percent.", ""])
 
 

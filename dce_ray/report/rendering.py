@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 from collections.abc import Callable, Mapping
 from itertools import groupby
 
+from dce_ray import grids
+from dce_ray.grids import escape_latex, latex_line
 from dce_ray.report.statistics import Estimate
 from dce_ray.report.tables import Row, Table
 
@@ -38,28 +38,16 @@ def seeds(row: Row) -> str:
 def markdown(table: Table) -> str:
     """A Markdown table under its caption; columns are padded, so that a terminal shows it as well."""
     header = ["", "", "source", "seeds", *(_markdown_heading(column) for column in table.columns)]
-    body = [
-        [
-            row.group,
-            row.label,
-            row.source,
-            seeds(row),
-            *(number(row.cells.get(c), row.difference) for c in table.columns),
-        ]
+    rows = [
+        [*_line_names(row), *(number(row.cells.get(column), row.difference) for column in table.columns)]
         for row in table.rows
     ]
-    widths = [max(3, *(len(line[place]) for line in [header, *body])) for place in range(len(header))]
+    grid = grids.markdown(header, rows, left=3, padded=True)
+    return "\n".join([f"**{table.caption}**", "", grid, "", *(f"- {note}" for note in table.notes)]) + "\n"
 
-    def line(cells: list[str]) -> str:
-        padded = [
-            cell.ljust(width) if place < 3 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return f"| {' | '.join(text.replace('|', chr(92) + '|') for text in padded)} |"
 
-    rule = [("-" * width if place < 3 else "-" * (width - 1) + ":") for place, width in enumerate(widths)]
-    lines = [f"**{table.caption}**", "", line(header), line(rule), *(line(cells) for cells in body), ""]
-    return "\n".join([*lines, *(f"- {note}" for note in table.notes)]) + "\n"
+def _line_names(row: Row) -> list[str]:
+    return [row.group, row.label, row.source, seeds(row)]
 
 
 def _markdown_heading(column: str) -> str:
@@ -68,48 +56,14 @@ def _markdown_heading(column: str) -> str:
 
 def comma_separated(table: Table) -> str:
     """One line per cell with all digits: table, group, label, source, seeds, column, mean, deviation, low, high."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["table", "group", "label", "source", "seeds", "column", "mean", "deviation", "low", "high"])
+    header = ["table", "group", "label", "source", "seeds", "column", "mean", "deviation", "low", "high"]
+    rows = []
     for row in table.rows:
         for column in table.columns:
             cell = row.cells.get(column)
             values = [cell.mean, cell.deviation, cell.low, cell.high] if cell else [None] * 4
-            writer.writerow([table.name, row.group, row.label, row.source, row.seeds, column, *values])
-    return text.getvalue()
-
-
-GREEK = ("beta", "gamma", "delta", "theta", "lambda", "psi", "Psi")
-LATEX_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "—": "---",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "→": r"$\to$",
-    **{letter: rf"$\{name}$" for letter, name in zip("βγδθλψΨ", GREEK, strict=True)},
-}
-LAST_LATIN = 0x17F
-"""Up to this character LaTeX reads UTF-8 without further packages."""
-
-
-def escape_latex(text: str) -> str:
-    """``text`` with every character that LaTeX would act upon, or does not know, written so that it shows."""
-
-    def shown(character: str) -> str:
-        known = character if ord(character) <= LAST_LATIN else rf"\texttt{{U+{ord(character):04X}}}"
-        return LATEX_SPECIAL.get(character, known)
-
-    return "".join(shown(character) for character in text)
+            rows.append([table.name, row.group, row.label, row.source, row.seeds, column, *values])
+    return grids.comma_separated(header, rows)
 
 
 def latex(table: Table) -> str:
@@ -117,9 +71,7 @@ def latex(table: Table) -> str:
     spec = "lllr" + "r" * len(table.columns)
     averages = sum(column.startswith("avg_") for column in table.columns)
     plain = len(table.columns) - averages
-    over = " & ".join(
-        ["", "", "", "", *(rf"\multicolumn{{{n}}}{{c}}{{{text}}}" for n, text in _spans(plain, averages, " (\\%)"))]
-    )
+    spans = [rf"\multicolumn{{{count}}}{{c}}{{{text}}}" for count, text in _spans(plain, averages, r" (\%)")]
     names = ["", "", "source", "seeds", *(heading(column) for column in table.columns)]
     lines = [
         r"\begin{table*}",
@@ -129,8 +81,8 @@ def latex(table: Table) -> str:
         r"\resizebox{\textwidth}{!}{%",
         rf"\begin{{tabular}}{{{spec}}}",
         r"\toprule",
-        rf"{over} \\",
-        rf"{' & '.join(escape_latex(name) for name in names)} \\",
+        latex_line(["", "", "", "", *spans]),
+        latex_line(escape_latex(name) for name in names),
     ]
     for _, rows in groupby(table.rows, key=lambda row: row.group):
         lines.append(r"\midrule")
@@ -139,12 +91,11 @@ def latex(table: Table) -> str:
 
 
 def _latex_row(table: Table, row: Row) -> str:
-    names = [escape_latex(text) for text in (row.group, row.label, row.source, seeds(row))]
-    cells = []
+    cells = [escape_latex(name) for name in _line_names(row)]
     for column in table.columns:
         cell = row.cells.get(column)
         cells.append("---" if cell is None else f"${number(cell, row.difference, chr(92) + 'pm ')}$")
-    return f"{' & '.join([*names, *cells])} \\\\"
+    return latex_line(cells)
 
 
 def _spans(plain: int, averages: int, unit: str) -> list[tuple[int, str]]:

@@ -6,9 +6,7 @@ The study decides which trials there are and how each ended; the trial's folder 
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import math
 import typing
 from collections.abc import Mapping, Sequence
@@ -19,6 +17,7 @@ import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dce_ray import grids
 from dce_ray.config import SCALARS
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
@@ -158,11 +157,7 @@ def write_trials(table: TrialTable, parquet: Path, comma_separated: Path) -> Non
     buffer = pa.BufferOutputStream()
     pq.write_table(pa.table(columns, schema=_schema()), buffer)
     write_atomically(parquet, buffer.getvalue().to_pybytes())
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    write_atomically(comma_separated, text.getvalue())
+    write_atomically(comma_separated, grids.comma_separated(list(columns), zip(*columns.values(), strict=True)))
 
 
 def _fields() -> list[tuple[str, str]]:

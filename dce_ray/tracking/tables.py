@@ -6,7 +6,6 @@ MLflow's own ``log_table`` appends to what is there. Here a table is a file of t
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dce_ray import grids
 from dce_ray.train.run_files import Reading
 
 if TYPE_CHECKING:
@@ -35,16 +35,12 @@ class Table:
 
     def comma_separated(self) -> str:
         """CSV; missing values are empty."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows(["" if value is None else value for value in row] for row in self.rows)
-        return text.getvalue()
+        return grids.comma_separated(self.columns, self.rows)
 
     def markdown(self) -> str:
         """A Markdown table."""
-        lines = [self.columns, ["---"] * len(self.columns), *self.rows]
-        return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines) + "\n"
+        rows = [[_cell(value) for value in row] for row in self.rows]
+        return grids.markdown(self.columns, rows, left=len(self.columns)) + "\n"
 
 
 def _cell(value: Any) -> str:

@@ -15,7 +15,8 @@ from dce_ray.commandline import command, flatten, parse
 from dce_ray.config import RunConfig
 from dce_ray.errors import ConfigError
 from dce_ray.evaluation import MapTable
-from dce_ray.files import write_atomically, write_json
+from dce_ray.evaluation.tables import TABLE_ENDINGS
+from dce_ray.files import write_json
 from dce_ray.interrupts import stop_on_signal
 from dce_ray.presets import PRESETS, run_config, run_config_from_mapping
 from dce_ray.provenance import environment
@@ -115,19 +116,17 @@ def _train(driver: Driver, folder: Path, *, test: bool) -> int:
     draw_curves(driver.files.readings(), folder / "curves.png", title=run.caption("training"))
     selected, split = run.best, run.selection_split
     if selected and split:
-        write_table(selected.table, folder, split)
+        _show_and_write(selected.table, folder, split)
     if run.config.protocol == "confirm" or (test and run.config.protocol == "holdout"):
-        write_table(driver.test(), folder, "test")
+        _show_and_write(driver.test(), folder, "test")
     print(f"written to {folder}")
     return 0
 
 
-def write_table(table: MapTable, folder: Path, split: str) -> None:
-    """Print a table and write it as JSON, Markdown, CSV and LaTeX."""
+def _show_and_write(table: MapTable, folder: Path, split: str) -> None:
     print(table)
-    write_json(folder / f"table-{split}.json", table.to_mapping())
-    for suffix, text in (("md", table.markdown()), ("csv", table.csv()), ("tex", table.latex())):
-        write_atomically(folder / f"table-{split}.{suffix}", text)
+    for ending in TABLE_ENDINGS:
+        table.write(folder / f"table-{split}{ending}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pytest
 
 from dce_ray.errors import EvaluationError
 from dce_ray.evaluation import MapTable, map_table
+from dce_ray.evaluation.tables import TABLE_ENDINGS
 
 AP = np.array([[0.5, 0.1, math.nan], [0.25, 1 / 3, math.nan], [0.0, 0.0, math.nan]])
 
@@ -89,6 +90,20 @@ def test_latex_escapes():
     assert r"A\&B" in text
     assert r"100 \%" in text
     assert r"\begin{tabular}{lrrrrr}" in text
+
+
+def test_each_ending_is_written_in_its_form(tmp_path):
+    made = table()
+    for ending in TABLE_ENDINGS:
+        made.write(tmp_path / "new" / f"t{ending}")
+    assert MapTable.from_mapping(json.loads((tmp_path / "new" / "t.json").read_text())) == made
+    assert (tmp_path / "new" / "t.md").read_text() == made.markdown()
+    assert (tmp_path / "new" / "t.csv").read_text() == made.csv(per_class=True)
+    assert (tmp_path / "new" / "t.tex").read_text() == made.latex()
+    made.write(tmp_path / "t.csv", per_class=False)
+    assert (tmp_path / "t.csv").read_text() == made.csv(per_class=False)
+    made.write(tmp_path / "t.tex", per_class=True)
+    assert (tmp_path / "t.tex").read_text() == made.latex(per_class=True)
 
 
 @pytest.mark.parametrize("name", ["0.1", "0.1:0.9", "0.15:0.3", "a:b", "0.3:0.1"])

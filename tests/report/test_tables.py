@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 import pytest
 
 from dce_ray.report.measured import Measured
-from dce_ray.report.rendering import FORMATS, comma_separated, escape_latex, html_table, latex, markdown
+from dce_ray.report.rendering import FORMATS, comma_separated, html_table, latex, markdown
 from dce_ray.report.tables import MEASURED, PRINTED, Comparison, comparison_table, printed_strategies, sweep_table
 
 T_2 = 4.302652730  # 0.975 quantile of Student's t with 2 degrees of freedom
@@ -205,13 +205,6 @@ def test_latex_compiles(tmp_path):
     )
     assert done.returncode == 0, done.stdout[-2000:]
     assert (tmp_path / "tables.pdf").stat().st_size > 10_000
-
-
-def test_latex_escapes_everything():
-    assert escape_latex("50 % of a_b & {c} #1 $x$ ~^\\") == (
-        r"50 \% of a\_b \& \{c\} \#1 \$x\$ \textasciitilde{}\textasciicircum{}\textbackslash{}"
-    )
-    assert escape_latex("é λ ± 中") == r"é $\lambda$ $\pm$ \texttt{U+4E2D}"
 
 
 class Grid(HTMLParser):
