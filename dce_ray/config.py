@@ -16,6 +16,20 @@ COMPONENT_OF = {"delta": "scs", "lambda": "scs", "theta_rep": "mcm", "theta_pro"
 
 
 @dataclass(frozen=True, slots=True)
+class ScalarRange:
+    """Where a search looks for one of :data:`SCALARS`: uniform in [low, high], or uniform in its logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @property
+    def constant(self) -> bool:
+        """Whether there is nothing to search."""
+        return self.low == self.high
+
+
+@dataclass(frozen=True, slots=True)
 class MethodConfig(Config):
     """The six scalars of the paper and the variants of SCS and MCM that the released code holds."""
 

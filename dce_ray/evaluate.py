@@ -24,7 +24,7 @@ from dce_ray.evaluation.tables import TABLE_ENDINGS
 from dce_ray.method import Intervention
 from dce_ray.presets import data_set_of, merge, run_config
 from dce_ray.store import FeatureStore, open_store
-from dce_ray.timeline import Timeline, draw_timelines, timeline
+from dce_ray.timeline import Timeline, draw_timelines, timeline_of
 from dce_ray.train.build import build_network, choose_device, load_trained
 from dce_ray.train.checkpoint import FORMAT
 
@@ -168,7 +168,7 @@ def picture_videos(
     bound, device = subject.config.evaluation.max_snippets_per_batch, next(network.parameters()).device
     outputs = dict(run_network(network, store, videos, chosen, max_snippets=bound, device=device))
     return [
-        timeline(
+        timeline_of(
             place,
             outputs[place],
             outcome.proposals,

@@ -45,7 +45,7 @@ class Timeline:
     """By class: (start s, end s, score) of the best detections that do not overlap, best first."""
 
 
-def timeline(
+def timeline_of(
     video: int,
     outputs: VideoOutputs,
     proposals: Proposals,

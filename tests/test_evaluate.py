@@ -19,7 +19,7 @@ from dce_ray.method import Intervention
 from dce_ray.presets import run_config
 from dce_ray.records import GroundTruth, Proposals
 from dce_ray.store import open_store
-from dce_ray.timeline import best_apart, draw_timelines, timeline
+from dce_ray.timeline import best_apart, draw_timelines, timeline_of
 from dce_ray.train import Run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -113,7 +113,7 @@ def test_the_timeline_by_hand():
     truth = GroundTruth(np.array([1]), np.array([1.0]), np.array([3.0]), np.array([1]), ("a", "b"), ("run", "jump"))
     columns = ([1, 1, 1, 0], [0.0, 2, 1, 0], [2.0, 4, 3, 1], [0, 0, 0, 1], [0.5, 0.4, 0.9, 1])
     found = Proposals(*(np.array(column) for column in columns))
-    made = timeline(1, outputs, found, truth, snippets_per_second=2.0, intervention=Intervention(delta=0.7))
+    made = timeline_of(1, outputs, found, truth, snippets_per_second=2.0, intervention=Intervention(delta=0.7))
     assert made.title == "b"
     assert made.annotated == {"jump": [(0.5, 1.5, 1.0)]}
     assert made.detected == {"run": [(0.5, 1.5, 0.9)]}  # the best; the others overlap it

@@ -27,13 +27,13 @@ from numpy.typing import NDArray
 
 from dce_ray.data.context import SnippetContext, context_path
 from dce_ray.data.synthetic_features import Clarity, World, draw_features, draw_world
-from dce_ray.data.synthetic_timeline import (
+from dce_ray.data.synthetic_script import (
     FPS,
     STRIDE_FRAMES,
     Confounding,
-    Timeline,
+    VideoScript,
     class_lengths_s,
-    draw_timeline,
+    draw_script,
 )
 from dce_ray.errors import ConfigError, StoreError, unknown_name
 from dce_ray.store import FeatureStore
@@ -164,12 +164,12 @@ def _plan_named(size: str, seed: int) -> SyntheticSize:
     return SIZES[size]
 
 
-def draw_timelines(plan: SyntheticSize, seed: int) -> list[Timeline]:
-    """All videos without their features, train videos first; classes take turns within each subset."""
+def draw_scripts(plan: SyntheticSize, seed: int) -> list[VideoScript]:
+    """What happens in all videos, train videos first; classes take turns within each subset."""
     lengths_s = class_lengths_s(plan.classes)
     turns = [*range(plan.train_videos), *range(plan.test_videos)]
     return [
-        draw_timeline(
+        draw_script(
             np.random.default_rng([seed, 1, video]),
             main_class=turn % plan.classes,
             lengths_s=lengths_s,
@@ -186,38 +186,38 @@ def write_released(folder: Path, plan: SyntheticSize, seed: int) -> SnippetConte
     world = draw_world(
         np.random.default_rng([seed, 0]), classes=plan.classes, channels=plan.channels, clarity=plan.clarity
     )
-    timelines = draw_timelines(plan, seed)
-    names = [f"video_{'train' if row < plan.train_videos else 'test'}_{row:07d}" for row in range(len(timelines))]
-    videos = [_LazyVideo(world, timeline, (seed, 2, row)) for row, timeline in enumerate(timelines)]
+    scripts = draw_scripts(plan, seed)
+    names = [f"video_{'train' if row < plan.train_videos else 'test'}_{row:07d}" for row in range(len(scripts))]
+    videos = [_LazyVideo(world, script, (seed, 2, row)) for row, script in enumerate(scripts)]
     _write_object_array(folder / f"{NAME}-I3D-JOINTFeatures.npy", videos)
     annotations = folder / f"{NAME}-Annotations"
     annotations.mkdir()
-    for column, values in _annotation_columns(plan, timelines, names):
+    for column, values in _annotation_columns(plan, scripts, names):
         np.save(annotations / f"{column}.npy", values)
     return SnippetContext(
-        kinds=np.concatenate([timeline.kinds for timeline in timelines]),
-        strengths=np.concatenate([timeline.strengths for timeline in timelines]),
-        classes=np.concatenate([timeline.classes for timeline in timelines]),
-        starts=np.cumsum([0, *(len(timeline.kinds) for timeline in timelines)]),
+        kinds=np.concatenate([script.kinds for script in scripts]),
+        strengths=np.concatenate([script.strengths for script in scripts]),
+        classes=np.concatenate([script.classes for script in scripts]),
+        starts=np.cumsum([0, *(len(script.kinds) for script in scripts)]),
         video_names=tuple(names),
     )
 
 
 def _annotation_columns(
-    plan: SyntheticSize, timelines: list[Timeline], names: list[str]
+    plan: SyntheticSize, scripts: list[VideoScript], names: list[str]
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     class_names = [f"Action{index:02d}" for index in range(plan.classes)]
-    labels = [[class_names[label] for label in timeline.labels] for timeline in timelines]
-    pairs = [np.stack([timeline.starts_s, timeline.ends_s], axis=1).tolist() for timeline in timelines]
+    labels = [[class_names[label] for label in script.labels] for script in scripts]
+    pairs = [np.stack([script.starts_s, script.ends_s], axis=1).tolist() for script in scripts]
     yield "videoname", np.array(names, dtype="S")
     yield "subset", np.array(["validation"] * plan.train_videos + ["test"] * plan.test_videos, dtype="S")
     yield "classlist", np.array(class_names, dtype="S")
     yield "labels_all", _objects([sorted(set(row)) for row in labels])
     yield "labels", _objects(labels)
     yield "segments", _objects(pairs)
-    yield "duration", np.array([[timeline.duration_s] for timeline in timelines])
-    yield "extracted_fps", np.full(len(timelines), FPS)
-    yield "original_fps", np.full(len(timelines), FPS)
+    yield "duration", np.array([[script.duration_s] for script in scripts])
+    yield "extracted_fps", np.full(len(scripts), FPS)
+    yield "original_fps", np.full(len(scripts), FPS)
 
 
 def _objects(rows: list[Any]) -> NDArray[Any]:
@@ -230,12 +230,12 @@ def _objects(rows: list[Any]) -> NDArray[Any]:
 class _LazyVideo:
     """Stands for a video's features until they are pickled, which is when they are drawn."""
 
-    def __init__(self, world: World, timeline: Timeline, seed: tuple[int, int, int]) -> None:
-        self._world, self._timeline, self._seed = world, timeline, seed
+    def __init__(self, world: World, script: VideoScript, seed: tuple[int, int, int]) -> None:
+        self._world, self._script, self._seed = world, script, seed
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """The pickle of the array itself: a reader never learns of this class."""
-        return draw_features(np.random.default_rng(self._seed), self._world, self._timeline).__reduce__()
+        return draw_features(np.random.default_rng(self._seed), self._world, self._script).__reduce__()
 
 
 def _write_object_array(path: Path, rows: list[Any]) -> None:

@@ -14,7 +14,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from dce_ray.data.context import MOTION_CONTEXT, VISUAL_CONTEXT
-from dce_ray.data.synthetic_timeline import Timeline
+from dce_ray.data.synthetic_script import VideoScript
 
 Floats = NDArray[np.float32]
 
@@ -64,28 +64,28 @@ def _templates(random: Generator, count: int, channels: int) -> Floats:
     return np.asarray(values / np.sqrt((values**2).mean(axis=-1, keepdims=True)), dtype=np.float32)
 
 
-def draw_features(random: Generator, world: World, timeline: Timeline) -> Floats:
+def draw_features(random: Generator, world: World, script: VideoScript) -> Floats:
     """Features of one video, ``(T, 2 S)`` float32 and non-negative, RGB channels first.
 
     Per stream: x = relu(strength * template + (1 - strength / 2) * background + drift + noise - cut), where the
     strength of the RGB stream is 0 on motion context and that of the FLOW stream is 0 on visual context.
     """
     streams = [
-        _stream(random, world, stream, timeline, np.where(timeline.kinds == missing, 0, timeline.strengths))
+        _stream(random, world, stream, script, np.where(script.kinds == missing, 0, script.strengths))
         for stream, missing in enumerate((MOTION_CONTEXT, VISUAL_CONTEXT))
     ]
     return np.concatenate(streams, axis=1)
 
 
 def _stream(
-    random: Generator, world: World, stream: int, timeline: Timeline, strengths_T: NDArray[np.float32]
+    random: Generator, world: World, stream: int, script: VideoScript, strengths_T: NDArray[np.float32]
 ) -> Floats:
     clarity = world.clarity
     length, channels = len(strengths_T), world.classes.shape[-1]
     own_CS = world.classes[stream] + clarity.variation * _templates_like(random, world.classes[stream])
     own_CS *= np.exp(0.15 * random.standard_normal())
     background_TS = clarity.background * _mixed(random, world.backgrounds[stream], length)
-    shown_TS = strengths_T[:, None] * own_CS[np.maximum(timeline.classes, 0)]
+    shown_TS = strengths_T[:, None] * own_CS[np.maximum(script.classes, 0)]
     x_TS = clarity.signal * shown_TS + (1 - strengths_T[:, None] / 2) * background_TS
     x_TS += clarity.drift * _slow(random, length, channels, knots_every=6)
     x_TS += clarity.noise * random.standard_normal((length, channels), dtype=np.float32)

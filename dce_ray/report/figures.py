@@ -10,10 +10,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dce_ray.config import SCALARS
+from dce_ray.config import SCALARS, ScalarRange
 from dce_ray.report.importance import Importance
 from dce_ray.report.style import BLUE, GRID, HATCHES, INK, MUTED, ORANGE, PAPER, SYMBOLS, caption, new_figure, say
-from dce_ray.report.trial_table import SearchRange, TrialRow, TrialTable
+from dce_ray.report.trial_table import TrialRow, TrialTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -147,7 +147,7 @@ def parallel_coordinates(table: TrialTable, measure: str) -> Figure:
         return figure
     rulers = [_ruler(table, name, [float(row.parameter(name) or 0) for row in rows]) for name in names]
     values = [100 * (row.value or 0) for row in rows]
-    rulers.append(SearchRange(min(values), max(values)))
+    rulers.append(ScalarRange(min(values), max(values)))
     for row, value in zip(rows, values, strict=True):
         entries = [*(float(row.parameter(name) or 0) for name in names), value]
         heights = [_height(entry, ruler) for entry, ruler in zip(entries, rulers, strict=True)]
@@ -158,12 +158,12 @@ def parallel_coordinates(table: TrialTable, measure: str) -> Figure:
     return figure
 
 
-def _ruler(table: TrialTable, name: str, values: Sequence[float]) -> SearchRange:
-    searched = table.ranges.get(name, SearchRange(min(values), max(values)))
-    return SearchRange(min(searched.low, *values), max(searched.high, *values), searched.log)
+def _ruler(table: TrialTable, name: str, values: Sequence[float]) -> ScalarRange:
+    searched = table.ranges.get(name, ScalarRange(min(values), max(values)))
+    return ScalarRange(min(searched.low, *values), max(searched.high, *values), searched.log)
 
 
-def _height(value: float, ruler: SearchRange) -> float:
+def _height(value: float, ruler: ScalarRange) -> float:
     """Where on its ruler a value stands, in [0, 1]; the middle of one that holds a single value."""
     if ruler.constant:
         return 0.5
@@ -179,7 +179,7 @@ def _line_of(row: TrialRow, table: TrialTable) -> dict[str, Any]:
     return {"color": BLUE, "linewidth": 0.9, "alpha": 0.75, "zorder": 2}
 
 
-def _draw_rulers(axes: Axes, rulers: Sequence[SearchRange], labels: Sequence[str]) -> None:
+def _draw_rulers(axes: Axes, rulers: Sequence[ScalarRange], labels: Sequence[str]) -> None:
     """A vertical ruler per column with its ends written at it."""
     axes.grid(visible=False)
     axes.set(xlim=(-0.25, len(labels) - 0.75), ylim=(-0.02, 1.02), yticks=[])

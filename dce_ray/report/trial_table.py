@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dce_ray import grids
-from dce_ray.config import SCALARS
+from dce_ray.config import SCALARS, ScalarRange
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
 from dce_ray.experiment.study import STATE_OF, read_study
@@ -64,25 +64,11 @@ class TrialRow:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchRange:
-    """Where the study looked for one parameter."""
-
-    low: float
-    high: float
-    log: bool = False
-
-    @property
-    def constant(self) -> bool:
-        """Whether there was nothing to search."""
-        return self.low == self.high
-
-
-@dataclass(frozen=True, slots=True)
 class TrialTable:
     """All trials of a study by number, and where it looked."""
 
     rows: tuple[TrialRow, ...]
-    ranges: Mapping[str, SearchRange]
+    ranges: Mapping[str, ScalarRange]
     """By parameter; those that the study does not hold (fixed, tied) are absent."""
 
     def in_state(self, *states: str) -> list[TrialRow]:
@@ -111,7 +97,7 @@ def read_trials(folder: ExperimentFolder, study: optuna.Study | None = None) -> 
         rows.append(_row(trial, home.record() if home and known else None, home.readings() if home and known else []))
         for name, distribution in trial.distributions.items():
             if name in SCALARS and isinstance(distribution, optuna.distributions.FloatDistribution):
-                ranges[name] = SearchRange(distribution.low, distribution.high, distribution.log)
+                ranges[name] = ScalarRange(distribution.low, distribution.high, distribution.log)
     return TrialTable(tuple(rows), ranges)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from dce_ray.config import SCALARS, MethodConfig
+from dce_ray.config import SCALARS, MethodConfig, ScalarRange
 from dce_ray.config_base import key_of
 from dce_ray.errors import SearchSpaceError, nearest, unknown_name
 from dce_ray.presets import PRESETS
@@ -24,17 +24,7 @@ _LIMITS = {
     if key_of(item.name) in SCALARS
 }
 
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """A searched scalar: uniform in [low, high], or uniform in its logarithm."""
-
-    low: float
-    high: float
-    log: bool = False
-
-
-Dimension = Range | float | str
+Dimension = ScalarRange | float | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +36,9 @@ class SearchSpace:
     first_points: tuple[str, ...] = PRESETS
 
     @property
-    def searched(self) -> dict[str, Range]:
+    def searched(self) -> dict[str, ScalarRange]:
         """The scalars that vary on their own."""
-        return {name: item for name, item in self.dimensions.items() if isinstance(item, Range)}
+        return {name: item for name, item in self.dimensions.items() if isinstance(item, ScalarRange)}
 
     def complete(self, suggested: Mapping[str, float]) -> dict[str, float]:
         """All six scalars, given the searched ones."""
@@ -84,7 +74,7 @@ class SearchSpace:
     def to_mapping(self) -> dict[str, Any]:
         """Plain mapping for config.json."""
         plain = {
-            name: dataclasses.asdict(item) if isinstance(item, Range) else item
+            name: dataclasses.asdict(item) if isinstance(item, ScalarRange) else item
             for name, item in self.dimensions.items()
         }
         return plain | {"first_points": list(self.first_points)}
@@ -213,7 +203,7 @@ def _range(name: str, item: Mapping[str, Any], low: float, high: float) -> tuple
     logarithmic = item.get("log", False)
     if not _is_number(item["low"]) or not _is_number(item["high"]) or not isinstance(logarithmic, bool):
         return 0.0, [f"{name}={dict(item)}: low and high must be numbers, log true or false"]
-    dimension = Range(float(item["low"]), float(item["high"]), logarithmic)
+    dimension = ScalarRange(float(item["low"]), float(item["high"]), logarithmic)
     faults = []
     if not dimension.low < dimension.high:
         faults.append(

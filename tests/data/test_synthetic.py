@@ -15,8 +15,8 @@ import pytest
 
 from dce_ray.data import synthetic
 from dce_ray.data.context import ACTION, BACKGROUND, MOTION_CONTEXT, VISUAL_CONTEXT, context_path, load_context
-from dce_ray.data.synthetic import SIZES, draw_timelines, ensure_synthetic, generate_synthetic, write_released
-from dce_ray.data.synthetic_timeline import SNIPPET_S, class_lengths_s
+from dce_ray.data.synthetic import SIZES, draw_scripts, ensure_synthetic, generate_synthetic, write_released
+from dce_ray.data.synthetic_script import SNIPPET_S, class_lengths_s
 from dce_ray.errors import ConfigError, DataError, StoreError
 from dce_ray.store import FeatureStore
 
@@ -33,12 +33,11 @@ def small_truth():
     world = synthetic.draw_world(
         np.random.default_rng([0, 0]), classes=plan.classes, channels=plan.channels, clarity=plan.clarity
     )
-    timelines = draw_timelines(plan, 0)
+    scripts = draw_scripts(plan, 0)
     features = [
-        synthetic.draw_features(np.random.default_rng([0, 2, row]), world, timeline)
-        for row, timeline in enumerate(timelines)
+        synthetic.draw_features(np.random.default_rng([0, 2, row]), world, script) for row, script in enumerate(scripts)
     ]
-    return plan, world, timelines, features
+    return plan, world, scripts, features
 
 
 def test_store_is_whole_and_matches_its_plan(tiny):
@@ -81,13 +80,13 @@ def test_truth_fits_the_annotations(tiny):
 
 def test_context_shares_one_stream_with_the_class_and_action_both(small_truth):
     """Correlation of snippets with the class template tells the kinds apart, stream by stream."""
-    plan, world, timelines, features = small_truth
+    plan, world, scripts, features = small_truth
     means = {}
     for kind in (BACKGROUND, VISUAL_CONTEXT, MOTION_CONTEXT, ACTION):
         values = []
-        for timeline, video in zip(timelines, features, strict=True):
-            rows = np.flatnonzero(timeline.kinds == kind)
-            shown = timeline.classes[rows] if kind != BACKGROUND else np.resize(timeline.labels, len(rows))
+        for script, video in zip(scripts, features, strict=True):
+            rows = np.flatnonzero(script.kinds == kind)
+            shown = script.classes[rows] if kind != BACKGROUND else np.resize(script.labels, len(rows))
             streams = video[rows].reshape(len(rows), 2, plan.channels)
             values.append(np.einsum("tsc,tsc->ts", streams, world.classes[:, shown].transpose(1, 0, 2)) / plan.channels)
         means[kind] = np.concatenate(values).mean(axis=0)
@@ -101,23 +100,23 @@ def test_context_shares_one_stream_with_the_class_and_action_both(small_truth):
 
 
 def test_context_occurs_with_its_class(small_truth):
-    _, _, timelines, _ = small_truth
+    _, _, scripts, _ = small_truth
     own = foreign = 0
-    for timeline in timelines:
-        context = np.isin(timeline.kinds, (VISUAL_CONTEXT, MOTION_CONTEXT))
-        inside = np.isin(timeline.classes[context], timeline.labels)
+    for script in scripts:
+        context = np.isin(script.kinds, (VISUAL_CONTEXT, MOTION_CONTEXT))
+        inside = np.isin(script.classes[context], script.labels)
         own, foreign = own + inside.sum(), foreign + (~inside).sum()
     assert 0.03 < foreign / (own + foreign) < 0.25  # mostly, so that the label does not tell it from action
-    share = own / sum(len(timeline.kinds) for timeline in timelines)
+    share = own / sum(len(script.kinds) for script in scripts)
     assert 0.1 < share < 0.4
 
 
 def test_instances_have_a_strong_core_and_weak_rims(small_truth):
-    _, _, timelines, _ = small_truth
+    _, _, scripts, _ = small_truth
     rims, cores = [], []
-    for timeline in timelines:
-        for start_s, end_s in zip(timeline.starts_s, timeline.ends_s, strict=True):
-            values = timeline.strengths[round(start_s / SNIPPET_S) : round(end_s / SNIPPET_S)]
+    for script in scripts:
+        for start_s, end_s in zip(script.starts_s, script.ends_s, strict=True):
+            values = script.strengths[round(start_s / SNIPPET_S) : round(end_s / SNIPPET_S)]
             if len(values) >= 6:
                 rims.append(min(values[0], values[-1]))
                 cores.append(values.max())
@@ -141,10 +140,10 @@ def statistics(durations_s, starts_s, ends_s, labels):
     }
 
 
-def of_timelines(size, seed=0):
-    timelines = draw_timelines(SIZES[size], seed)
-    columns = zip(*((t.starts_s, t.ends_s, t.labels.tolist()) for t in timelines), strict=True)
-    return statistics(np.array([t.duration_s for t in timelines]), *columns)
+def of_scripts(size, seed=0):
+    scripts = draw_scripts(SIZES[size], seed)
+    columns = zip(*((t.starts_s, t.ends_s, t.labels.tolist()) for t in scripts), strict=True)
+    return statistics(np.array([t.duration_s for t in scripts]), *columns)
 
 
 # Of the 412 videos of THUMOS14's validation and test sets.
@@ -162,7 +161,7 @@ THUMOS14 = {
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_tempo_is_that_of_thumos14(seed):
-    found = of_timelines("thumos14", seed)
+    found = of_scripts("thumos14", seed)
     for name, value in THUMOS14.items():
         assert found[name] == pytest.approx(value, rel=0.2), name
 
@@ -183,7 +182,7 @@ def test_thumos14_figures_are_those_of_its_annotations(real_annotations):
 
 
 def test_small_keeps_the_density_of_thumos14():
-    small, full = of_timelines("small"), of_timelines("thumos14")
+    small, full = of_scripts("small"), of_scripts("thumos14")
     for name in ("coverage", "length"):
         assert small[name] == pytest.approx(full[name], rel=0.35), name
 

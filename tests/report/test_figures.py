@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from dce_ray.config import ScalarRange
 from dce_ray.report import figures
 from dce_ray.report.charts import Point, group_chart, interval_chart
 from dce_ray.report.importance import Importance
 from dce_ray.report.statistics import mean_interval, paired_interval
 from dce_ray.report.style import HATCHES, LINES, MARKERS, house_style
-from dce_ray.report.trial_table import SearchRange, TrialRow, TrialTable
+from dce_ray.report.trial_table import TrialRow, TrialTable
 
 MEASURE = "average mAP 0.1:0.7 on holdout"
 
@@ -28,7 +29,7 @@ TABLE = TrialTable(
         row(3, "failed", None),
         row(4, "pruned", 0.20, delta=0.9),
     ),
-    {"delta": SearchRange(0.3, 0.9), "beta": SearchRange(0.01, 1.0, log=True)},
+    {"delta": ScalarRange(0.3, 0.9), "beta": ScalarRange(0.01, 1.0, log=True)},
 )
 
 

@@ -54,8 +54,8 @@ class Confounding:
 
 
 @dataclass(frozen=True, slots=True)
-class Timeline:
-    """One video without its features."""
+class VideoScript:
+    """What happens when in one video, before it has features."""
 
     duration_s: float
     starts_s: NDArray[np.float64]
@@ -81,7 +81,7 @@ def class_lengths_s(classes: int) -> NDArray[np.float64]:
     return lengths_s
 
 
-def draw_timeline(
+def draw_script(
     random: Generator,
     *,
     main_class: int,
@@ -89,7 +89,7 @@ def draw_timeline(
     duration_log_s: tuple[float, float],
     snippets: tuple[int, int],
     confounding: Confounding,
-) -> Timeline:
+) -> VideoScript:
     """Draw one video.
 
     Args:
@@ -113,9 +113,9 @@ def draw_timeline(
         first, values = _instance_strength(random, start_s, end_s, length, confounding)
         rows = slice(first, first + len(values))
         kinds[rows], strengths[rows], classes[rows] = ACTION, values, label
-    timeline = Timeline(duration_s, starts_s, ends_s, labels, kinds, strengths, classes)
-    _add_context(random, timeline, len(lengths_s), confounding)
-    return timeline
+    script = VideoScript(duration_s, starts_s, ends_s, labels, kinds, strengths, classes)
+    _add_context(random, script, len(lengths_s), confounding)
+    return script
 
 
 def _draw_instances(
@@ -159,32 +159,32 @@ def _instance_strength(
     return first, values.astype(np.float32)
 
 
-def _add_context(random: Generator, timeline: Timeline, classes: int, confounding: Confounding) -> None:
+def _add_context(random: Generator, script: VideoScript, classes: int, confounding: Confounding) -> None:
     """Put stretches of context, in place, on the background snippets on either side of instances."""
-    length = len(timeline.kinds)
-    foreign = np.setdiff1d(np.arange(classes), timeline.labels)
-    for label, moment_s, after in _sides(timeline):
+    length = len(script.kinds)
+    foreign = np.setdiff1d(np.arange(classes), script.labels)
+    for label, moment_s, after in _sides(script):
         if random.random() >= confounding.chance:
             continue
         kind = VISUAL_CONTEXT if random.random() < confounding.visual else MOTION_CONTEXT
         shown = int(random.choice(foreign)) if len(foreign) and random.random() < confounding.foreign else label
         size = max(1, round(float(np.exp(random.normal(*CONTEXT_LOG_S))) / SNIPPET_S))
         border = min(round(moment_s / SNIPPET_S), length)
-        free = _free_run(timeline.kinds, border, after)
+        free = _free_run(script.kinds, border, after)
         if not free:
             continue
         size = min(size, len(free))
         skip = 0 if random.random() < confounding.adjacent else int(random.integers(0, len(free) - size + 1))
         rows = np.array(free[skip : skip + size])
-        timeline.kinds[rows] = kind
-        timeline.classes[rows] = shown
-        timeline.strengths[rows] = random.uniform(*confounding.context_strength)
+        script.kinds[rows] = kind
+        script.classes[rows] = shown
+        script.strengths[rows] = random.uniform(*confounding.context_strength)
 
 
-def _sides(timeline: Timeline) -> list[tuple[int, float, bool]]:
+def _sides(script: VideoScript) -> list[tuple[int, float, bool]]:
     """Class, moment and direction (after?) of both borders of every instance."""
-    before = zip(timeline.labels, timeline.starts_s, strict=True)
-    behind = zip(timeline.labels, timeline.ends_s, strict=True)
+    before = zip(script.labels, script.starts_s, strict=True)
+    behind = zip(script.labels, script.ends_s, strict=True)
     return [(int(label), float(s), False) for label, s in before] + [
         (int(label), float(s), True) for label, s in behind
     ]
