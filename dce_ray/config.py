@@ -13,6 +13,11 @@ SCALARS = ("delta", "theta_rep", "theta_pro", "beta", "gamma", "lambda")
 """The six scalars of the paper, by the user's keys of ``method``: what a search varies."""
 COMPONENT_OF = {"delta": "scs", "lambda": "scs", "theta_rep": "mcm", "theta_pro": "mcm", "beta": "mcm", "gamma": "mcm"}
 """The component that reads a scalar; without it the scalar decides nothing."""
+STRATEGY_NAMES = ("ratio", "threshold", "difference", "minmax", "minmax_as_printed")
+TARGET_NAMES = ("representative", "ones", "proposal")
+REDUCTION_NAMES = ("mean", "pooled", "sum")
+REPRESENTATIVES = ("half_open", "closed")
+"""Variants of the method by name; the first three name the lines of tables in ``dce_ray.method``, which check it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +50,16 @@ class MethodConfig(Config):
     """Weight of the label level (Eq. 12)."""
     lambda_: float = number(1.0, 0.0, 1.0)
     """Strength of the intervention (Eq. 3); 1 erases confounders, 0 keeps them."""
-    strategy: str = choice("ratio", "ratio", "threshold", "difference", "minmax", "minmax_as_printed")
+    strategy: str = choice("ratio", *STRATEGY_NAMES)
     """How Psi is made of the two attentions: Eq. 2, 14, 15, 16."""
     epsilon: float = number(1e-8, 0.0, 1.0)
     """Added to the denominator of Psi; 1e-5 in the released DELU."""
-    target: str = choice("representative", "representative", "ones", "proposal")
+    target: str = choice("representative", *TARGET_NAMES)
     """What the label level pulls attentions to: Eq. 10, or one of the two released readings."""
-    reduction: str = choice("mean", "mean", "pooled", "sum")
+    reduction: str = choice("mean", *REDUCTION_NAMES)
     """``mean`` as released, ``sum`` as the paper prints it; ``pooled`` averages the label level over all proposals of
     the batch at once instead of per video first."""
-    representatives: str = choice("half_open", "half_open", "closed")
+    representatives: str = choice("half_open", *REPRESENTATIVES)
     """``closed`` also counts the snippet behind a proposal's end in the feature level (a released off-by-one)."""
     mcm_start_iteration: int = number(0, 0, 10**9)
     """MCM acts from the iteration after this one."""

@@ -163,8 +163,7 @@ def picture_videos(
     subject: Subject, videos: NDArray[np.int64], chosen: NDArray[np.int64], outcome: Evaluation
 ) -> list[Timeline]:
     """Timelines of the videos ``videos[chosen]``, in that order, with what ``outcome`` says of them."""
-    method, network, store = subject.config.method, subject.network, subject.store
-    intervention = Intervention(delta=method.delta, strategy=method.strategy, epsilon=method.epsilon)
+    network, store, intervention = subject.network, subject.store, Intervention.of(subject.config.method)
     bound, device = subject.config.evaluation.max_snippets_per_batch, next(network.parameters()).device
     outputs = dict(run_network(network, store, videos, chosen, max_snippets=bound, device=device))
     return [

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from dce_ray import evaluate as command
+from dce_ray.config import MethodConfig
 from dce_ray.errors import CheckpointError, ConfigError, DceError, EvaluationError
 from dce_ray.evaluation import MapTable, VideoOutputs
 from dce_ray.method import Intervention
@@ -113,7 +114,8 @@ def test_the_timeline_by_hand():
     truth = GroundTruth(np.array([1]), np.array([1.0]), np.array([3.0]), np.array([1]), ("a", "b"), ("run", "jump"))
     columns = ([1, 1, 1, 0], [0.0, 2, 1, 0], [2.0, 4, 3, 1], [0, 0, 0, 1], [0.5, 0.4, 0.9, 1])
     found = Proposals(*(np.array(column) for column in columns))
-    made = timeline_of(1, outputs, found, truth, snippets_per_second=2.0, intervention=Intervention(delta=0.7))
+    intervention = Intervention.of(MethodConfig(delta=0.7))
+    made = timeline_of(1, outputs, found, truth, snippets_per_second=2.0, intervention=intervention)
     assert made.title == "b"
     assert made.annotated == {"jump": [(0.5, 1.5, 1.0)]}
     assert made.detected == {"run": [(0.5, 1.5, 0.9)]}  # the best; the others overlap it

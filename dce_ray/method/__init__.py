@@ -17,20 +17,7 @@ def build_method(config: MethodConfig, scs: bool, mcm: bool) -> tuple[Interventi
         scs: whether the intervention acts; None in its place where not.
         mcm: whether consistency mining acts; None in its place where not.
     """
-    intervention = Intervention(
-        delta=config.delta, strength=config.lambda_, strategy=config.strategy, epsilon=config.epsilon
-    )
-    consistency = Consistency(
-        theta_rep=config.theta_rep,
-        theta_pro=config.theta_pro,
-        beta=config.beta,
-        gamma=config.gamma,
-        target=config.target,
-        reduction=config.reduction,
-        representatives=config.representatives,
-        start_iteration=config.mcm_start_iteration,
-    )
-    return intervention if scs else None, consistency if mcm else None
+    return Intervention.of(config) if scs else None, Consistency.of(config) if mcm else None
 
 
 __all__ = [

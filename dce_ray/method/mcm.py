@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dce_ray.config import REDUCTION_NAMES, REPRESENTATIVES, TARGET_NAMES, MethodConfig
 from dce_ray.errors import ConfigError, unknown_name
 from dce_ray.method.mining import Mined, SlotSums, mine, spread
 from dce_ray.records import TwoStreamOutputs
@@ -98,6 +99,7 @@ TARGETS: dict[str, Callable[[Tensor, Mined], tuple[Tensor, Tensor]]] = {
     "proposal": _proposal_target,
 }
 """Targets of the label level: value and whether the proposal counts, ``(B, P)`` each."""
+assert tuple(TARGETS) == TARGET_NAMES
 
 
 def average_over_proposals(errors: Errors) -> Tensor:
@@ -122,6 +124,7 @@ REDUCTIONS: dict[str, tuple[Callable[[Errors], Tensor], Callable[[Errors], Tenso
 }
 """Reduction of the feature level and of the label level. ``mean`` is the released one; ``pooled`` gives every proposal
 of the batch the same weight at the label level too; ``sum`` is printed in the paper."""
+assert tuple(REDUCTIONS) == REDUCTION_NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,21 +139,21 @@ class Consistency:
     """Attention above which a snippet represents its proposal."""
     theta_pro: float
     """Attention above which a snippet belongs to a proposal."""
-    beta: float = 0.5
+    beta: float
     """Weight of ``mcm_feature``."""
-    gamma: float = 0.5
+    gamma: float
     """Weight of ``mcm_label``."""
-    target: str = "representative"
+    target: str
     """Key of ``TARGETS``."""
-    reduction: str = "mean"
+    reduction: str
     """Key of ``REDUCTIONS``."""
-    representatives: str = "half_open"
-    """``half_open`` or ``closed``; see :func:`mine`."""
-    start_iteration: int = 0
+    representatives: str
+    """One of ``REPRESENTATIVES``; see :func:`mine`."""
+    start_iteration: int
     """Both terms are 0 up to this iteration; iterations count from 1."""
 
     def __post_init__(self) -> None:
-        choices = {"target": (*TARGETS,), "reduction": (*REDUCTIONS,), "representatives": ("half_open", "closed")}
+        choices = {"target": TARGET_NAMES, "reduction": REDUCTION_NAMES, "representatives": REPRESENTATIVES}
         faults = [
             unknown_name(name, getattr(self, name), known)
             for name, known in choices.items()
@@ -158,6 +161,24 @@ class Consistency:
         ]
         if faults:
             raise ConfigError("\n".join(faults))
+
+    @classmethod
+    def of(cls, config: MethodConfig) -> Consistency:
+        """The consistency mining of a method's configuration.
+
+        >>> Consistency.of(MethodConfig(beta=0.3, gamma=0.6)).weights
+        {'mcm_feature': 0.3, 'mcm_label': 0.6}
+        """
+        return cls(
+            theta_rep=config.theta_rep,
+            theta_pro=config.theta_pro,
+            beta=config.beta,
+            gamma=config.gamma,
+            target=config.target,
+            reduction=config.reduction,
+            representatives=config.representatives,
+            start_iteration=config.mcm_start_iteration,
+        )
 
     @property
     def weights(self) -> dict[str, float]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dce_ray.config import STRATEGY_NAMES, MethodConfig
 from dce_ray.errors import ConfigError, unknown_name
 
 
@@ -49,11 +50,12 @@ STRATEGIES: dict[str, Strategy] = {
     "minmax_as_printed": _minmax_as_printed,
 }
 """How Psi is made of the two attentions; ``MethodConfig.strategy`` names one."""
+assert tuple(STRATEGIES) == STRATEGY_NAMES
 
 
 @torch.no_grad()
 def confounders(
-    rgb_attention_BT: Tensor, flow_attention_BT: Tensor, *, delta: float, strategy: str = "ratio", epsilon: float = 1e-8
+    rgb_attention_BT: Tensor, flow_attention_BT: Tensor, *, delta: float, strategy: str, epsilon: float
 ) -> Tensor:
     """Psi: how much each snippet is taken for a confounder, ``(B, T)`` in [0, 1]; a constant, without gradient.
 
@@ -95,16 +97,25 @@ class Intervention:
 
     delta: float
     """Disparity above which the streams disagree."""
-    strength: float = 1.0
+    strength: float
     """lambda of Eq. 3."""
-    strategy: str = "ratio"
+    strategy: str
     """Key of ``STRATEGIES``."""
-    epsilon: float = 1e-8
+    epsilon: float
     """Added to denominators; 1e-5 in the released DELU."""
 
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
             raise ConfigError(unknown_name("strategy", self.strategy, STRATEGIES))
+
+    @classmethod
+    def of(cls, config: MethodConfig) -> Intervention:
+        """The intervention of a method's configuration.
+
+        >>> Intervention.of(MethodConfig(delta=0.9, lambda_=0.5))
+        Intervention(delta=0.9, strength=0.5, strategy='ratio', epsilon=1e-08)
+        """
+        return cls(delta=config.delta, strength=config.lambda_, strategy=config.strategy, epsilon=config.epsilon)
 
     def confounders(self, rgb_attention_BT: Tensor, flow_attention_BT: Tensor) -> Tensor:
         """Psi of two attentions; see :func:`confounders`."""

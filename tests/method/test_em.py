@@ -56,8 +56,8 @@ class SmallObjective:
 FEATURES = torch.tensor(
     [[[0.9, 0.9], [0.6, 0.6], [0.9, 0.1], [0.9, 0.7]], [[0.1, 0.1], [0.2, 0.2], [0.1, 0.9], [0.3, 0.3]]]
 )
-INTERVENTION = Intervention(delta=0.5, strength=0.5)
-CONSISTENCY = Consistency(theta_rep=0.75, theta_pro=0.5, beta=3.0, gamma=5.0)
+INTERVENTION = Intervention.of(MethodConfig(delta=0.5, lambda_=0.5))
+CONSISTENCY = Consistency.of(MethodConfig(theta_rep=0.75, theta_pro=0.5, beta=3.0, gamma=5.0))
 
 
 def step(network, intervention=INTERVENTION, consistency=CONSISTENCY, iteration=1, progress=0.5):
@@ -102,7 +102,7 @@ def test_consistency_reads_the_second_pass():
 
 
 def test_intervention_splits_a_proposal():
-    weak = Consistency(theta_rep=0.75, theta_pro=0.4)
+    weak = Consistency.of(MethodConfig(theta_rep=0.75, theta_pro=0.4))
     with_e = step(SmallNetwork(), consistency=weak)
     without_e = step(SmallNetwork(), intervention=None, consistency=weak)
     assert with_e.terms["mcm_feature"].item() == pytest.approx(0.0225 / 2)
@@ -137,7 +137,7 @@ def test_each_part_brings_its_own_diagnostics():
 
 
 def test_mcm_waits_for_its_start_and_the_row_stays_the_same():
-    late = Consistency(theta_rep=0.75, theta_pro=0.5, start_iteration=3000)
+    late = Consistency.of(MethodConfig(theta_rep=0.75, theta_pro=0.5, mcm_start_iteration=3000))
     early, after = (step(SmallNetwork().eval(), consistency=late, iteration=number) for number in (3000, 3001))
     assert early.terms["mcm_feature"].item() == early.terms["mcm_label"].item() == 0
     assert after.terms["mcm_feature"].item() > 0

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 from slow_mcm import slow_mcm
 
+from dce_ray.config import REPRESENTATIVES, MethodConfig
 from dce_ray.errors import ConfigError
-from dce_ray.method.mcm import Consistency
+from dce_ray.method.mcm import REDUCTIONS, TARGETS, Consistency
 from dce_ray.method.mining import mine, number_proposals, slot_sums
 from dce_ray.records import TwoStreamOutputs
 
-TARGETS = ("representative", "ones", "proposal")
-REDUCTIONS = ("mean", "pooled", "sum")
-REPRESENTATIVES = ("half_open", "closed")
 VARIANTS = list(itertools.product(TARGETS, REDUCTIONS, REPRESENTATIVES))
 
 
@@ -26,7 +25,7 @@ def outputs_of(attention, features):
 
 
 def terms_of(attention, features, iteration=1, **fields):
-    terms, diagnostics = Consistency(**fields)(outputs_of(attention, features), iteration)
+    terms, diagnostics = Consistency.of(MethodConfig(**fields))(outputs_of(attention, features), iteration)
     return terms["mcm_feature"], terms["mcm_label"], diagnostics
 
 
@@ -204,9 +203,9 @@ def test_layout_of_the_features_does_not_matter():
 
 def test_start_iteration_delays_both_terms_and_keeps_their_names():
     attention, features = random_case(2)
-    fields = {"theta_rep": 0.8, "theta_pro": 0.5, "start_iteration": 3000}
-    early = Consistency(**fields)(outputs_of(attention, features), 3000)
-    late = Consistency(**fields)(outputs_of(attention, features), 3001)
+    fields = {"theta_rep": 0.8, "theta_pro": 0.5, "mcm_start_iteration": 3000}
+    early = Consistency.of(MethodConfig(**fields))(outputs_of(attention, features), 3000)
+    late = Consistency.of(MethodConfig(**fields))(outputs_of(attention, features), 3001)
     assert [value.item() for value in early[0].values()] == [0, 0]
     assert all(value.item() > 0 for value in late[0].values())
     assert early[0].keys() == late[0].keys()
@@ -234,5 +233,5 @@ def test_both_ways_to_sum_over_slots_agree():
 
 def test_unknown_variants_are_named_with_the_nearest():
     with pytest.raises(ConfigError, match="did you mean representative") as caught:
-        Consistency(theta_rep=0.8, theta_pro=0.5, target="representativ", reduction="median")
+        replace(Consistency.of(MethodConfig()), target="representativ", reduction="median")
     assert "median" in str(caught.value)

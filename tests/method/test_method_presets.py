@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
 import pytest
 import yaml
 
-from dce_ray.config import MethodConfig
-from dce_ray.method import METHOD_PRESETS
+from dce_ray.config import REPRESENTATIVES, MethodConfig
+from dce_ray.method import METHOD_PRESETS, Consistency, Intervention
+from dce_ray.method.mcm import REDUCTIONS, TARGETS
+from dce_ray.method.scs import STRATEGIES
 
 BASELINES = ("co2net", "delu", "ddgnet")
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,3 +65,17 @@ def test_the_papers_readings_are_the_defaults():
             assert {key: values.get(key) for key in defaults if key not in scalars} == {
                 key: value for key, value in defaults.items() if key not in scalars
             }
+
+
+def test_configuration_and_method_know_the_same_variants():
+    # The names that a configuration may hold are stated in config.py, what they mean in tables of the method.
+    choices = {item.name: item.metadata.get("choices") for item in dataclasses.fields(MethodConfig)}
+    assert choices["strategy"] == tuple(STRATEGIES)
+    assert choices["target"] == tuple(TARGETS)
+    assert choices["reduction"] == tuple(REDUCTIONS)
+    assert choices["representatives"] == REPRESENTATIVES
+
+
+def test_the_method_states_no_default_of_its_own():
+    for part in (Intervention, Consistency):
+        assert all(item.default is dataclasses.MISSING for item in dataclasses.fields(part))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dce_ray.config import MethodConfig
 from dce_ray.errors import ConfigError
 from dce_ray.method.scs import STRATEGIES, Intervention, confounders, intervene
 
@@ -33,15 +34,15 @@ def test_strategies_by_hand(strategy, delta, expected):
 
 def test_comparisons_are_strict():
     half, quarter = torch.tensor([[0.75]]), torch.tensor([[0.25]])  # disparity 0.5 exactly
-    assert confounders(half, quarter, delta=0.5, epsilon=0.0).item() == 0
-    assert confounders(half, quarter, delta=0.4999, epsilon=0.0).item() == 1
-    assert confounders(torch.tensor([[0.5]]), quarter, delta=0.5, strategy="threshold").item() == 0
+    assert confounders(half, quarter, delta=0.5, strategy="ratio", epsilon=0.0).item() == 0
+    assert confounders(half, quarter, delta=0.4999, strategy="ratio", epsilon=0.0).item() == 1
+    assert confounders(torch.tensor([[0.5]]), quarter, delta=0.5, strategy="threshold", epsilon=0.0).item() == 0
 
 
 def test_epsilon_decides_where_both_streams_are_nearly_silent():
     rgb, flow = torch.tensor([[1e-5]]), torch.tensor([[0.0]])
-    assert confounders(rgb, flow, delta=0.7, epsilon=1e-8).item() == 1
-    assert confounders(rgb, flow, delta=0.7, epsilon=1e-5).item() == 0  # 1e-5 / 2e-5
+    assert confounders(rgb, flow, delta=0.7, strategy="ratio", epsilon=1e-8).item() == 1
+    assert confounders(rgb, flow, delta=0.7, strategy="ratio", epsilon=1e-5).item() == 0  # 1e-5 / 2e-5
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -49,7 +50,7 @@ def test_psi_lies_in_the_unit_interval_and_carries_no_gradient(strategy):
     generator = torch.Generator().manual_seed(0)
     rgb = torch.rand(3, 50, generator=generator, requires_grad=True)
     flow = torch.rand(3, 50, generator=generator, requires_grad=True)
-    psi = confounders(rgb, flow, delta=0.3, strategy=strategy)
+    psi = confounders(rgb, flow, delta=0.3, strategy=strategy, epsilon=1e-8)
     assert psi.shape == (3, 50)
     assert psi.dtype == rgb.dtype
     assert not psi.requires_grad
@@ -69,7 +70,7 @@ def test_intervention_weakens_both_streams_and_leaves_the_input():
 
 
 def test_intervention_record_joins_both():
-    intervention = Intervention(delta=0.7, strength=1.0)
+    intervention = Intervention.of(MethodConfig(delta=0.7, lambda_=1.0))
     psi = intervention.confounders(RGB, FLOW)
     assert psi.tolist() == [[1, 0, 0, 0, 1]]
     assert intervention.apply(torch.ones(1, 5, 2), psi)[0, :, 0].tolist() == [0, 1, 1, 1, 0]
@@ -77,6 +78,6 @@ def test_intervention_record_joins_both():
 
 def test_unknown_strategy_is_named_with_the_nearest():
     with pytest.raises(ConfigError, match="did you mean ratio"):
-        Intervention(delta=0.5, strategy="ration")
+        Intervention(delta=0.5, strength=1.0, strategy="ration", epsilon=1e-8)
     with pytest.raises(ConfigError, match="known:"):
-        confounders(RGB, FLOW, delta=0.5, strategy="nothing")
+        confounders(RGB, FLOW, delta=0.5, strategy="nothing", epsilon=1e-8)

@@ -52,7 +52,7 @@ def consistency_of(attention, features, **fields):
         rgb_attention=attention,
         flow_attention=attention,
     )
-    terms, diagnostics = Consistency(**fields)(outputs, iteration=1)
+    terms, diagnostics = Consistency.of(MethodConfig(**fields))(outputs, iteration=1)
     return terms["mcm_feature"], terms["mcm_label"], diagnostics
 
 
@@ -65,7 +65,7 @@ def test_scs_masks_are_the_released_ones(case, network):
         mask = np.unpackbits(packed, axis=1)[:, : numbers["T"]]
         assert mask.sum() == expected["count"]
         for attentions in (golden, ours):
-            psi = confounders(*attentions, delta=float(delta), epsilon=numbers["scs_eps"])
+            psi = confounders(*attentions, delta=float(delta), strategy="ratio", epsilon=numbers["scs_eps"])
             np.testing.assert_array_equal(psi.numpy(), mask)
 
 
@@ -74,7 +74,9 @@ def test_intervened_outputs_and_losses(case, network):
     psi_of = {}
     for key, spec in numbers["scs"]["intervened"].items():
         delta = spec["delta"]
-        psi_of.setdefault(delta, confounders(*network.attend(batch.features), delta=delta, epsilon=numbers["scs_eps"]))
+        if delta not in psi_of:
+            attentions = network.attend(batch.features)
+            psi_of[delta] = confounders(*attentions, delta=delta, strategy="ratio", epsilon=numbers["scs_eps"])
         with torch.no_grad():
             outputs = network(intervene(batch.features, psi_of[delta], spec["lambda"]))
             terms = objective(outputs, batch, case.progress(spec["itr"]))
