@@ -17,6 +17,7 @@ from dce_ray.config import ObjectiveConfig, RunConfig
 from dce_ray.errors import ConfigError, unknown_name
 from dce_ray.evaluation.presets import evaluation_preset
 from dce_ray.method.presets import METHOD_PRESETS
+from dce_ray.store import known
 
 PRESETS = ("paper", "released")
 
@@ -27,6 +28,8 @@ class DataSet:
 
     variant: str
     """Published variant of network, objective, scalars and evaluation: ``thumos14`` or ``activitynet12``."""
+    title: str = ""
+    """As papers write it; empty where its name will do."""
     store_names: tuple[str, ...] = ()
     """Names that stores of this data set carry (the prefix of the released files)."""
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -38,7 +41,8 @@ class DataSet:
 
 THUMOS14 = DataSet(
     variant="thumos14",
-    store_names=("Thumos14reduced",),
+    title="THUMOS14",
+    store_names=(known.THUMOS14,),
     training={"learning_rate": 5e-5, "weight_decay": 1e-3, "iterations": 5000, "eval_every": 50},
     sampling={"segments": 320},
     baselines={"co2net": {"sampling": {"segments": 500}, "training": {"eval_every": 200}}},
@@ -47,7 +51,8 @@ THUMOS14 = DataSet(
 
 ACTIVITYNET12 = DataSet(
     variant="activitynet12",
-    store_names=("ActivityNet1.2",),
+    title="ActivityNet-1.2",
+    store_names=(known.ACTIVITYNET12,),
     training={"learning_rate": 3e-5, "weight_decay": 5e-4, "iterations": 22_000, "eval_every": 200},
     sampling={"segments": 60, "min_snippets": 11},
 )
@@ -55,6 +60,7 @@ ACTIVITYNET12 = DataSet(
 
 HAPT = DataSet(
     variant="thumos14",
+    title="HAPT",
     store_names=("HAPT",),
     training={"learning_rate": 5e-4, "weight_decay": 1e-3, "iterations": 800, "eval_every": 100},
     sampling={"segments": 160},
@@ -93,7 +99,7 @@ def data_set_named(name: str) -> DataSet:
 def data_set_of(store_name: str) -> str:
     """Name of the data set that a store of this name holds; ``default`` where it is none of the table's."""
     for name, entry in DATA_SETS.items():
-        if any(store_name == known or store_name.startswith(f"{known}-") for known in entry.store_names):
+        if any(store_name == one or store_name.startswith(f"{one}-") for one in entry.store_names):
             return name
     return "default"
 
@@ -133,7 +139,7 @@ def run_config(
         {"training": entry.training, "sampling": entry.sampling, "objective": entry.objective},
         _released_training(entry) if preset == "released" else {},
         dict(entry.baselines.get(baseline, {})),
-        {"evaluation": evaluation_preset(preset, entry.variant, baseline, known=entry.store_names)},
+        {"evaluation": evaluation_preset(preset, entry.variant, baseline, entry.store_names)},
         {"method": METHOD_PRESETS[preset, entry.variant, baseline]},
         overrides or {},
     ]

@@ -47,6 +47,8 @@ class Baseline:
     """Weights and sizes of the loss terms; its defaults are the THUMOS14 values."""
     variants: Mapping[str, Mapping[str, Mapping[str, Any]]]
     """Published values by data set: ``{"network": {...}, "objective": {...}}``, by the keys of ``RunConfig``."""
+    title: str = ""
+    """As its authors write it; empty where the name will do."""
 
 
 def weights_of(config: ObjectiveConfig, *names: str) -> dict[str, float]:

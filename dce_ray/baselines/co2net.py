@@ -109,6 +109,7 @@ class Co2NetObjective:
 
 CO2NET = Baseline(
     name="co2net",
+    title="CO2-Net",
     network=Co2Net,
     objective=Co2NetObjective.of,
     objective_config=ObjectiveConfig,

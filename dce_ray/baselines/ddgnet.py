@@ -181,6 +181,7 @@ class DdgNetObjective:
 
 DDGNET = Baseline(
     name="ddgnet",
+    title="DDG-Net",
     network=DdgNet,
     objective=DdgNetObjective.of,
     objective_config=DdgNetObjectiveConfig,

@@ -82,6 +82,7 @@ THUMOS14_OBJECTIVE = {
 
 DELU = Baseline(
     name="delu",
+    title="DELU",
     network=Delu,
     objective=DeluObjective.of,
     objective_config=DeluObjectiveConfig,

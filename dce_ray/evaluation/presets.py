@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-THUMOS14_STORES = frozenset({"Thumos14reduced"})
-"""Names of the stores that hold the videos of ``DDGNET_LEFT_OUT``."""
+from dce_ray.store.known import THUMOS14
 
 DDGNET_LEFT_OUT = ("video_test_0000270", "video_test_0001292", "video_test_0001496")
 """Test videos of THUMOS14 on which DDG-Net's authors do not predict."""
@@ -33,7 +32,7 @@ DATA_SETS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def evaluation_preset(preset: str, data_set: str, baseline: str, known: Collection[str] = ()) -> dict[str, Any]:
+def evaluation_preset(preset: str, data_set: str, baseline: str, store_names: Collection[str] = ()) -> dict[str, Any]:
     """Overrides of ``EvaluationConfig``, as a plain mapping.
 
     Args:
@@ -41,9 +40,9 @@ def evaluation_preset(preset: str, data_set: str, baseline: str, known: Collecti
         data_set: ``thumos14`` or ``activitynet12``, the published variant whose table is wanted; any other name gets
             THUMOS14's thresholds.
         baseline: name of the baseline; one that nothing is published for gets the defaults of ``EvaluationConfig``.
-        known: names of the stores that hold this data set; the left-out videos are named for THUMOS14's own only.
+        store_names: names of the stores that hold this data set; videos are left out of THUMOS14's own only.
     """
     overrides = dict(DATA_SETS.get(data_set, DATA_SETS["thumos14"])) | dict(BASELINES.get((preset, baseline), {}))
-    if baseline == "ddgnet" and THUMOS14_STORES & set(known):
+    if baseline == "ddgnet" and THUMOS14 in store_names:
         overrides["skip_videos"] = DDGNET_LEFT_OUT
     return overrides

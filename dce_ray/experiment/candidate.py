@@ -11,12 +11,25 @@ from dce_ray.experiment.record import PLAIN, RunRecord
 from dce_ray.presets import merge
 
 
+def top_setting(rank: int) -> str:
+    """Name of the setting of a rank on the selecting split.
+
+    >>> top_setting(1), top_setting(2)
+    ('top1', 'top2')
+    """
+    return f"top{rank}"
+
+
+WINNER = top_setting(1)
+"""The best setting on the selecting split, whatever test says."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A setting with the finished run on the selecting split that it was chosen by."""
 
     setting: str
-    """``top1`` (the winner), ``top2``, ..., ``paper``, ``released`` or ``baseline``."""
+    """:data:`WINNER`, ``top2``, ..., ``paper``, ``released`` or ``baseline``."""
     chosen_by: RunRecord
 
     def __post_init__(self) -> None:

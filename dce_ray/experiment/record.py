@@ -14,6 +14,8 @@ from dce_ray.files import finite
 
 PLAIN = "baseline"
 """Name of the setting without SCS and MCM, which all others are compared with; also where its values come from."""
+PLAIN_LABEL = "plain baseline"
+"""What people read in its place."""
 WITHOUT_METHOD: Mapping[str, Any] = {"scs": False, "mcm": False}
 """What makes a configuration the plain baseline's."""
 SEARCHED = "search"
@@ -94,7 +96,7 @@ class RunRecord:
     def label(self) -> str:
         """How the run is called where people read."""
         if self.role == "plain":
-            return "plain baseline"
+            return PLAIN_LABEL
         if self.role == "trial":
             return self.setting + (f" ({self.origin})" if self.origin != SEARCHED else "")
         return f"{self.role} {self.setting}, seed {self.seed}"

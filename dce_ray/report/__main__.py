@@ -10,16 +10,18 @@ from typing import Any
 
 from dce_ray.commandline import command, compose
 from dce_ray.errors import ConfigError, unknown_name
+from dce_ray.experiment.candidate import WINNER
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN
 from dce_ray.files import read_json, write_atomically
 from dce_ray.presets import DATA_SETS
 from dce_ray.report import html
+from dce_ray.report.labels import data_title
 from dce_ray.report.measured import Measured, confirmed_settings
 from dce_ray.report.rendering import FORMATS, html_table
 from dce_ray.report.setting_figures import comparison_figure
 from dce_ray.report.style import house_style, write_figure
-from dce_ray.report.tables import DATA_NAMES, Comparison, Table, comparison_table
+from dce_ray.report.tables import Comparison, Table, comparison_table
 
 USAGE = """
 python -m dce_ray.report key=value ...       gather finished experiments into tables
@@ -107,7 +109,7 @@ def _read(folder: ExperimentFolder) -> Found:
     settings = {one.name: one for one in confirmed_settings(folder)}
     winner = winner_of(folder)
     plain = settings.get(PLAIN, Measured(PLAIN, {}))
-    ours = settings.get(winner, Measured(winner, {})) if winner else Measured("winner", {})
+    ours = settings.get(winner, Measured(winner, {})) if winner else Measured(WINNER, {})
     remark = "selected on test" if run.get("protocol") == "paper" else ""
     if not settings:
         lack = "its confirmation has not begun"
@@ -172,12 +174,12 @@ def write_report(target: Path, tables: Sequence[Table], groups: Mapping[str, Seq
         parts = [html_table(table)]
         if members:
             with house_style():
-                drawing = comparison_figure(DATA_NAMES.get(data, data), [one.comparison for one in members])
+                drawing = comparison_figure(data_title(data), [one.comparison for one in members])
                 svg = write_figure(drawing, target, table.name)
             parts.append(
                 html.figure(svg, f"Plain baselines and SCS + MCM on {data}, with intervals.", f"figure-{data}")
             )
-        page.add(f"data-{data}", DATA_NAMES.get(data, data), *parts)
+        page.add(f"data-{data}", data_title(data), *parts)
     write_atomically(target / "report.html", page.render())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from dce_ray.experiment.candidate import Candidate
+from dce_ray.experiment.candidate import WINNER, Candidate
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN
 from dce_ray.files import write_atomically, write_json
@@ -52,7 +52,9 @@ def notes(config: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[st
     """Which supervision the selection used, and what the names mean."""
     lines = [selection_text(config["protocol"], config["metric"])]
     if candidates and not candidates[0].plain:
-        lines.append(f"top1 (trial {candidates[0].trial}) is the winner: the best on the selecting split, not on test.")
+        lines.append(
+            f"{WINNER} (trial {candidates[0].trial}) is the winner: the best on the selecting split, not on test."
+        )
     if not any(candidate.plain for candidate in candidates):
         lines.append("The plain baseline has no finished run on the selecting split, so no difference can be given.")
     return lines

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from dce_ray.evaluation import MapTable
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
 from dce_ray.experiment.record import RunRecord
 from dce_ray.files import read_json
 from dce_ray.report.statistics import Estimate, mean_interval, paired_interval
-
-if TYPE_CHECKING:
-    from dce_ray.evaluation import MapTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +17,7 @@ class Measured:
     """What was measured for one setting (a configuration without its seed)."""
 
     name: str
-    """Such as ``baseline`` or ``scs+mcm``."""
+    """Such as ``baseline``, ``top1`` or ``scs+mcm``; :mod:`dce_ray.report.labels` says what people read."""
     scores: Mapping[int, Mapping[str, float]]
     """Fractions in [0, 1] by seed and column."""
     planned: int = 0
@@ -62,8 +59,6 @@ def score_columns(table: MapTable) -> dict[str, float]:
 
 def run_scores(folder: RunFolder) -> dict[str, float] | None:
     """Numbers of a finished run by column, or None where its table is not there."""
-    from dce_ray.evaluation import MapTable
-
     return score_columns(MapTable.from_mapping(read_json(folder.table))) if folder.table.is_file() else None
 
 

@@ -8,23 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from dce_ray.experiment.record import PLAIN_LABEL
 from dce_ray.report.charts import Curve, Point, curve_chart, group_chart, interval_chart, seeds_text
+from dce_ray.report.labels import SEARCHED_LABEL, baseline_title, in_order, setting_label
 from dce_ray.report.measured import Measured
 from dce_ray.report.style import INK, SYMBOLS, caption, head, new_figure
-from dce_ray.report.tables import BASELINE_NAMES, Comparison, in_order
+from dce_ray.report.tables import Comparison
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-LABELS = {
-    "baseline": "plain baseline",
-    "scs": "+ SCS",
-    "mcm": "+ MCM",
-    "scs+mcm": "+ SCS + MCM",
-    "top1": "top1 (winner)",
-}
-"""What settings are called in figures."""
 
 
 def ranking_column(settings: Sequence[Measured]) -> str:
@@ -41,7 +33,7 @@ def point_of(one: Measured, column: str, reference: Measured | None = None, labe
     """One column of a setting as a point of a chart, in percent, with its paired difference to ``reference``."""
     values = {seed: 100 * score[column] for seed, score in one.scores.items() if column in score}
     gain = None if reference is None or one is reference else one.gain(reference)[0].get(column)
-    return Point(label or LABELS.get(one.name, one.name), values, one.cells().get(column), gain)
+    return Point(label or setting_label(one.name), values, one.cells().get(column), gain)
 
 
 def comparison_figure(title: str, comparisons: Sequence[Comparison]) -> Figure:
@@ -51,11 +43,11 @@ def comparison_figure(title: str, comparisons: Sequence[Comparison]) -> Figure:
     order = in_order(one.baseline for one in comparisons)
     groups = {}
     for one in sorted(comparisons, key=lambda one: order.index(one.baseline)):
-        name = BASELINE_NAMES.get(one.baseline, one.baseline) + (f"\n{one.name}" if several else "")
+        name = baseline_title(one.baseline) + (f"\n{one.name}" if several else "")
         aside = f" ({one.remark})" if one.remark else ""
         groups[name] = [
-            point_of(one.plain, column, label="plain baseline"),
-            point_of(one.ours, column, label=f"+ SCS + MCM, searched{aside}"),
+            point_of(one.plain, column, label=PLAIN_LABEL),
+            point_of(one.ours, column, label=f"{SEARCHED_LABEL}{aside}"),
         ]
     return group_chart(groups, f"{title}, test", measure_text(column))
 
@@ -72,7 +64,7 @@ def settings_figure(title: str, settings: Sequence[Measured], reference: str) ->
     column = ranking_column(settings)
     plain = next((one for one in settings if one.name == reference), None)
     points = [point_of(one, column, plain) for one in settings]
-    return interval_chart(points, title, f"{measure_text(column)} on test", LABELS.get(reference, reference))
+    return interval_chart(points, title, f"{measure_text(column)} on test", setting_label(reference))
 
 
 def sweep_figure(
@@ -100,7 +92,7 @@ def sweep_figure(
             )
         level = point_of(plain, column).estimate if plain else None
         if level:
-            axes.axhline(level.mean, linestyle=":", color=INK, linewidth=1.0, label="plain baseline", zorder=1)
+            axes.axhline(level.mean, linestyle=":", color=INK, linewidth=1.0, label=PLAIN_LABEL, zorder=1)
         if axes is not grid.flat[0]:
             axes.set_ylabel("")
     head(figure, title, *grid.flat[0].get_legend_handles_labels())

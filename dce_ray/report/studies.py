@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from dce_ray.errors import ConfigError, unknown_name
 from dce_ray.experiment.record import PLAIN, WITHOUT_METHOD
+from dce_ray.report.labels import baseline_title, data_title, in_order
 from dce_ray.report.measured import Measured
 from dce_ray.report.published import TABLE_5, printed_table
 from dce_ray.report.setting_figures import components_figure, settings_figure, sweep_figure
-from dce_ray.report.tables import BASELINE_NAMES, DATA_NAMES, Table, printed_strategies, sweep_table
+from dce_ray.report.tables import Table, printed_strategies, sweep_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,7 +55,7 @@ class Context:
     @property
     def title(self) -> str:
         """Baseline and data set as a reader calls them."""
-        return f"{BASELINE_NAMES.get(self.baseline, self.baseline)}, {DATA_NAMES.get(self.data, self.data)}"
+        return f"{baseline_title(self.baseline)}, {data_title(self.data)}"
 
 
 def study_settings(study: str, method: Mapping[str, Any], values: Sequence[float] | None = None) -> list[Setting]:
@@ -135,8 +136,8 @@ def study_figure(
     by_name = {one.name: one for one in measured}
     if context.study == "components":
         groups = {**(others or {}), context.baseline: measured}
-        named = {title: groups[name] for name, title in BASELINE_NAMES.items() if name in groups}
-        return components_figure(f"Components, {DATA_NAMES.get(context.data, context.data)}, test", named)
+        named = {baseline_title(name): groups[name] for name in in_order(groups)}
+        return components_figure(f"Components, {data_title(context.data)}, test", named)
     if context.study == "psi":
         return settings_figure(f"How Psi is made: {context.title}", measured, PLAIN)
     sweeps: dict[str, dict[float, Measured]] = {}

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from dce_ray.experiment.candidate import WINNER
+from dce_ray.experiment.record import PLAIN, PLAIN_LABEL
+from dce_ray.report.labels import SEARCHED_LABEL, baseline_title, data_title, in_order
 from dce_ray.report.measured import Measured
 from dce_ray.report.published import TABLE_5, PrintedTable, comparison, printed_table
 from dce_ray.report.statistics import Estimate
 
-BASELINE_NAMES = {"co2net": "CO2-Net", "delu": "DELU", "ddgnet": "DDG-Net"}
-DATA_NAMES = {"thumos14": "THUMOS14", "activitynet12": "ActivityNet-1.2", "hapt": "HAPT"}
 PRINTED, MEASURED = "printed", "measured"
 
 
@@ -63,12 +64,6 @@ class Comparison:
     """How the winner was chosen, such as ``selected on test`` (protocol=paper)."""
 
 
-def in_order(baselines: Iterable[str]) -> list[str]:
-    """Names of baselines, each once: the paper's in its order, then others as they come."""
-    names = dict.fromkeys(baselines)
-    return [name for name in BASELINE_NAMES if name in names] + [name for name in names if name not in BASELINE_NAMES]
-
-
 def comparison_table(data: str, data_set: str, experiments: Sequence[Comparison], *, wide: bool = False) -> Table:
     """Table 1 or 2: per baseline the printed lines, then the measured ones, each with its absolute improvement.
 
@@ -87,9 +82,9 @@ def comparison_table(data: str, data_set: str, experiments: Sequence[Comparison]
     for baseline in in_order(names):
         mine = [one for one in experiments if one.baseline == baseline]
         rows += _printed_rows(printed, baseline) if printed else []
-        for one in mine or [Comparison(baseline, "", Measured("baseline", {}), Measured("ours", {}))]:
+        for one in mine or [Comparison(baseline, "", Measured(PLAIN, {}), Measured(WINNER, {}))]:
             rows += _measured_rows(one, several=len(mine) > 1)
-    title = DATA_NAMES.get(data, data)
+    title = data_title(data)
     return Table(
         f"comparison_{data}",
         f"Baselines, plain and with SCS + MCM, on {title}: mAP in percent at temporal IoU thresholds, and averages.",
@@ -104,7 +99,7 @@ def _columns_of(one: Comparison) -> list[str]:
 
 
 def _printed_rows(printed: PrintedTable, baseline: str) -> list[Row]:
-    group = BASELINE_NAMES.get(baseline, baseline)
+    group = baseline_title(baseline)
     labels = {"published": "as published", "reproduced": "reproduced by the paper", "scs+mcm": "+ SCS + MCM, the paper"}
     found = {variant: printed.row(baseline=baseline, variant=variant) for variant in labels}
     cells = {variant: _exact(row.numbers) if row else {} for variant, row in found.items()}
@@ -115,18 +110,18 @@ def _printed_rows(printed: PrintedTable, baseline: str) -> list[Row]:
 
 
 def _measured_rows(one: Comparison, several: bool) -> list[Row]:
-    group = BASELINE_NAMES.get(one.baseline, one.baseline)
+    group = baseline_title(one.baseline)
     aside = "".join(f", {text}" for text in (one.name if several else "", one.remark) if text)
     gain, pairs = one.ours.gain(one.plain)
     return [
         Row(
             group,
-            f"plain baseline{', ' + one.name if several else ''}",
+            f"{PLAIN_LABEL}{', ' + one.name if several else ''}",
             MEASURED,
             one.plain.cells(),
             len(one.plain.scores),
         ),
-        Row(group, f"+ SCS + MCM, searched{aside}", MEASURED, one.ours.cells(), len(one.ours.scores)),
+        Row(group, f"{SEARCHED_LABEL}{aside}", MEASURED, one.ours.cells(), len(one.ours.scores)),
         Row(group, f"absolute improvement{aside}", MEASURED, gain, pairs, difference=True),
     ]
 
@@ -147,7 +142,7 @@ def _comparison_notes(title: str, printed: PrintedTable | None, experiments: Seq
         for part in (one.plain, one.ours):
             if len(part.scores) < part.planned:
                 yield (
-                    f"{BASELINE_NAMES.get(one.baseline, one.baseline)} {one.name}, {part.name}: "
+                    f"{baseline_title(one.baseline)} {one.name}, {part.name}: "
                     f"{len(part.scores)} of {part.planned} seeds finished."
                 )
     if not experiments:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from dce_ray.experiment.candidate import Candidate
+from dce_ray.experiment.candidate import Candidate, top_setting
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN
 
@@ -17,7 +17,7 @@ def select(folder: ExperimentFolder, study: optuna.Study, top: int) -> list[Cand
     """
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     ranked = sorted(trials, key=lambda trial: (-_value(trial), trial.number))
-    chosen = [(f"top{rank}", trial) for rank, trial in enumerate(ranked[:top], start=1)]
+    chosen = [(top_setting(rank), trial) for rank, trial in enumerate(ranked[:top], start=1)]
     chosen += [
         (trial.user_attrs["origin"], trial)
         for trial in sorted(ranked[top:], key=lambda trial: trial.number)

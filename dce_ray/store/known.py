@@ -31,9 +31,13 @@ class DataSetFacts:
     """The published evaluation leaves out what its annotators marked as ambiguous."""
 
 
+THUMOS14 = "Thumos14reduced"
+ACTIVITYNET12 = "ActivityNet1.2"
+"""Names in the released files, which the stores made of them carry."""
+
 KNOWN = {
-    "Thumos14reduced": DataSetFacts(25.0, 16, "validation", "test", ambiguous=True),
-    "ActivityNet1.2": DataSetFacts(25.0, 16, "training", "validation", ambiguous=False),
+    THUMOS14: DataSetFacts(25.0, 16, "validation", "test", ambiguous=True),
+    ACTIVITYNET12: DataSetFacts(25.0, 16, "training", "validation", ambiguous=False),
 }
 
 USUAL_SUBSETS = (

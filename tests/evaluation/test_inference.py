@@ -152,7 +152,7 @@ def test_hapt_uses_its_own_rate(hapt_source, tmp_path):
 
 def test_presets_of_the_published_evaluations():
     def preset(*key):
-        return EvaluationConfig.from_mapping(evaluation_preset(*key, known=("Thumos14reduced",)))
+        return EvaluationConfig.from_mapping(evaluation_preset(*key, store_names=("Thumos14reduced",)))
 
     published = preset("paper", "thumos14", "delu")
     assert (published.proposal_thresholds, published.min_length, published.skip_videos) == (20, 2, ())
@@ -163,7 +163,7 @@ def test_presets_of_the_published_evaluations():
     activitynet = preset("paper", "activitynet12", "co2net")
     assert activitynet.tiou_thresholds == tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
     assert activitynet.averages == ("0.5:0.95",)
-    assert "skip_videos" not in evaluation_preset("paper", "thumos14", "ddgnet", known=("HAPT",))
+    assert "skip_videos" not in evaluation_preset("paper", "thumos14", "ddgnet", store_names=("HAPT",))
 
 
 def test_run_configurations_carry_the_presets(tiny_store):

@@ -12,6 +12,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from dce_ray.baselines import BASELINES
+from dce_ray.experiment.candidate import WINNER
+from dce_ray.report.labels import WINNER_LABEL, baseline_title, data_title, setting_label
 from dce_ray.report.measured import Measured
 from dce_ray.report.rendering import FORMATS, comma_separated, html_table, latex, markdown
 from dce_ray.report.tables import MEASURED, PRINTED, Comparison, comparison_table, printed_strategies, sweep_table
@@ -243,3 +246,14 @@ def test_every_format_labels_every_line(name, before, after):
     factor = len(table.columns) if name == "csv" else 1
     assert text.count(f"{before}printed{after}") == 12 * factor
     assert text.count(f"{before}measured{after}") == 9 * factor
+
+
+def test_titles_are_those_of_the_tables_and_own_names_stay():
+    assert [baseline_title(name) for name in BASELINES] == ["CO2-Net", "DELU", "DDG-Net"]
+    assert [data_title(name) for name in ("thumos14", "hapt", "synthetic", "own")] == [
+        "THUMOS14",
+        "HAPT",
+        "synthetic",
+        "own",
+    ]
+    assert setting_label(WINNER) == WINNER_LABEL == "top1 (winner)"
