@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = """
     errors
-    commandline config_base files interrupts provenance
+    commandline config_base files grids interrupts provenance
     config records
     store losses
     data baselines

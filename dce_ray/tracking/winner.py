@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import dce_ray
 from dce_ray.errors import DceError
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
 from dce_ray.files import read_json
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 
 NAME = "winner"
 CODE = Path(__file__).with_name("winner_model.py")
+PACKAGE = Path(__file__).resolve().parent.parent
+"""This package, which travels with the model."""
 PACKAGES = ("torch", "numpy", "pandas", "pyarrow")
 MODEL_TAG = "dce.model"
 
@@ -91,7 +92,7 @@ def _save(run: RunFolder, scratch: Path, model: LoggedModel, run_id: str) -> Non
             python_model=str(CODE),
             artifacts={"checkpoint": str(slim)},
             model_config=model_config,
-            code_paths=[str(Path(dce_ray.__file__).parent)],
+            code_paths=[str(PACKAGE)],
             signature=ModelSignature(
                 Schema([features]), Schema([ColSpec(kind, name) for name, kind in columns.items()])
             ),
