@@ -193,12 +193,28 @@ class ExperimentFolder:
         Raises:
             SearchError: another process works in this folder.
         """
-        with (self.path / ".lock").open("w") as file:
+        with self._lock.open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as fault:
                 raise SearchError(f"{self.path} is in use by another search; wait for it, or stop it first") from fault
             yield
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a search holds the lock now, on this machine."""
+        if not self._lock.is_file():
+            return False
+        with self._lock.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    @property
+    def _lock(self) -> Path:
+        return self.path / ".lock"
 
 
 def _with_record(path: Path) -> list[RunFolder]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dce_ray.commandline import command, compose
-from dce_ray.errors import ConfigError, unknown_name
+from dce_ray.errors import ConfigError, SearchError, unknown_name
 from dce_ray.experiment.candidate import WINNER
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN
@@ -44,6 +45,8 @@ DEFAULTS: dict[str, Any] = {
     "wide": False,
 }
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -77,7 +80,7 @@ def main(arguments: list[str]) -> int:
 
 
 def find_experiments(roots: Sequence[Path]) -> list[Found]:
-    """Searches anywhere below ``roots``, sorted by path.
+    """Searches anywhere below ``roots``, sorted by path; one of another format is left out with a warning.
 
     Raises:
         ConfigError: a root that does not exist.
@@ -86,7 +89,13 @@ def find_experiments(roots: Sequence[Path]) -> list[Found]:
     if absent:
         raise ConfigError(f"folders={', '.join(absent)}: does not exist; give the folder that searches wrote into")
     studies = {study.parent.resolve() for root in roots for study in root.rglob("study.journal")}
-    return [_read(ExperimentFolder.open(path)) for path in sorted(studies) if (path / "config.json").is_file()]
+    found = []
+    for path in sorted(studies):
+        try:
+            found.append(_read(ExperimentFolder.open(path)))
+        except SearchError as fault:
+            log.warning("left out: %s", fault)
+    return found
 
 
 def find_in_mlflow(uri: str) -> list[Found]:

@@ -6,7 +6,6 @@ import fcntl
 import time
 
 from dce_ray.errors import TrackingError
-from dce_ray.experiment.folder import ExperimentFolder
 
 
 def wait_for_lock(descriptor: int, patience_s: float, refusal: str) -> None:
@@ -24,16 +23,3 @@ def wait_for_lock(descriptor: int, patience_s: float, refusal: str) -> None:
             if time.monotonic() >= deadline:
                 raise TrackingError(refusal) from fault
             time.sleep(0.1)
-
-
-def search_is_running(folder: ExperimentFolder) -> bool:
-    """Whether a search holds the folder's lock on this machine."""
-    path = folder.path / ".lock"
-    if not path.is_file():
-        return False
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

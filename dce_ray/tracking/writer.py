@@ -23,7 +23,6 @@ from dce_ray.tracking.content import (
     run_identity,
 )
 from dce_ray.tracking.data_input import data_input
-from dce_ray.tracking.locks import search_is_running
 from dce_ray.tracking.run_store import PARENT_TAG, SENT_TAG, KnownRun, RunStore, StoreDown
 from dce_ray.tracking.state import keep_report, only_sender, search_identity
 from dce_ray.tracking.sync_report import SyncReport
@@ -47,7 +46,7 @@ def sync(folder: ExperimentFolder | Path | str, uri: str | None = None, *, patie
     experiment = folder if isinstance(folder, ExperimentFolder) else ExperimentFolder.open(folder)
     address = address_of(experiment, uri)
     with only_sender(experiment, address.uri, patience_s):
-        return Writer(experiment, address).send(live=search_is_running(experiment))
+        return Writer(experiment, address).send(live=experiment.in_use)
 
 
 @dataclass(slots=True)

@@ -125,3 +125,10 @@ def test_second_lock_is_refused(folder):
         pass
     with folder.lock():
         pass
+
+
+def test_lock_shows_that_the_folder_is_in_use(folder):
+    assert not folder.in_use
+    with folder.lock():
+        assert folder.in_use
+    assert not folder.in_use

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import statistics
@@ -205,3 +206,19 @@ def test_the_command_itself(three):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(r"\begin{table*}")
+
+
+def test_a_folder_of_another_format_is_left_out_by_name(three, tmp_path, caplog, capsys):
+    root, folders = three
+    report.main([f"folders={root}", "format=csv"])
+    expected = capsys.readouterr().out
+    copied = tmp_path / "results"
+    shutil.copytree(root, copied)
+    old = copied / folders["delu"].path.relative_to(root).parent / "old"
+    shutil.copytree(folders["delu"].path, old)
+    config = json.loads((old / "config.json").read_text())
+    write_json(old / "config.json", {key: value for key, value in config.items() if key != "format"})
+    report.main([f"folders={copied}", "format=csv"])
+    assert capsys.readouterr().out == expected
+    assert "left out" in caplog.text
+    assert f"{old.resolve()}: written in format 1" in caplog.text
