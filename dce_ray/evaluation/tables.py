@@ -30,7 +30,21 @@ TABLE_ENDINGS = (".json", ".md", ".csv", ".tex")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MapTable:
-    """What an evaluation says; build it with :func:`map_table`."""
+    """What an evaluation says; build it with :func:`map_table`.
+
+    >>> class_ap = np.array([[0.50, 0.30], [0.25, 0.15]])  # 2 thresholds, 2 classes
+    >>> names = ("jump", "dive")
+    >>> table = map_table(
+    ...     class_ap, thresholds=(0.3, 0.5), averages=("0.3:0.5",), class_names=names, videos=4, instances=9
+    ... )
+    >>> print(table)
+           0.3    0.5  avg 0.3:0.5
+    ---  -----  -----  -----------
+    mAP  40.00  20.00        30.00
+    mAP in % over tIoU; 4 videos, 9 instances
+    >>> round(table.ranking, 6), MapTable.from_mapping(table.to_mapping()) == table
+    (0.3, True)
+    """
 
     thresholds: tuple[float, ...]
     """tIoU thresholds, K."""

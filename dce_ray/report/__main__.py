@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,13 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundExperiment:
     """One experiment folder as a line of a report."""
 
     data: str
     """Name of the data set's folder under the results."""
     data_set: str
-    """Name of its preset, which decides the printed numbers."""
+    """Name of the data set in ``dce_ray.presets.DATA_SETS``, which decides the printed numbers."""
     comparison: Comparison
     lack: str
     """What keeps it from being finished; empty where nothing does."""
@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def find_experiments(roots: Sequence[Path]) -> list[Found]:
+def find_experiments(roots: Sequence[Path]) -> list[FoundExperiment]:
     """Searches anywhere below ``roots``, sorted by path; one of another format is left out with a warning.
 
     Raises:
@@ -92,41 +92,40 @@ def find_experiments(roots: Sequence[Path]) -> list[Found]:
     found = []
     for path in sorted(studies):
         try:
-            found.append(_read(ExperimentFolder.open(path)))
+            found.append(_found_in(ExperimentFolder.open(path)))
         except SearchError as fault:
             log.warning("left out: %s", fault)
     return found
 
 
-def find_in_mlflow(uri: str) -> list[Found]:
+def find_in_mlflow(uri: str) -> list[FoundExperiment]:
     """Searches that an MLflow store holds, sorted by path.
 
     Raises:
         TrackingError: the store does not answer.
     """
-    from dce_ray.report.from_mlflow import fetch_experiments
+    from dce_ray.report.from_mlflow import fetch_experiments  # a report of folders needs no MLflow
 
     with tempfile.TemporaryDirectory(prefix="dce-ray-report-") as temporary:
         folders = sorted(fetch_experiments(uri, Path(temporary)))
-        return [_read(ExperimentFolder.open(path)) for path in folders if (path / "config.json").is_file()]
+        return [_found_in(ExperimentFolder.open(path)) for path in folders if (path / "config.json").is_file()]
 
 
-def _read(folder: ExperimentFolder) -> Found:
-    config = folder.config
-    run = config.get("run", {})
-    data, baseline, name = folder.path.parts[-3], str(run.get("baseline", folder.path.parts[-2])), folder.path.name
+def _found_in(folder: ExperimentFolder) -> FoundExperiment:
+    config, winner = folder.config, winner_of(folder)
+    run = config["run"]
     settings = {one.name: one for one in confirmed_settings(folder)}
-    winner = winner_of(folder)
     plain = settings.get(PLAIN, Measured(PLAIN, {}))
-    ours = settings.get(winner, Measured(winner, {})) if winner else Measured(WINNER, {})
-    remark = "selected on test" if run.get("protocol") == "paper" else ""
+    ours = settings.get(winner or WINNER, Measured(WINNER, {}))
     if not settings:
         lack = "its confirmation has not begun"
     elif winner is None:
         lack = "its confirmation names no winner yet"
     else:
         lack = "" if plain.scores and ours.scores else "no confirmed run is finished"
-    return Found(data, str(config.get("data_set", data)), Comparison(baseline, name, plain, ours, remark), lack)
+    remark = "selected on test" if run["protocol"] == "paper" else ""
+    pair = Comparison(run["baseline"], folder.path.name, plain, ours, remark)
+    return FoundExperiment(folder.path.parts[-3], config["data_set"], pair, lack)
 
 
 def winner_of(folder: ExperimentFolder) -> str | None:
@@ -137,7 +136,9 @@ def winner_of(folder: ExperimentFolder) -> str | None:
     return None if winner is None else str(winner)
 
 
-def make_tables(found: Sequence[Found], data: str | None, *, wide: bool) -> tuple[list[Table], dict[str, list[Found]]]:
+def make_tables(
+    found: Sequence[FoundExperiment], data: str | None, *, wide: bool
+) -> tuple[list[Table], dict[str, list[FoundExperiment]]]:
     """One table per data set, and the finished experiments behind it.
 
     Raises:
@@ -157,38 +158,33 @@ def make_tables(found: Sequence[Found], data: str | None, *, wide: bool) -> tupl
         groups[name] = [one for one in members if not one.lack]
         data_set = members[0].data_set if members else name
         table = comparison_table(name, data_set, [one.comparison for one in groups[name]], wide=wide)
-        tables.append(_with_notes(table, [_left_out(one) for one in members if one.lack]))
+        left_out = [
+            f"Left out: {name}/{one.comparison.baseline}/{one.comparison.name}, {one.lack}."
+            for one in members
+            if one.lack
+        ]
+        tables.append(replace(table, notes=(*table.notes, *left_out)))
     return tables, groups
 
 
-def _left_out(one: Found) -> str:
-    return f"Left out: {one.data}/{one.comparison.baseline}/{one.comparison.name}, {one.lack}."
-
-
-def _with_notes(table: Table, notes: Iterable[str]) -> Table:
-    return Table(table.name, table.caption, table.columns, table.rows, (*table.notes, *notes))
-
-
-def write_report(target: Path, tables: Sequence[Table], groups: Mapping[str, Sequence[Found]]) -> None:
+def write_report(target: Path, tables: Sequence[Table], groups: Mapping[str, Sequence[FoundExperiment]]) -> None:
     """Every table in every format, one figure per data set, and all of it on one page.
 
     Raises:
-        SearchError: the folder cannot be written.
+        OutputError: the disk is full or not writable.
     """
     page = html.Page("Plain baselines and SCS + MCM", "Printed and measured numbers, each line labelled.")
     for table, (data, members) in zip(tables, groups.items(), strict=True):
         for name in ("markdown", "csv", "latex"):
             suffix, render = FORMATS[name]
             write_atomically(target / f"{table.name}.{suffix}", render(table))
-        parts = [html_table(table)]
+        parts, title = [html_table(table)], data_title(data)
         if members:
             with house_style():
-                drawing = comparison_figure(data_title(data), [one.comparison for one in members])
-                svg = write_figure(drawing, target, table.name)
-            parts.append(
-                html.figure(svg, f"Plain baselines and SCS + MCM on {data}, with intervals.", f"figure-{data}")
-            )
-        page.add(f"data-{data}", data_title(data), *parts)
+                svg = write_figure(comparison_figure(title, [one.comparison for one in members]), target, table.name)
+            shown = f"Plain baselines and SCS + MCM on {data}, with intervals."
+            parts.append(html.figure(svg, shown, f"figure-{data}"))
+        page.add(f"data-{data}", title, *parts)
     write_atomically(target / "report.html", page.render())
 
 

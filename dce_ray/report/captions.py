@@ -1,4 +1,7 @@
-"""What tables and pages say of themselves: on which data, selected how, with which supervision."""
+"""What tables and pages say of themselves: on which data, selected how, with which supervision.
+
+``config`` is that of a search, as its ``config.json`` holds it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 
 
 def confirmation_caption(config: Mapping[str, Any]) -> str:
-    """What the table is of; with ``protocol=paper`` it says that selection saw the test set."""
+    """What a confirmation's table is of; with ``protocol=paper`` it says that selection saw the test set."""
     seeds = config["confirm"]["seeds"]
     what = f"{config['run']['baseline']} on {config['data_set']}, test mAP in percent, {seeds} seeds"
     if config["protocol"] == "paper":
@@ -18,7 +21,11 @@ def confirmation_caption(config: Mapping[str, Any]) -> str:
 
 
 def selection_text(protocol: str, metric: str) -> str:
-    """Which supervision the selection used, in a sentence."""
+    """Which supervision the selection used, in a sentence.
+
+    >>> selection_text("holdout", "classification").split(":")[0]
+    'Selection ranked by video-level classification mAP on the holdout videos'
+    """
     if protocol == "paper":
         return (
             "protocol=paper: trials were ranked on the test videos, as the published work does; these numbers are "
@@ -35,17 +42,9 @@ def selection_text(protocol: str, metric: str) -> str:
     )
 
 
-def measure_of(config: Mapping[str, Any]) -> str:
-    """What a trial's value is, without its unit."""
-    protocol, metric = selection_of(config)
-    split = "test" if protocol == "paper" else "holdout"
-    if metric == "classification":
+def trial_measure(config: Mapping[str, Any]) -> str:
+    """What a trial's value is, without its unit: ``average mAP 0.1:0.7 on holdout``."""
+    split = "test" if config["protocol"] == "paper" else "holdout"
+    if config["metric"] == "classification":
         return f"classification mAP on {split}"
-    averages = config.get("run", {}).get("evaluation", {}).get("averages") or ["over tIoU"]
-    return f"average mAP {averages[-1]} on {split}"
-
-
-def selection_of(config: Mapping[str, Any]) -> tuple[str, str]:
-    """Protocol and metric of a search's configuration."""
-    run = config.get("run", {})
-    return str(run.get("protocol", "holdout")), str(run.get("metric", "detection"))
+    return f"average mAP {config['run']['evaluation']['averages'][-1]} on {split}"

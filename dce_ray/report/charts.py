@@ -1,4 +1,4 @@
-"""Charts of means with 95 % intervals, for confirmations, reports and ablations alike."""
+"""Charts of means with 95 % intervals, drawn from plain points; call inside ``house_style()``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dce_ray.report.statistics import Estimate
-from dce_ray.report.style import COLOURS, INK, LINES, MARKERS, MUTED, PAPER, caption, head, new_figure, say
+from dce_ray.report.style import (
+    COLOURS,
+    INK,
+    LINES,
+    MARKERS,
+    MUTED,
+    PAPER,
+    caption_below,
+    new_figure,
+    title_with_legend,
+    write_instead,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +39,11 @@ class Point:
 
 
 def seeds_text(points: Sequence[Point]) -> str:
-    """``3 seeds``, or ``2 to 3 seeds`` where settings differ."""
+    """How many seeds the points have.
+
+    >>> seeds_text([Point("a", {0: 40.0, 1: 41.0}, None), Point("b", {0: 42.0}, None)])
+    '1 to 2 seeds'
+    """
     counts = sorted({len(point.values) for point in points})
     if not counts:
         return "no seeds"
@@ -56,7 +71,7 @@ def interval_chart(points: Sequence[Point], title: str, measure: str, reference:
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
     if not any(point.estimate for point in points):
         right.set_axis_off()
-        say(left, "No run is finished yet.")
+        write_instead(left, "No run is finished yet.")
         return figure
     for place, point in enumerate(points):
         rings = list(point.values.values())
@@ -64,9 +79,9 @@ def interval_chart(points: Sequence[Point], title: str, measure: str, reference:
         if point.estimate is None:
             left.text(0.02, place, "no finished run", transform=left.get_yaxis_transform(), va="center", color=MUTED)
         else:
-            _whisker(left, place, point.estimate, plain=point.label == reference)
+            _draw_mean_across(left, place, point.estimate, plain=point.label == reference)
         if point.gain is not None:
-            _whisker(right, place, point.gain, plain=False)
+            _draw_mean_across(right, place, point.gain, plain=False)
     right.axvline(0, color=INK, linewidth=0.9, linestyle="--", zorder=1)
     left.set(yticks=range(len(points)), yticklabels=[point.label for point in points], xlabel=f"{measure} (%)")
     left.set_ylim(len(points) - 0.5, -0.5)
@@ -76,11 +91,12 @@ def interval_chart(points: Sequence[Point], title: str, measure: str, reference:
         axes.tick_params(axis="y", length=0)
         axes.margins(x=0.08)
     left.set_xlim(left=max(0.0, left.get_xlim()[0]))
-    caption(figure, f"Ring: one seed. Mark and bar: mean and 95 % interval, {seeds_text(points)}; paired on the right.")
+    explained = f"Ring: one seed. Mark and bar: mean and 95 % interval, {seeds_text(points)}"
+    caption_below(figure, f"{explained}; paired on the right.")
     return figure
 
 
-def _whisker(axes: Axes, place: float, estimate: Estimate, *, plain: bool) -> None:
+def _draw_mean_across(axes: Axes, place: float, estimate: Estimate, *, plain: bool) -> None:
     face, marker = (PAPER, "s") if plain else (COLOURS[0], "D")
     width = None if estimate.half_width is None else [estimate.half_width]
     axes.errorbar(
@@ -113,7 +129,7 @@ def group_chart(groups: Mapping[str, Sequence[Point]], title: str, measure: str)
     points = [point for members in groups.values() for point in members]
     if not any(point.estimate for point in points):
         axes.set_title(title)
-        say(axes, "No run is finished yet.")
+        write_instead(axes, "No run is finished yet.")
         return figure
     labels = list(dict.fromkeys(point.label for point in points))
     for index, label in enumerate(labels):
@@ -126,8 +142,8 @@ def group_chart(groups: Mapping[str, Sequence[Point]], title: str, measure: str)
                     place, 0.02, "missing", transform=axes.get_xaxis_transform(), ha="center", color=MUTED, rotation=90
                 )
             else:
-                _upright(axes, place, point, index)
-        axes.plot([], [], **_mark(index), linestyle="none", label=label)
+                _draw_mean_upright(axes, place, point, index)
+        axes.plot([], [], **_marker_of(index), linestyle="none", label=label)
     axes.set_xticks(range(len(groups)), list(groups))
     axes.set_xlim(-0.5, len(groups) - 0.5)
     for border in range(1, len(groups)):
@@ -136,12 +152,12 @@ def group_chart(groups: Mapping[str, Sequence[Point]], title: str, measure: str)
     axes.tick_params(axis="x", length=0)
     axes.margins(y=0.12)
     axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
-    head(figure, title, *axes.get_legend_handles_labels())
-    caption(figure, f"Ring: one seed. Mark and bar: mean and 95 % interval, {seeds_text(points)}.")
+    title_with_legend(figure, title, *axes.get_legend_handles_labels())
+    caption_below(figure, f"Ring: one seed. Mark and bar: mean and 95 % interval, {seeds_text(points)}.")
     return figure
 
 
-def _mark(index: int) -> dict[str, Any]:
+def _marker_of(index: int) -> dict[str, Any]:
     return {
         "marker": MARKERS[index % len(MARKERS)],
         "color": COLOURS[index % len(COLOURS)],
@@ -150,14 +166,14 @@ def _mark(index: int) -> dict[str, Any]:
     }
 
 
-def _upright(axes: Axes, place: float, point: Point, index: int) -> None:
+def _draw_mean_upright(axes: Axes, place: float, point: Point, index: int) -> None:
     """Mean, vertical interval, rings of the seeds and the mean in figures at ``place``."""
     if point.estimate is None:
         return
     rings = list(point.values.values())
     axes.scatter([place - 0.05] * len(rings), rings, s=14, facecolor="none", edgecolor=MUTED, linewidth=0.8, zorder=2)
     width = None if point.estimate.half_width is None else [point.estimate.half_width]
-    axes.errorbar([place], [point.estimate.mean], yerr=width, ecolor=INK, capsize=3, elinewidth=1, **_mark(index))
+    axes.errorbar([place], [point.estimate.mean], yerr=width, ecolor=INK, capsize=3, elinewidth=1, **_marker_of(index))
     axes.annotate(
         f"{point.estimate.mean:.1f}",
         (place, point.estimate.mean),

@@ -24,11 +24,14 @@ def write_confirmation(folder: ExperimentFolder, candidates: Sequence[Candidate]
     """Write confirmation.json, .md, .csv and .tex from the runs in ``confirm/``; the Markdown text.
 
     The winner is the first candidate: the best on the selecting split, whatever test says.
+
+    Raises:
+        OutputError: the disk is full or not writable.
     """
     config, measured = folder.config, _measured(folder, candidates)
-    table = confirmation_table(folder, candidates)
-    text = "\n".join([markdown(table), "", summary(candidates, measured)])
-    write_json(folder.confirmation, to_mapping(config, candidates, measured, table))
+    table = settings_table(config, measured, notes(config, candidates))
+    text = "\n".join([markdown(table), "", candidate_lines(candidates, measured)])
+    write_json(folder.confirmation, confirmation_mapping(config, candidates, measured, table))
     write_atomically(folder.confirmation.with_suffix(".md"), text)
     write_atomically(folder.confirmation.with_suffix(".csv"), comma_separated(table))
     write_atomically(folder.confirmation.with_suffix(".tex"), latex(table))
@@ -38,8 +41,18 @@ def write_confirmation(folder: ExperimentFolder, candidates: Sequence[Candidate]
 def confirmation_table(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> Table:
     """Every candidate's mAP on test over the seeds, and its paired difference to the plain baseline, in percent."""
     config = folder.config
-    caption, lines = confirmation_caption(config), notes(config, candidates)
-    return sweep_table("confirmation", caption, _measured(folder, candidates), PLAIN, lines)
+    return settings_table(config, _measured(folder, candidates), notes(config, candidates))
+
+
+def settings_table(config: Mapping[str, Any], settings: Sequence[Measured], notes: Sequence[str] = ()) -> Table:
+    """The table of a confirmation, as its files and the search's page show it.
+
+    Args:
+        config: of the search.
+        settings: in the order of the lines.
+        notes: below the table; the page, which knows no candidates, has none.
+    """
+    return sweep_table("confirmation", confirmation_caption(config), settings, PLAIN, notes)
 
 
 def _measured(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> list[Measured]:
@@ -60,30 +73,31 @@ def notes(config: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[st
     return lines
 
 
-def summary(candidates: Sequence[Candidate], measured: Sequence[Measured]) -> str:
+def candidate_lines(candidates: Sequence[Candidate], measured: Sequence[Measured]) -> str:
     """One line per candidate: where it comes from, what it was on the selecting split, test mean and deviation."""
-    head = ["", "from", "trial", "selecting split", "iteration", "test mean", "standard deviation", "difference (95 %)"]
-    lines = [markdown_line(head), "|" + "---|" * len(head)]
+    header = ["", "from", "trial", "selecting split", "iteration"]
+    header += ["test mean", "standard deviation", "difference (95 %)"]
+    lines = [markdown_line(header), "|" + "---|" * len(header)]
     by_name = {one.name: one for one in measured}
     for candidate in candidates:
         one = by_name.get(candidate.setting)
-        value, gain = _ranking(one, by_name.get(PLAIN))
+        value, gain = _ranking_average(one, by_name.get(PLAIN))
         deviation = f"{value.deviation:.2f}" if value and value.deviation is not None else "-"
         trial = "-" if candidate.trial is None else str(candidate.trial)
         cells = [candidate.setting, candidate.chosen_by.origin, trial]
         cells += [f"{100 * candidate.value:.2f}", str(candidate.iteration)]
-        cells += [f"{value.mean:.2f}" if value else "-", deviation, _interval(gain)]
+        cells += [f"{value.mean:.2f}" if value else "-", deviation, _difference_text(gain)]
         lines.append(markdown_line(cells))
     return "\n".join([*lines, "", "Averages over the ranking thresholds, in percent.", ""])
 
 
-def _interval(gain: Estimate | None) -> str:
+def _difference_text(gain: Estimate | None) -> str:
     if gain is None:
         return "-"
     return f"{gain.mean:+.2f}" if gain.low is None else f"{gain.mean:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]"
 
 
-def _ranking(one: Measured | None, plain: Measured | None) -> tuple[Estimate | None, Estimate | None]:
+def _ranking_average(one: Measured | None, plain: Measured | None) -> tuple[Estimate | None, Estimate | None]:
     """Mean of the ranking average and its paired difference to the plain baseline, in percent."""
     cells = one.cells() if one else {}
     if not one or not cells:
@@ -93,7 +107,7 @@ def _ranking(one: Measured | None, plain: Measured | None) -> tuple[Estimate | N
     return cells[column], gain
 
 
-def to_mapping(
+def confirmation_mapping(
     config: Mapping[str, Any], candidates: Sequence[Candidate], measured: Sequence[Measured], table: Table
 ) -> dict[str, Any]:
     """The content of confirmation.json; fractions in ``scores`` and ``value``, percent in the estimates."""
@@ -126,12 +140,11 @@ def write_best(folder: ExperimentFolder, winner: Candidate) -> None:
     """Write best.yaml: the winner for ``python -m dce_ray.train baseline=... config=best.yaml``."""
     config = folder.config
     mapping = winner.configuration()
-    published = config["protocol"] == "paper"
-    split = "test" if published else "holdout"
-    head = (
+    split = "test" if config["protocol"] == "paper" else "holdout"
+    origin = (
         f"# Trial {winner.trial} of {folder.path.name}: {100 * winner.value:.2f} on {split} "
         f"at iteration {winner.iteration}, up to which the confirmation trains.\n"
         f"# {selection_text(config['protocol'], config['metric'])}\n"
         f"# python -m dce_ray.train baseline={mapping['baseline']} config={folder.best.name}\n"
     )
-    write_atomically(folder.best, head + yaml.safe_dump(mapping, sort_keys=False))
+    write_atomically(folder.best, origin + yaml.safe_dump(mapping, sort_keys=False))

@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from dce_ray.config import SCALARS, ScalarRange
 from dce_ray.report.importance import Importance
-from dce_ray.report.style import BLUE, GRID, HATCHES, INK, MUTED, ORANGE, PAPER, SYMBOLS, caption, new_figure, say
+from dce_ray.report.style import (
+    BLUE,
+    GRID,
+    HATCHES,
+    INK,
+    MUTED,
+    ORANGE,
+    PAPER,
+    SYMBOLS,
+    caption_below,
+    new_figure,
+    write_instead,
+)
 from dce_ray.report.trial_table import TrialRow, TrialTable
 
 if TYPE_CHECKING:
@@ -38,7 +50,7 @@ def history(table: TrialTable, measure: str) -> Figure:
     figure, axes = new_figure(6.6, 3.2)
     axes.set(title="Optimisation history", xlabel="trial", ylabel=f"{measure} (%)")
     if not table.rows:
-        say(axes, "No trial was started.")
+        write_instead(axes, "No trial was started.")
         return figure
     _scatter_states(axes, table, [(row.number, row) for row in table.rows])
     running = _best_so_far(table)
@@ -143,7 +155,7 @@ def parallel_coordinates(table: TrialTable, measure: str) -> Figure:
     rows = [row for row in table.in_state("finished", "pruned") if row.value is not None]
     names = [name for name in SCALARS if all(row.parameter(name) is not None for row in rows)]
     if not rows:
-        say(axes, "No trial reached a value yet.")
+        write_instead(axes, "No trial reached a value yet.")
         return figure
     rulers = [_ruler(table, name, [float(row.parameter(name) or 0) for row in rows]) for name in names]
     values = [100 * (row.value or 0) for row in rows]
@@ -154,7 +166,7 @@ def parallel_coordinates(table: TrialTable, measure: str) -> Figure:
         axes.plot(range(len(heights)), heights, **_line_of(row, table))
     _draw_rulers(axes, rulers, [*(SYMBOLS[name] for name in names), "value (%)"])
     counts = f"{len(table.in_state('finished'))} finished (solid), {len(table.in_state('pruned'))} pruned (dotted)"
-    caption(figure, f"Value: {measure}. {counts}; the best is drawn bold with discs.")
+    caption_below(figure, f"Value: {measure}. {counts}; the best is drawn bold with discs.")
     return figure
 
 
@@ -202,7 +214,7 @@ def importance_chart(importance: Importance) -> Figure:
     figure, axes = new_figure(6.6, 2.6)
     axes.set_title("Parameter importance")
     if not importance.shares:
-        say(axes, importance.note)
+        write_instead(axes, importance.note)
         return figure
     names = list(importance.shares)[::-1]
     shares = [100 * importance.shares[name] for name in names]
@@ -212,5 +224,5 @@ def importance_chart(importance: Importance) -> Figure:
     axes.set(xlabel="share of importance (%)", xlim=(0, max(shares) * 1.12))
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0, labelsize=9)
-    caption(figure, importance.note)
+    caption_below(figure, importance.note)
     return figure

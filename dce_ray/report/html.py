@@ -72,35 +72,39 @@ class Page:
 
     def render(self) -> str:
         """The whole document."""
-        links = "".join(f'<li><a href="#{anchor}">{text(heading)}</a></li>' for anchor, heading, _ in self.sections)
+        links = "".join(f'<li><a href="#{anchor}">{escape(heading)}</a></li>' for anchor, heading, _ in self.sections)
         bodies = "\n".join(
-            f'<section id="{anchor}" aria-labelledby="{anchor}-heading"><h2 id="{anchor}-heading">{text(heading)}</h2>'
-            f"\n{body}\n</section>"
+            f'<section id="{anchor}" aria-labelledby="{anchor}-heading">'
+            f'<h2 id="{anchor}-heading">{escape(heading)}</h2>\n{body}\n</section>'
             for anchor, heading, body in self.sections
         )
         return (
             f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<title>{text(self.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<header>\n"
-            f'<h1>{text(self.title)}</h1>\n<p class="lead">{text(self.lead)}</p>\n'
+            f"<title>{escape(self.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<header>\n"
+            f'<h1>{escape(self.title)}</h1>\n<p class="lead">{escape(self.lead)}</p>\n'
             f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n</header>\n'
             f"<main>\n{bodies}\n</main>\n</body>\n</html>\n"
         )
 
 
-def text(value: Any) -> str:
-    """A value as text that HTML takes literally."""
+def escape(value: Any) -> str:
+    """A value as text that HTML takes literally.
+
+    >>> escape("a < b & c")
+    'a &lt; b &amp; c'
+    """
     return html.escape(str(value))
 
 
 def paragraph(value: str, kind: str = "") -> str:
     """A paragraph, ``notice`` for what must not be missed."""
-    return f'<p class="{kind}">{text(value)}</p>' if kind else f"<p>{text(value)}</p>"
+    return f'<p class="{kind}">{escape(value)}</p>' if kind else f"<p>{escape(value)}</p>"
 
 
 def facts(pairs: Mapping[str, Any]) -> str:
     """Names and values below each other."""
-    items = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in pairs.items())
+    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in pairs.items())
     return f'<dl class="facts">{items}</dl>'
 
 
@@ -117,7 +121,7 @@ def figure(svg: str, description: str, anchor: str) -> str:
     body = re.sub(r'\b(id=")|(url\(#)|(href="#)', lambda found: found.group(0) + anchor + "-", body)
     for colour, variable in THEMED.items():
         body = body.replace(colour, variable)
-    body = body.replace("<svg", f'<svg role="img" aria-label="{text(description)}"', 1)
+    body = body.replace("<svg", f'<svg role="img" aria-label="{escape(description)}"', 1)
     return f'<figure id="{anchor}">{body}</figure>'
 
 
@@ -139,15 +143,16 @@ def data_table(
         name, *values = row
         cells = "".join(_cell(value) for value in values)
         mark = ' class="best"' if index == best else ""
-        lines.append(f'<tr{mark}><th scope="row">{text(_shown(name))}</th>{cells}</tr>')
+        lines.append(f'<tr{mark}><th scope="row">{escape(_shown(name))}</th>{cells}</tr>')
     number = ' class="number"'
     headings = "".join(
-        f'<th scope="col"{number if place in right else ""}>{text(column)}</th>' for place, column in enumerate(columns)
+        f'<th scope="col"{number if place in right else ""}>{escape(column)}</th>'
+        for place, column in enumerate(columns)
     )
     kind = "scroll tall" if tall else "scroll"
     return (
-        f'<div class="{kind}" tabindex="0" role="region" aria-label="{text(title)}"><table>\n'
-        f"<caption>{text(title)}</caption>\n<thead><tr>{headings}</tr></thead>\n"
+        f'<div class="{kind}" tabindex="0" role="region" aria-label="{escape(title)}"><table>\n'
+        f"<caption>{escape(title)}</caption>\n<thead><tr>{headings}</tr></thead>\n"
         f"<tbody>\n{chr(10).join(lines)}\n</tbody>\n</table></div>"
     )
 
@@ -156,9 +161,9 @@ def _cell(value: Any) -> str:
     if value is None:
         return '<td class="number missing" aria-label="missing">—</td>'
     if _numeric(value):
-        return f'<td class="number">{text(_shown(value))}</td>'
+        return f'<td class="number">{escape(_shown(value))}</td>'
     kind = ' class="text"' if len(str(value)) > 40 else ""
-    return f"<td{kind}>{text(value)}</td>"
+    return f"<td{kind}>{escape(value)}</td>"
 
 
 def _numeric(value: Any) -> bool:
@@ -169,6 +174,6 @@ def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def folded(summary: str, content: str) -> str:
+def folded_text(summary: str, content: str) -> str:
     """Preformatted text that opens on demand."""
-    return f"<details><summary>{text(summary)}</summary><pre>{text(content)}</pre></details>"
+    return f"<details><summary>{escape(summary)}</summary><pre>{escape(content)}</pre></details>"

@@ -14,7 +14,16 @@ from dce_ray.report.statistics import Estimate, mean_interval, paired_interval
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was measured for one setting (a configuration without its seed)."""
+    """What was measured for one setting (a configuration without its seed).
+
+    >>> plain = Measured("baseline", {0: {"mAP@0.5": 0.40}, 1: {"mAP@0.5": 0.42}})
+    >>> ours = Measured("top1", {0: {"mAP@0.5": 0.43}, 1: {"mAP@0.5": 0.45}, 2: {"mAP@0.5": 0.50}})
+    >>> round(ours.cells()["mAP@0.5"].mean, 6)
+    46.0
+    >>> gain, pairs = ours.gain(plain)
+    >>> round(gain["mAP@0.5"].mean, 6), pairs
+    (3.0, 2)
+    """
 
     name: str
     """Such as ``baseline``, ``top1`` or ``scs+mcm``; :mod:`dce_ray.report.labels` says what people read."""

@@ -16,13 +16,13 @@ from dce_ray.experiment.record import PLAIN
 from dce_ray.experiment.study import read_study
 from dce_ray.files import write_atomically
 from dce_ray.report import figures, html
-from dce_ray.report.captions import confirmation_caption, measure_of, selection_of, selection_text
+from dce_ray.report.captions import selection_text, trial_measure
+from dce_ray.report.confirmation import settings_table
 from dce_ray.report.importance import importance_of
 from dce_ray.report.measured import Measured, confirmed_settings
 from dce_ray.report.rendering import html_table
 from dce_ray.report.setting_figures import settings_figure
 from dce_ray.report.style import house_style, write_figure
-from dce_ray.report.tables import sweep_table
 from dce_ray.report.trial_table import TrialTable, column_names, read_trials, write_trials
 
 if TYPE_CHECKING:
@@ -30,20 +30,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
-DESCRIPTIONS = {
+FIGURE_DESCRIPTIONS = {
     "history": "Value of every trial in order of start, with the best so far; pruned and failed trials are marked.",
     "parallel": "One line per trial through its six parameters to its value.",
     "importance": "Share of each parameter in reaching the best trials.",
     "slices": "Value of every trial over each parameter.",
     "confirmation": "Test result of every confirmed setting with its 95 % interval, and the paired difference.",
 }
+"""What each figure shows, for those who cannot see it."""
 
 
 def write_outputs(folder: ExperimentFolder) -> None:
     """Write trials.parquet, trials.csv, figures/ and report.html of an experiment.
 
     Raises:
-        SearchError: the folder holds no study, or the disk is full.
+        SearchError: the folder holds no study.
+        OutputError: the disk is full or not writable.
     """
     study = read_study(folder.study)
     table = read_trials(folder, study)
@@ -58,7 +60,7 @@ def _draw(
     folder: ExperimentFolder, study: optuna.Study, table: TrialTable, confirmed: Sequence[Measured]
 ) -> dict[str, str]:
     """All figures, written to ``figures/``; their SVG by name."""
-    measure = measure_of(folder.config)
+    measure = trial_measure(folder.config)
     with house_style():
         drawings: dict[str, Figure] = {
             "history": figures.history(table, measure),
@@ -75,18 +77,17 @@ def _page(
     folder: ExperimentFolder, table: TrialTable, confirmed: Sequence[Measured], drawn: Mapping[str, str]
 ) -> html.Page:
     config = folder.config
-    protocol, metric = selection_of(config)
     states = ("finished", "pruned", "failed", "running", "waiting")
     counts = ", ".join(f"{len(found)} {state}" for state in states if (found := table.in_state(state)))
     page = html.Page(" / ".join(folder.path.parts[-3:]), f"Search of SCS and MCM. Trials: {counts or 'none yet'}.")
     page.add(
         "selection",
         "Selection",
-        html.paragraph(selection_text(protocol, metric), "notice"),
-        _best(table, measure_of(config)),
+        html.paragraph(selection_text(config["protocol"], config["metric"]), "notice"),
+        _best(table, trial_measure(config)),
     )
     page.add("confirmation", "Confirmation", *_confirmation(config, confirmed, drawn))
-    pictures = [html.figure(drawn[name], DESCRIPTIONS[name], name) for name in drawn if name != "confirmation"]
+    pictures = [html.figure(drawn[name], FIGURE_DESCRIPTIONS[name], name) for name in drawn if name != "confirmation"]
     page.add("figures", "Figures", *pictures)
     page.add("trials", "Trials", _trials(table))
     environment = {name: json.dumps(v) if isinstance(v, dict | list) else v for name, v in folder.environment.items()}
@@ -94,8 +95,8 @@ def _page(
         "provenance",
         "Provenance",
         html.facts(environment),
-        html.folded("Configuration (config.json)", json.dumps(config, indent=2)),
-        html.folded("Best configuration (best.yaml)", folder.best.read_text()) if folder.best.is_file() else "",
+        html.folded_text("Configuration (config.json)", json.dumps(config, indent=2)),
+        html.folded_text("Best configuration (best.yaml)", folder.best.read_text()) if folder.best.is_file() else "",
     )
     return page
 
@@ -113,13 +114,13 @@ def _best(table: TrialTable, measure: str) -> str:
 def _confirmation(config: Mapping[str, Any], confirmed: Sequence[Measured], drawn: Mapping[str, str]) -> list[str]:
     if not confirmed:
         return [html.paragraph("The confirmation has not begun: no number on this page was measured on test.")]
-    rendered = html_table(sweep_table("confirmation", confirmation_caption(config), confirmed, PLAIN))
-    return [rendered, html.figure(drawn["confirmation"], DESCRIPTIONS["confirmation"], "confirmation-figure")]
+    rendered = html_table(settings_table(config, confirmed))
+    return [rendered, html.figure(drawn["confirmation"], FIGURE_DESCRIPTIONS["confirmation"], "confirmation-figure")]
 
 
 def _trials(table: TrialTable) -> str:
     names = column_names()
-    rows = [[getattr(row, "lambda_" if name == "lambda" else name) for name in names] for row in table.rows]
+    rows = [row.values() for row in table.rows]
     best = table.rows.index(table.best) if table.best else None
     title = f"All {len(rows)} trials; value is a fraction in [0, 1], the best trial is set off."
     return html.data_table(title, names, rows, best=best, tall=len(rows) > 20)

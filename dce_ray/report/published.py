@@ -42,6 +42,9 @@ class PrintedTable:
 def printed_table(name: str) -> PrintedTable:
     """A table of the paper by the name of its file.
 
+    >>> printed_table(TABLE_5).rows[-1].names["strategy"]
+    'ratio'
+
     Raises:
         ConfigError: for an unknown name, with the nearest known one.
     """
@@ -56,8 +59,14 @@ def printed_table(name: str) -> PrintedTable:
     return PrintedTable(name, columns, tuple(rows))
 
 
-def comparison(data_set: str) -> PrintedTable | None:
-    """Table 1 or 2 for a data set, or None where the paper has no numbers for it."""
+def printed_comparison(data_set: str) -> PrintedTable | None:
+    """Table 1 or 2 for a data set, or None where the paper has no numbers for it.
+
+    >>> printed_comparison("thumos14").row(baseline="delu", variant="scs+mcm").numbers["avg_0.1_0.7"]
+    47.5
+    >>> printed_comparison("hapt") is None
+    True
+    """
     return printed_table(COMPARISONS[data_set]) if data_set in COMPARISONS else None
 
 

@@ -1,6 +1,6 @@
-"""Figures of reports and ablations, in the house style of :mod:`dce_ray.report.style`.
+"""Figures of settings on test, for confirmations, reports and ablations; call inside ``house_style()``.
 
-Every figure says its unit and the number of seeds, and reads without colour. Call inside ``house_style()``.
+Every figure says its unit and the number of seeds, and reads without colour.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dce_ray.experiment.record import PLAIN_LABEL
 from dce_ray.report.charts import Curve, Point, curve_chart, group_chart, interval_chart, seeds_text
 from dce_ray.report.labels import SEARCHED_LABEL, baseline_title, in_order, setting_label
 from dce_ray.report.measured import Measured
-from dce_ray.report.style import INK, SYMBOLS, caption, head, new_figure
+from dce_ray.report.style import INK, SYMBOLS, caption_below, new_figure, title_with_legend
 from dce_ray.report.tables import Comparison
 
 if TYPE_CHECKING:
@@ -24,8 +24,12 @@ def ranking_column(settings: Sequence[Measured]) -> str:
     return next((list(score)[-1] for one in settings for score in one.scores.values()), "")
 
 
-def measure_text(column: str) -> str:
-    """``avg_0.1_0.7`` as words."""
+def column_measure(column: str) -> str:
+    """A column as words.
+
+    >>> column_measure("avg_0.1_0.7")
+    'average mAP 0.1:0.7'
+    """
     return f"average mAP {column.removeprefix('avg_').replace('_', ':')}" if column else "mAP"
 
 
@@ -49,14 +53,14 @@ def comparison_figure(title: str, comparisons: Sequence[Comparison]) -> Figure:
             point_of(one.plain, column, label=PLAIN_LABEL),
             point_of(one.ours, column, label=f"{SEARCHED_LABEL}{aside}"),
         ]
-    return group_chart(groups, f"{title}, test", measure_text(column))
+    return group_chart(groups, f"{title}, test", column_measure(column))
 
 
 def components_figure(title: str, settings: Mapping[str, Sequence[Measured]]) -> Figure:
     """Figure 5: baseline, + SCS, + MCM and both, per baseline."""
     column = ranking_column([one for members in settings.values() for one in members])
     groups = {name: [point_of(one, column) for one in members] for name, members in settings.items()}
-    return group_chart(groups, title, measure_text(column))
+    return group_chart(groups, title, column_measure(column))
 
 
 def settings_figure(title: str, settings: Sequence[Measured], reference: str) -> Figure:
@@ -64,7 +68,7 @@ def settings_figure(title: str, settings: Sequence[Measured], reference: str) ->
     column = ranking_column(settings)
     plain = next((one for one in settings if one.name == reference), None)
     points = [point_of(one, column, plain) for one in settings]
-    return interval_chart(points, title, f"{measure_text(column)} on test", setting_label(reference))
+    return interval_chart(points, title, f"{column_measure(column)} on test", setting_label(reference))
 
 
 def sweep_figure(
@@ -85,7 +89,7 @@ def sweep_figure(
     for axes, (name, members) in zip(grid.flat, sweeps.items(), strict=True):
         curve = Curve("SCS + MCM", list(members), [point_of(one, column) for one in members.values()])
         points += curve.points
-        curve_chart(axes, [curve], measure_text(column), SYMBOLS.get(name, name))
+        curve_chart(axes, [curve], column_measure(column), SYMBOLS.get(name, name))
         if name in default:
             axes.axvline(
                 default[name], linestyle="--", color=INK, linewidth=0.8, label="value in all other runs", zorder=1
@@ -95,6 +99,6 @@ def sweep_figure(
             axes.axhline(level.mean, linestyle=":", color=INK, linewidth=1.0, label=PLAIN_LABEL, zorder=1)
         if axes is not grid.flat[0]:
             axes.set_ylabel("")
-    head(figure, title, *grid.flat[0].get_legend_handles_labels())
-    caption(figure, f"On test; mark and bar: mean and 95 % interval, {seeds_text(points)}.")
+    title_with_legend(figure, title, *grid.flat[0].get_legend_handles_labels())
+    caption_below(figure, f"On test; mark and bar: mean and 95 % interval, {seeds_text(points)}.")
     return figure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dce_ray.errors import ConfigError, unknown_name
@@ -54,12 +54,15 @@ class Context:
 
     @property
     def title(self) -> str:
-        """Baseline and data set as a reader calls them."""
+        """Baseline and data set as readers call them."""
         return f"{baseline_title(self.baseline)}, {data_title(self.data)}"
 
 
 def study_settings(study: str, method: Mapping[str, Any], values: Sequence[float] | None = None) -> list[Setting]:
     """The settings of a study, the plain baseline first.
+
+    >>> [setting.name for setting in study_settings("components", {})]
+    ['baseline', 'scs', 'mcm', 'scs+mcm']
 
     Args:
         study: name in :data:`STUDIES`.
@@ -104,7 +107,7 @@ def study_table(context: Context, measured: Sequence[Measured]) -> Table:
     table = sweep_table(f"{context.study}_{context.data}_{context.baseline}", caption, measured, PLAIN, _notes(context))
     if context.study != "psi" or (context.data, context.baseline) != ("thumos14", "ddgnet"):
         return table
-    return Table(table.name, table.caption, table.columns, (*table.rows, *printed_strategies()), table.notes)
+    return replace(table, rows=(*table.rows, *printed_strategies()))
 
 
 def _notes(context: Context) -> list[str]:

@@ -107,18 +107,18 @@ def new_figure(width_inch: float = 6.6, height_inch: float = 3.4, **grid: Any) -
     return figure, figure.subplots(**grid)
 
 
-def say(axes: Axes, text: str) -> None:
+def write_instead(axes: Axes, text: str) -> None:
     """Put ``text`` where a drawing would be: a figure that cannot be drawn says why."""
     axes.set_axis_off()
     axes.text(0.5, 0.5, text, ha="center", va="center", wrap=True, color=MUTED, transform=axes.transAxes)
 
 
-def caption(figure: Figure, text: str) -> None:
+def caption_below(figure: Figure, text: str) -> None:
     """A line below the drawing: seeds, units, what was left out."""
     figure.supxlabel(text, fontsize=7.5, color=MUTED, x=0.01, ha="left")
 
 
-def head(figure: Figure, title: str, handles: Sequence[Any], labels: Sequence[str]) -> None:
+def title_with_legend(figure: Figure, title: str, handles: Sequence[Any], labels: Sequence[str]) -> None:
     """The figure's title with the legend in a row below it, where no drawing can cover either."""
     figure.legend(
         handles,
@@ -141,7 +141,7 @@ def write_figure(figure: Figure, folder: Path, name: str) -> str:
         The text of the SVG.
 
     Raises:
-        SearchError: the disk is full or not writable.
+        OutputError: the disk is full or not writable.
     """
     import matplotlib as mpl
 

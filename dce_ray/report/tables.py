@@ -13,7 +13,7 @@ from dce_ray.experiment.candidate import WINNER
 from dce_ray.experiment.record import PLAIN, PLAIN_LABEL
 from dce_ray.report.labels import SEARCHED_LABEL, baseline_title, data_title, in_order
 from dce_ray.report.measured import Measured
-from dce_ray.report.published import TABLE_5, PrintedTable, comparison, printed_table
+from dce_ray.report.published import TABLE_5, PrintedTable, printed_comparison, printed_table
 from dce_ray.report.statistics import Estimate
 
 PRINTED, MEASURED = "printed", "measured"
@@ -73,7 +73,7 @@ def comparison_table(data: str, data_set: str, experiments: Sequence[Comparison]
         experiments: what was measured; a baseline with printed numbers and no experiment gets missing lines.
         wide: also show measured columns that the paper does not print.
     """
-    printed = comparison(data_set)
+    printed = printed_comparison(data_set)
     columns = printed.columns if printed else ()
     if wide or not printed:
         columns = _ordered([*columns, *(column for one in experiments for column in _columns_of(one))])
@@ -153,6 +153,12 @@ def sweep_table(
     name: str, caption: str, settings: Sequence[Measured], plain: str | None, notes: Sequence[str] = ()
 ) -> Table:
     """One line per setting of an ablation, and its paired difference to the setting called ``plain``.
+
+    >>> scores = {"baseline": 0.40, "scs": 0.42}
+    >>> settings = [Measured(name, {0: {"mAP@0.5": score}}) for name, score in scores.items()]
+    >>> table = sweep_table("components", "What was varied.", settings, "baseline")
+    >>> [(row.group, row.label, round(row.cells["mAP@0.5"].mean, 6)) for row in table.rows]
+    [('baseline', 'mAP', 40.0), ('scs', 'mAP', 42.0), ('scs', 'difference to baseline', 2.0)]
 
     Args:
         name: of the file.

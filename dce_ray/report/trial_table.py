@@ -12,6 +12,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pyarrow as pa
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 
 from dce_ray import grids
 from dce_ray.config import SCALARS, ScalarRange
+from dce_ray.config_base import key_of
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
 from dce_ray.experiment.study import STATE_OF, read_study
@@ -59,8 +61,12 @@ class TrialRow:
 
     def parameter(self, name: str) -> float | None:
         """Value of one of :data:`SCALARS`."""
-        value: float | None = getattr(self, "lambda_" if name == "lambda" else name)
+        value: float | None = getattr(self, field_of(name))
         return value
+
+    def values(self) -> list[Any]:
+        """In the order of :func:`column_names`."""
+        return [getattr(self, item.name) for item in dataclasses.fields(self)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +117,7 @@ def _row(trial: optuna.trial.FrozenTrial, record: RunRecord | None, progress: Se
         number=trial.number,
         key=trial.user_attrs.get("key"),
         state=STATE_OF[trial.state],
-        **{"lambda_" if name == "lambda" else name: params.get(name) for name in SCALARS},
+        **{field_of(name): params.get(name) for name in SCALARS},
         value=value,
         best_iteration=best_step,
         iterations=max([*trial.intermediate_values, *(line.iteration for line in progress)], default=None),
@@ -128,32 +134,33 @@ def _last_reading(progress: Sequence[Reading], name: str) -> float | None:
     return readings[-1] if readings else None
 
 
+def field_of(scalar: str) -> str:
+    """Field of :class:`TrialRow` that holds a scalar; ``lambda`` is a word of the language."""
+    return "lambda_" if scalar == "lambda" else scalar
+
+
 def column_names() -> list[str]:
     """Columns of the written tables; the field ``lambda_`` is ``lambda`` there."""
-    return [name for name, _ in _fields()]
+    return [key_of(item.name) for item in dataclasses.fields(TrialRow)]
 
 
 def write_trials(table: TrialTable, parquet: Path, comma_separated: Path) -> None:
     """Write the same rows as Parquet (typed, missing is null) and CSV (missing is empty).
 
     Raises:
-        SearchError: the disk is full or not writable.
+        OutputError: the disk is full or not writable.
     """
-    columns = {name: [getattr(row, field) for row in table.rows] for name, field in _fields()}
+    schema, names, rows = _schema(), column_names(), [row.values() for row in table.rows]
     buffer = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns, schema=_schema()), buffer)
+    pq.write_table(pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema=schema), buffer)
     write_atomically(parquet, buffer.getvalue().to_pybytes())
-    write_atomically(comma_separated, grids.comma_separated(list(columns), zip(*columns.values(), strict=True)))
-
-
-def _fields() -> list[tuple[str, str]]:
-    return [(item.name.rstrip("_"), item.name) for item in dataclasses.fields(TrialRow)]
+    write_atomically(comma_separated, grids.comma_separated(names, rows))
 
 
 def _schema() -> pa.Schema:
     arrow = {int: pa.int64(), float: pa.float64(), str: pa.string()}
-    hints = typing.get_type_hints(TrialRow)
-    kinds = {
-        name: next(kind for kind in arrow if kind in (hints[name], *typing.get_args(hints[name]))) for name in hints
-    }
-    return pa.schema([(name, arrow[kinds[field]]) for name, field in _fields()])
+    fields = []
+    for name, hint in typing.get_type_hints(TrialRow).items():
+        kind = next(kind for kind in arrow if kind in (hint, *typing.get_args(hint)))
+        fields.append((key_of(name), arrow[kind]))
+    return pa.schema(fields)

@@ -52,7 +52,8 @@ def make_experiment(
     """A folder ``<data>/<baseline>/<name>`` whose study ran ``scripts``; parameters in ``fixed`` are not searched."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     decided = {"baseline": path.parent.name, "protocol": protocol, "metric": "detection"}
-    config = {**decided, "data_set": path.parent.parent.name, "confirm": {"seeds": 3}, "run": decided}
+    run = {**decided, "evaluation": {"averages": list(AVERAGES)}}
+    config = {**decided, "data_set": path.parent.parent.name, "confirm": {"seeds": 3}, "run": run}
     folder = ExperimentFolder.create(path, config, {"commit": "0" * 40, "cpu": "test"})
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder.study)))
     study = optuna.create_study(
