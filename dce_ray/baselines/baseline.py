@@ -22,13 +22,14 @@ class Objective(Protocol):
         """Weight of each term in the total, by the names of the terms."""
         ...
 
-    def __call__(self, outputs: TwoStreamOutputs, batch: Batch, progress: float) -> dict[str, Tensor]:
+    def __call__(self, outputs: TwoStreamOutputs, batch: Batch, progress: float | Tensor) -> dict[str, Tensor]:
         """Unweighted terms by name, 0-dimensional.
 
         Args:
             outputs: of the baseline's own network on ``batch``.
             batch: labels and pairs; all videos have T snippets.
-            progress: iteration / iterations, in [0, 1].
+            progress: iteration / iterations, in [0, 1]; a 0-dimensional tensor where the step is captured or compiled,
+                so that one graph serves all of them.
         """
         ...
 

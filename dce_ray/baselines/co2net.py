@@ -101,7 +101,7 @@ class Co2NetObjective:
         """From a configuration record."""
         return cls(weights_of(config, *TERMS), config.k_ratio)
 
-    def __call__(self, outputs: TwoStreamOutputs, batch: Batch, progress: float) -> dict[str, Tensor]:
+    def __call__(self, outputs: TwoStreamOutputs, batch: Batch, progress: float | Tensor) -> dict[str, Tensor]:
         """Unweighted terms by name; ``progress`` plays no part."""
         require_full_length(batch)
         return co2net_terms(outputs, batch, Shared.of(outputs), self.k_ratio)

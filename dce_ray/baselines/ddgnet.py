@@ -164,7 +164,7 @@ class DdgNetObjective:
         """From a configuration record."""
         return cls(weights_of(config, *TERMS), DeluObjective.of(config))
 
-    def __call__(self, outputs: TwoStreamOutputs, batch: Batch, progress: float) -> dict[str, Tensor]:
+    def __call__(self, outputs: TwoStreamOutputs, batch: Batch, progress: float | Tensor) -> dict[str, Tensor]:
         """Unweighted terms by name; ``outputs`` are DDG-Net's own."""
         assert isinstance(outputs, DdgNetOutputs), "the objective of DDG-Net reads what its graph module gives"
         require_full_length(batch)

@@ -45,12 +45,14 @@ class DeluObjective:
         """From a configuration record."""
         return cls(weights_of(config, *TERMS), config.k_ratio, config.evidence, config.evidence_ratio, config.amplitude)
 
-    def __call__(self, outputs: TwoStreamOutputs, batch: Batch, progress: float) -> dict[str, Tensor]:
+    def __call__(self, outputs: TwoStreamOutputs, batch: Batch, progress: float | Tensor) -> dict[str, Tensor]:
         """Unweighted terms by name; ``progress`` bends the curve of the uncertainty guide."""
         require_full_length(batch)
         return self.terms(outputs, batch, Shared.of(outputs), progress)
 
-    def terms(self, outputs: TwoStreamOutputs, batch: Batch, shared: Shared, progress: float) -> dict[str, Tensor]:
+    def terms(
+        self, outputs: TwoStreamOutputs, batch: Batch, shared: Shared, progress: float | Tensor
+    ) -> dict[str, Tensor]:
         """The eight terms of DELU, unweighted; DDG-Net has them too."""
         evidential = losses.evidential_exp if self.evidence == "exp" else losses.evidential_relu
         best_BC = losses.video_evidence_logits(shared.suppressed, outputs.attention, ratio=self.evidence_ratio)

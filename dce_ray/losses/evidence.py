@@ -54,7 +54,7 @@ def evidential_relu(logits_BC: Tensor, labels_BC: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def uncertainty_weights(suppressed_BTC: Tensor, *, amplitude: float, progress: float) -> Tensor:
+def uncertainty_weights(suppressed_BTC: Tensor, *, amplitude: float, progress: float | Tensor) -> Tensor:
     """Weight of each snippet in the uncertainty guide: ``(B, T)``, in [1 - amplitude, 1 + amplitude], no gradient.
 
     ``c_r = amplitude tanh((2 (r + .5) / T - 1) (1 - 2 progress)) + 1`` over the rank r, and the weight of position t is
@@ -63,7 +63,7 @@ def uncertainty_weights(suppressed_BTC: Tensor, *, amplitude: float, progress: f
     Args:
         suppressed_BTC: suppressed logits, ``(B, T, C + 1)``.
         amplitude: at least 0.
-        progress: share of the training that is done, in [0, 1].
+        progress: share of the training that is done, in [0, 1]; a 0-dimensional tensor where a CUDA graph reads it.
 
     The permutation is applied as released (a position reads the curve at the r-th most certain snippet's *index*), not
     as the paper describes it (at its own rank).

@@ -26,7 +26,7 @@ def em_step(
     intervention: Intervention | None,
     consistency: Consistency | None,
     iteration: int,
-    progress: float,
+    progress: float | Tensor,
 ) -> StepResult:
     """One step of Eq. 13: the streams vote, then the baseline learns without what they disagree on.
 
@@ -37,7 +37,8 @@ def em_step(
         intervention: SCS; None skips the E step, and the baseline learns from the features as they are.
         consistency: MCM; None adds no term.
         iteration: number of the step, from 1.
-        progress: share of the training that is done, in [0, 1].
+        progress: share of the training that is done, in [0, 1]; a 0-dimensional tensor where the step is captured or
+            compiled.
 
     Returns:
         The objective's terms and weights with MCM's beside them; ``result.total.backward()`` is the caller's. The

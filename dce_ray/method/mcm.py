@@ -180,6 +180,13 @@ class Consistency:
             start_iteration=config.mcm_start_iteration,
         )
 
+    def stage(self, iteration: int) -> int:
+        """A number that stands for ``iteration``: 0 up to ``start_iteration``, from there on the first one behind it.
+
+        What is captured or compiled for one iteration serves all of its stage.
+        """
+        return 0 if iteration <= self.start_iteration else self.start_iteration + 1
+
     @property
     def weights(self) -> dict[str, float]:
         """Weight of each term, by its name."""
