@@ -1,8 +1,8 @@
 """Training batches on the device: row numbers from the sampler, features from the store.
 
-Two paths with equal results: *host* gathers from the memory-mapped store and copies each batch over; *device* puts all
-training features on the device once and gathers there. Letters: N training videos, C classes, B videos of a batch,
-T segments, D channels.
+Two paths with equal results: *host* gathers from the memory-mapped store and copies each batch over; *device* gathers
+on the device, where all train videos lie once, and copies over the row numbers alone. Neither waits for the device.
+Letters: N training videos, C classes, B videos of a batch, T segments, D channels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dce_ray.config import SamplingConfig
+from dce_ray.data.read_ahead import ReadAhead
+from dce_ray.data.resident import ResidentVideos, StoredVideos, is_shared, shared_videos, train_rows
 from dce_ray.data.sampling import BatchSampler
+from dce_ray.data.transfer import host_buffer, upload, upload_array
 from dce_ray.errors import ConfigError, DataError, unknown_name
 from dce_ray.records import Batch
 
@@ -27,25 +30,14 @@ Rows = NDArray[np.int64]
 RESIDENT = ("auto", "host", "device")
 
 
-class FeatureVideos(Protocol):
+class FeatureVideos(StoredVideos, Protocol):
     """What training reads of a :class:`dce_ray.store.FeatureStore`."""
-
-    @property
-    def feature_size(self) -> int:
-        """Channels of both streams, D."""
-
-    @property
-    def lengths(self) -> Rows:
-        """Snippets of every video of the store."""
 
     def labels(self, videos: Rows) -> NDArray[np.float32]:
         """Multi-hot labels, ``(len(videos), C)``."""
 
-    def features(self, video: int) -> NDArray[Any]:
-        """Features of one video, ``(T, D)``, as stored."""
-
-    def gather(self, videos_B: Rows, snippets_BT: Rows) -> NDArray[np.float32]:
-        """Chosen snippets of some videos, ``(B, T, D)`` float32."""
+    def gather(self, videos_B: Rows, snippets_BT: Rows, out: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Chosen snippets of some videos, ``(B, T, D)`` float32, written to ``out``."""
 
 
 class BatchSource:
@@ -58,7 +50,10 @@ class BatchSource:
         seed: of the sampler.
         device: where batches go.
         resident: ``host``, ``device``, or ``auto``: on a CUDA device whose free memory is at least twice the size of
-            the training features they are put there, else they stay on the host.
+            the features of all train videos, or where another run has put them, they are on the device, else they stay
+            on the host.
+        prefetch: whether the next batch is gathered and uploaded while this one is trained on; the batches are the
+            same. Acts on the host path alone.
 
     Raises:
         ConfigError: unknown ``resident``.
@@ -74,6 +69,7 @@ class BatchSource:
         seed: int,
         device: torch.device | str,
         resident: str = "auto",
+        prefetch: bool = False,
     ) -> None:
         self.device = torch.device(device)
         rows_N = np.asarray(videos, dtype=np.int64)
@@ -85,23 +81,37 @@ class BatchSource:
             labels_NC, lengths_N, segments=sampling.segments, batch=sampling.batch, pairs=sampling.pairs, seed=seed
         )
         self.notices = self._sampler.notices
-        self.resident = resolve_resident(resident, self.device, training_bytes(store, rows_N))
-        self._labels_NC = torch.from_numpy(np.asarray(labels_NC, dtype=np.float32)).to(self.device)
+        self.resident = resolve_resident(resident, self.device, store)
+        self._labels_NC = upload_array(np.array(labels_NC, dtype=np.float32), self.device)
         self._features: _HostFeatures | _DeviceFeatures = (
             _DeviceFeatures(store, rows_N, self.device)
             if self.resident == "device"
             else _HostFeatures(store, rows_N, self.device)
         )
+        ahead = prefetch and self.resident == "host"
+        self._ahead = ReadAhead(self._sampler, self._features.upload, self.device) if ahead else None
+
+    @property
+    def shared(self) -> ResidentVideos | None:
+        """The train videos on the device; None where the features stay on the host."""
+        return self._features.videos if isinstance(self._features, _DeviceFeatures) else None
 
     def next(self) -> Batch:
         """The next batch: features ``(B, T, D)`` and labels ``(B, C)``, float32 on the device, and its pairs."""
-        videos_B, snippets_BT = self._sampler.draw()
-        labels_BC = self._labels_NC[torch.from_numpy(videos_B).to(self.device)]
-        return Batch(self._features.gather(videos_B, snippets_BT), labels_BC, pairs=self._sampler.pairs)
+        return self.assemble(self.inputs())
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        """All that the next batch uploads, on the device: of the same shapes for every batch."""
+        return self._ahead.next() if self._ahead is not None else self._features.upload(*self._sampler.draw())
+
+    def assemble(self, inputs: tuple[Tensor, ...]) -> Batch:
+        """The batch of :meth:`inputs`, made on the device alone, so that a CUDA graph can hold it."""
+        index, features_BTD = self._features.assemble(*inputs)
+        return Batch(features_BTD, self._labels_NC[index], pairs=self._sampler.pairs)
 
     def state(self) -> dict[str, Any]:
         """All that decides the coming batches; fit for JSON and for torch.save."""
-        return {"sampler": self._sampler.state()}
+        return {"sampler": (self._ahead or self._sampler).state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on with the batch that would have followed when ``state`` was taken.
@@ -109,16 +119,16 @@ class BatchSource:
         Raises:
             CheckpointError: ``state`` is not a source's.
         """
-        self._sampler.restore(state.get("sampler", {}))
+        (self._ahead or self._sampler).restore(state.get("sampler", {}))
 
 
-def training_bytes(store: FeatureVideos, videos: Rows) -> int:
+def training_bytes(store: StoredVideos, videos: Rows) -> int:
     """Memory that the features of ``videos`` take, in bytes, as stored."""
     itemsize = store.features(int(videos[0])).dtype.itemsize
     return int(np.asarray(store.lengths)[videos].sum()) * store.feature_size * itemsize
 
 
-def resolve_resident(resident: str, device: torch.device, needed_bytes: int) -> str:
+def resolve_resident(resident: str, device: torch.device, store: StoredVideos) -> str:
     """``host`` or ``device``, see :class:`BatchSource`.
 
     Raises:
@@ -130,6 +140,9 @@ def resolve_resident(resident: str, device: torch.device, needed_bytes: int) -> 
         return resident
     if device.type != "cuda":
         return "host"
+    if is_shared(store, device):
+        return "device"
+    needed_bytes = training_bytes(store, train_rows(store))
     free_bytes, _ = torch.cuda.mem_get_info(device)
     fits = needed_bytes <= free_bytes // 2
     log.info("training features: %d MiB, device has %d MiB free", needed_bytes >> 20, free_bytes >> 20)
@@ -137,46 +150,39 @@ def resolve_resident(resident: str, device: torch.device, needed_bytes: int) -> 
 
 
 class _HostFeatures:
-    """Gathers from the memory-mapped store, through one page-locked buffer where the device is CUDA."""
+    """Gathers from the memory-mapped store into memory that is copied over at once."""
 
     def __init__(self, store: FeatureVideos, rows_N: Rows, device: torch.device) -> None:
         self._store, self._rows_N, self._device = store, rows_N, device
-        self._pinned: Tensor | None = None
-        self._copied: torch.Event | None = None
 
-    def gather(self, videos_B: Rows, snippets_BT: Rows) -> Tensor:
-        """Features ``(B, T, D)`` float32 on the device."""
-        host_BTD = torch.from_numpy(self._store.gather(self._rows_N[videos_B], snippets_BT))
-        return host_BTD if self._device.type == "cpu" else self._send(host_BTD)
+    def upload(self, videos_B: Rows, snippets_BT: Rows) -> tuple[Tensor, ...]:
+        """Training rows ``(B,)`` and features ``(B, T, D)`` float32, on the device."""
+        shape = (*snippets_BT.shape, self._store.feature_size)
+        host_BTD = host_buffer(shape, torch.float32, self._device)
+        self._store.gather(self._rows_N[videos_B], snippets_BT, host_BTD.numpy())
+        return upload_array(videos_B, self._device), upload(host_BTD, self._device)
 
-    def _send(self, host_BTD: Tensor) -> Tensor:
-        if self._device.type != "cuda":
-            return host_BTD.to(self._device)
-        if self._pinned is None or self._copied is None:
-            self._pinned, self._copied = torch.empty(host_BTD.shape, pin_memory=True), torch.Event(self._device)
-        else:
-            self._copied.synchronize()  # the device may still be reading the batch before
-        self._pinned.copy_(host_BTD)
-        device_BTD = self._pinned.to(self._device, non_blocking=True)
-        self._copied.record(torch.cuda.current_stream(self._device))
-        return device_BTD
+    def assemble(self, index_B: Tensor, features_BTD: Tensor) -> tuple[Tensor, Tensor]:
+        """The same."""
+        return index_B, features_BTD
 
 
 class _DeviceFeatures:
-    """All training videos end to end on the device, as stored; batches become float32 when they are gathered."""
+    """Gathers on the device, out of what all runs of the process share there."""
 
     def __init__(self, store: FeatureVideos, rows_N: Rows, device: torch.device) -> None:
-        lengths_N = np.asarray(store.lengths)[rows_N]
-        ends_N = np.cumsum(lengths_N)
-        first = store.features(int(rows_N[0]))
-        stored = torch.from_numpy(np.empty(0, dtype=first.dtype)).dtype
-        self._flat_SD = torch.empty((int(ends_N[-1]), store.feature_size), dtype=stored, device=device)
-        for row, end, length in zip(rows_N, ends_N, lengths_N, strict=True):
-            # copied, because torch warns of views that it cannot write to
-            self._flat_SD[int(end - length) : int(end)] = torch.from_numpy(np.array(store.features(int(row))))
-        self._starts_N = ends_N - lengths_N
+        self.videos = shared_videos(store, device)
+        self._rows_N, self._device = rows_N, device
+        assert self.videos.holds(rows_N), "training videos are train videos with a snippet"
+        self._shape = (0, 0)
 
-    def gather(self, videos_B: Rows, snippets_BT: Rows) -> Tensor:
-        """Features ``(B, T, D)`` float32 on the device."""
-        positions_BT = torch.from_numpy(self._starts_N[videos_B][:, None] + snippets_BT)
-        return self._flat_SD[positions_BT.to(self._flat_SD.device)].float()
+    def upload(self, videos_B: Rows, snippets_BT: Rows) -> tuple[Tensor, ...]:
+        """Training rows and positions in one copy: row numbers ``(B + B T,)`` int64 on the device."""
+        positions_BT = self.videos.positions(self._rows_N[videos_B], snippets_BT)
+        self._shape = positions_BT.shape
+        return (upload_array(np.concatenate([videos_B, positions_BT.ravel()]), self._device),)
+
+    def assemble(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Training rows ``(B,)`` and features ``(B, T, D)`` float32, on the device."""
+        videos = self._shape[0]
+        return index[:videos], self.videos.gather(index[videos:].view(self._shape))

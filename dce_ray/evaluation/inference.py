@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from dce_ray.baselines import TwoStreamNetwork
 from dce_ray.config import EvaluationConfig
+from dce_ray.data.resident import ResidentVideos
+from dce_ray.data.transfer import Download, host_buffer, upload, upload_array
 from dce_ray.errors import EvaluationError
 from dce_ray.evaluation.classification import classification_ap, video_scores
 from dce_ray.evaluation.detection import detection_ap
@@ -84,6 +86,7 @@ def evaluate(
     config: EvaluationConfig,
     *,
     device: torch.device | str = "cpu",
+    resident: ResidentVideos | None = None,
     caption: str = "",
 ) -> Evaluation:
     """Run the network over ``videos`` and score what it finds.
@@ -97,6 +100,7 @@ def evaluate(
         videos: store rows, at least one.
         config: proposals, thresholds, memory bound.
         device: where the features are sent.
+        resident: features that lie on the device already; videos that are not all among them are sent there.
         caption: what the table is of.
 
     Raises:
@@ -109,7 +113,7 @@ def evaluate(
     evidence: dict[int, Evidence] = {}
     scores_NC = np.empty((len(videos), len(store.class_names)))
     for place, outputs in run_network(
-        network, store, videos, predicted, max_snippets=config.max_snippets_per_batch, device=device
+        network, store, videos, predicted, max_snippets=config.max_snippets_per_batch, device=device, resident=resident
     ):
         try:
             evidence[place] = observe(outputs.logits, outputs.attention, config)
@@ -142,25 +146,57 @@ def run_network(
     *,
     max_snippets: int,
     device: torch.device | str = "cpu",
+    resident: ResidentVideos | None = None,
 ) -> Iterator[tuple[int, VideoOutputs]]:
     """Outputs of the videos ``videos[places]``, each with its place, in the order of batches.
 
-    The network is in evaluation mode while the iterator is open.
+    The next batch is on its way through the network before the outputs of the one in front are handed out, so that a
+    device works while the host looks at them; the host waits once per batch. The network is in evaluation mode while
+    the iterator is open.
 
     Args:
         max_snippets: padded snippets that a batch may hold; a video longer than that goes alone.
+        device: where the network is.
+        resident: see :func:`evaluate`.
     """
-    lengths = store.lengths[videos]
+    lengths, device = store.lengths[videos], torch.device(device)
+    if resident is not None and not resident.holds(videos[places]):
+        resident = None
+    under_way: tuple[Whole, Download] | None = None
     with _evaluation_mode(network):
         for batch in batches_by_length(lengths, places, max_snippets):
-            features_BTD, lengths_B = _padded(store, videos[batch], lengths[batch])
-            with torch.inference_mode():
-                outputs = network(features_BTD.to(device), lengths_B.to(device))
-                parts = (outputs.logits, outputs.rgb_attention, outputs.flow_attention)
-                logits, rgb, flow = (part.float().cpu().numpy() for part in parts)
-            for row, place in enumerate(batch.tolist()):
-                snippets = lengths[place]
-                yield place, VideoOutputs(logits[row, :snippets], rgb[row, :snippets], flow[row, :snippets])
+            launched = batch, _launch(network, store, videos[batch], device, resident)
+            if under_way is not None:
+                yield from _arrived(*under_way, lengths)
+            under_way = launched
+        if under_way is not None:
+            yield from _arrived(*under_way, lengths)
+
+
+@torch.inference_mode()
+def _launch(
+    network: TwoStreamNetwork,
+    store: FeatureStore,
+    videos: Whole,
+    device: torch.device,
+    resident: ResidentVideos | None,
+) -> Download:
+    """Send a batch through the network; its outputs come back as one ``(B, T, C + 3)``: logits, RGB, FLOW attention."""
+    lengths = store.lengths[videos]
+    if resident is None:
+        features_BTD, lengths_B = _sent(store, videos, lengths, device), upload_array(lengths.copy(), device)
+    else:
+        features_BTD, lengths_B = _gathered(resident, videos, lengths, device)
+    outputs = network(features_BTD, lengths_B)
+    attentions = outputs.rgb_attention[:, :, None], outputs.flow_attention[:, :, None]
+    return Download(torch.cat([outputs.logits, *attentions], dim=2).float())
+
+
+def _arrived(batch: Whole, download: Download, lengths: Whole) -> Iterator[tuple[int, VideoOutputs]]:
+    """The videos of a batch, each with its place."""
+    for place, outputs_TK in zip(batch.tolist(), download.wait(), strict=True):
+        video_TK = outputs_TK[: lengths[place]]
+        yield place, VideoOutputs(video_TK[:, :-2], video_TK[:, -2], video_TK[:, -1])
 
 
 def batches_by_length(lengths: Whole, places: Whole, max_snippets: int) -> Iterator[Whole]:
@@ -179,12 +215,26 @@ def batches_by_length(lengths: Whole, places: Whole, max_snippets: int) -> Itera
         first += size
 
 
-def _padded(store: FeatureStore, videos: Whole, lengths: Whole) -> tuple[Tensor, Tensor]:
-    """Features ``(B, T, D)`` float32 with zeros behind each video's end, and the lengths ``(B,)``."""
-    features_BTD = np.zeros((len(videos), int(lengths.max()), store.feature_size), np.float32)
+def _sent(store: FeatureStore, videos: Whole, lengths: Whole, device: torch.device) -> Tensor:
+    """Features ``(B, T, D)`` float32 with zeros behind each video's end, from the store to the device."""
+    host_BTD = host_buffer((len(videos), int(lengths.max()), store.feature_size), torch.float32, device)
+    rows_BTD = host_BTD.numpy()
     for row, (video, length) in enumerate(zip(videos.tolist(), lengths.tolist(), strict=True)):
-        features_BTD[row, :length] = store.features(video)
-    return torch.from_numpy(features_BTD), torch.from_numpy(lengths.copy())
+        rows_BTD[row, :length] = store.features(video)
+        rows_BTD[row, length:] = 0
+    return upload(host_BTD, device)
+
+
+def _gathered(resident: ResidentVideos, videos: Whole, lengths: Whole, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The same and the lengths ``(B,)``, out of features on the device: one small copy of row numbers goes there."""
+    steps_T = np.arange(int(lengths.max()))
+    snippets_BT = np.minimum(steps_T, lengths[:, None] - 1)  # behind the end the last snippet, for now
+    positions_BT = resident.positions(videos, snippets_BT)
+    numbers = upload_array(np.concatenate([lengths, positions_BT.ravel()]), device)
+    lengths_B, positions = numbers[: len(videos)], numbers[len(videos) :]
+    features_BTD = resident.gather(positions.view(positions_BT.shape))
+    inside_BT = torch.arange(len(steps_T), device=device) < lengths_B[:, None]
+    return features_BTD.masked_fill_(~inside_BT[:, :, None], 0.0), lengths_B
 
 
 @contextmanager

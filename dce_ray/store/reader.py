@@ -156,12 +156,15 @@ class FeatureStore:
             self._matrices[batch] = _view(values, self.dtype).reshape(-1, self.feature_size)
         return self._matrices[batch]
 
-    def gather(self, videos_B: ArrayLike, snippets_BT: ArrayLike) -> NDArray[np.float32]:
+    def gather(
+        self, videos_B: ArrayLike, snippets_BT: ArrayLike, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
         """Chosen snippets of chosen videos as a new array, ``(B, T, D)`` float32, free to be written to.
 
         Args:
             videos_B: store rows, ``(B,)``.
             snippets_BT: snippets of each video, ``(B, T)``, in [0, T of the video).
+            out: a contiguous array of that shape to write to instead of a new one.
 
         Raises:
             StoreError: a video or snippet that is not there.
@@ -177,7 +180,7 @@ class FeatureStore:
                 f"video {self.video_names[videos_B[row]]}: snippets {snippets_BT[row].min()} to "
                 f"{snippets_BT[row].max()} asked for; it has 0 to {limits_B1[row, 0] - 1}"
             )
-        gathered_BTD = np.empty((*snippets_BT.shape, self.feature_size), np.float32)
+        gathered_BTD = out if out is not None else np.empty((*snippets_BT.shape, self.feature_size), np.float32)
         for row, video in enumerate(videos_B):
             features_TD = self.features(int(video))
             if features_TD.dtype == np.float32:  # straight into its place; 'clip' is the mode without a buffer

@@ -23,6 +23,8 @@ class FakeStore:
 
     def __init__(self, lengths, dtype=np.float32):
         self.lengths = np.asarray(lengths)
+        self.subsets = ("train",) * len(lengths)
+        self.digest = f"{list(lengths)} {np.dtype(dtype)}"
         self._labels = np.eye(3, dtype=np.float32)[np.arange(len(lengths)) % 3]
         self._features = []
         for video, length in enumerate(lengths):
@@ -38,9 +40,10 @@ class FakeStore:
     def features(self, video):
         return self._features[video]
 
-    def gather(self, videos, snippets):
-        rows = zip(videos, snippets, strict=True)
-        return np.stack([self._features[video][row].astype(np.float32) for video, row in rows])
+    def gather(self, videos, snippets, out):
+        for place, (video, row) in enumerate(zip(videos, snippets, strict=True)):
+            out[place] = self._features[video][row]
+        return out
 
 
 VIDEOS = np.array([1, 2, 4, 5, 7, 8, 9, 10])
@@ -119,10 +122,13 @@ def test_auto_needs_twice_the_memory_free(monkeypatch):
     assert training_bytes(store, np.array([0, 2])) == 130 * 6 * 2
     monkeypatch.setattr(source_module.torch.cuda, "mem_get_info", lambda device: (2000, 10_000))
     cuda = torch.device("cuda")
-    assert resolve_resident("auto", cuda, 1000) == "device"
-    assert resolve_resident("auto", cuda, 1001) == "host"
-    assert resolve_resident("device", cuda, 10**12) == "device"
-    assert resolve_resident("auto", torch.device("cpu"), 1) == "host"
+    monkeypatch.setattr(source_module.torch.cuda, "current_device", lambda: 0)
+    fits, too_large = FakeStore([50, 33], np.float16), FakeStore([50, 34], np.float16)
+    assert training_bytes(fits, np.arange(2)) == 996
+    assert resolve_resident("auto", cuda, fits) == "device"
+    assert resolve_resident("auto", cuda, too_large) == "host"
+    assert resolve_resident("device", cuda, too_large) == "device"
+    assert resolve_resident("auto", torch.device("cpu"), fits) == "host"
 
 
 def test_refusals():
