@@ -107,11 +107,31 @@ class TrainingConfig(Config):
     log_every: int = number(10, 1, 10**9)
     """Iterations between readings of the loss terms (each waits for the device once)."""
     precision: str = choice("float32", "float32", "tf32", "bf16")
-    """Arithmetic on CUDA; the CPU always computes in float32."""
+    """Arithmetic on CUDA, of matrix products and convolutions alike: ``float32`` is float32 (PyTorch alone would let
+    cuDNN round to TF32), ``tf32`` rounds their inputs to 10 bits of mantissa, ``bf16`` computes the network in
+    bfloat16 and the losses in float32. The CPU always computes in float32."""
+    deterministic: bool = False
+    """Whether CUDA must give the same bits for the same seed: kernels that cannot are refused, and so is a process
+    whose cuBLAS was started without CUBLAS_WORKSPACE_CONFIG. The CPU does so anyway."""
     compile: bool = False
-    """Whether torch.compile is tried on the network."""
+    """Whether torch.compile is tried on the step: E step, network, losses and MCM in one."""
+    graphs: bool = False
+    """Whether the step is captured into a CUDA graph and replayed; needs a CUDA device. Not proven on one yet."""
     resident: str = choice("auto", "auto", "host", "device")
-    """Where the training features lie; ``auto`` puts them on a CUDA device where they fit."""
+    """Where the training features lie; ``auto`` puts them on a CUDA device where they fit. All runs of a process share
+    the features of one data set on one device."""
+    prefetch: bool = False
+    """Whether a thread gathers the next batch while the device computes, and a stream of its own uploads it; acts where
+    the features lie on the host. The upload is not proven on CUDA yet."""
+
+    def faults(self) -> list[str]:
+        """Also: features that lie on the device need no reading ahead."""
+        lines = Config.faults(self)
+        if not lines and self.prefetch and self.resident == "device":
+            lines.append(
+                "prefetch=True: with resident='device' nothing is read ahead; use resident=host or prefetch=off"
+            )
+        return lines
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from dce_ray.method import Intervention
 from dce_ray.presets import data_set_of, merge, run_config
 from dce_ray.store import FeatureStore, open_store
 from dce_ray.timeline import Timeline, draw_timelines, timeline_of
+from dce_ray.train.arithmetic import arithmetic
 from dce_ray.train.build import build_network, choose_device, load_trained
 from dce_ray.train.checkpoint import FORMAT
 
@@ -156,7 +157,10 @@ def _evaluated(subject: Subject, videos: NDArray[np.int64], split: str, device: 
     chosen = choose_device(device)
     subject.network.to(chosen)
     caption = f"{subject.origin} on {subject.store.name} {split}"
-    return evaluate(subject.network, subject.store, videos, subject.config.evaluation, device=chosen, caption=caption)
+    with arithmetic(chosen, subject.config.training):
+        return evaluate(
+            subject.network, subject.store, videos, subject.config.evaluation, device=chosen, caption=caption
+        )
 
 
 def picture_videos(

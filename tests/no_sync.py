@@ -26,7 +26,8 @@ WAITING = {
 }
 """Operations whose result's value or shape the host must know."""
 INDEXING = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_, aten._unsafe_index}
-COPIES = {aten._to_copy, aten.copy_}
+COPIES = {aten._to_copy, aten.copy_, aten.to}
+"""``to`` is seen whole in inference mode alone."""
 
 
 class Waits(AssertionError):
@@ -34,7 +35,16 @@ class Waits(AssertionError):
 
 
 class NoSync(TorchDispatchMode):
-    """Raises :class:`Waits` at the first such operation, in forward and backward passes."""
+    """Raises :class:`Waits` at the first such operation, in forward and backward passes.
+
+    Args:
+        uploads: whether copies from the host that do not wait are let through; ``uploaded`` holds their shapes.
+    """
+
+    def __init__(self, *, uploads: bool = False) -> None:
+        super().__init__()
+        self._uploads = uploads
+        self.uploaded: list[tuple[int, ...]] = []
 
     def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
         keywords = keywords or {}
@@ -48,6 +58,19 @@ class NoSync(TorchDispatchMode):
         result = function(*arguments, **keywords)
         if packet in COPIES and isinstance(result, torch.Tensor):
             sources = [value for value in arguments if isinstance(value, torch.Tensor)]
-            if any(source.device != result.device for source in sources):
+            apart = any(source.device != result.device for source in sources)
+            if (
+                apart
+                and self._uploads
+                and sources[-1].device.type == "cpu"
+                and _asynchronous(function, arguments, keywords)
+            ):
+                self.uploaded.append(tuple(result.shape))
+            elif apart:
                 raise Waits(f"{function}: a copy from {sources[-1].device} to {result.device}")
         return result
+
+
+def _asynchronous(function, arguments, keywords) -> bool:
+    names = [argument.name for argument in function._schema.arguments]
+    return bool((dict(zip(names, arguments, strict=False)) | keywords).get("non_blocking"))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -62,7 +64,15 @@ def build_optimiser(config: RunConfig, network: nn.Module, device: torch.device)
         lr=training.learning_rate,
         weight_decay=training.weight_decay,
         fused=device.type == "cuda",
+        capturable=training.graphs,
     )
+
+
+def load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Take over a saved state; how the kernels are launched stays as it was built, on another device above all."""
+    ours = [{key: group[key] for key in ("fused", "capturable")} for group in optimiser.param_groups]
+    groups = [saved | kept for saved, kept in zip(state["param_groups"], ours, strict=True)]
+    optimiser.load_state_dict({**state, "param_groups": groups})
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,16 @@ From Python: ``Run(config)``, then ``advance``, ``select`` or ``evaluate``, ``sa
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dce_ray.baselines import baseline_named
 from dce_ray.config import RunConfig
@@ -22,13 +23,24 @@ from dce_ray.data import BatchSource, make_splits
 from dce_ray.errors import CheckpointError, ConfigError, unknown_name
 from dce_ray.evaluation import Evaluation, MapTable, evaluate
 from dce_ray.method import build_method, em_step
+from dce_ray.presets import run_config_from_mapping
 from dce_ray.store import FeatureStore, open_store
-from dce_ray.train.build import build_network, build_optimiser, choose_device
+from dce_ray.train.arithmetic import arithmetic, check_training
+from dce_ray.train.build import build_network, build_optimiser, choose_device, load_optimiser
+from dce_ray.train.captured import CapturedStep
 from dce_ray.train.checkpoint import load_latest, save_checkpoint
-from dce_ray.train.meter import Meter
+from dce_ray.train.meter import Meter, Row, weighted_mean
 from dce_ray.train.random_states import RandomStates
 
-MAY_DIFFER = {"data", "device", "training.log_every", "training.eval_every", "training.resident"}
+MAY_DIFFER = {
+    "data",
+    "device",
+    "training.log_every",
+    "training.eval_every",
+    "training.resident",
+    "training.prefetch",
+    "training.graphs",
+}
 """Keys in which a checkpoint's configuration may differ from the run's that restores it."""
 
 
@@ -66,8 +78,9 @@ class Run:
 
     def __init__(self, config: RunConfig, store: FeatureStore | None = None) -> None:
         self.config = config
-        self.store = store if store is not None else open_store(config.data)
         self.device = choose_device(config.device)
+        check_training(config.training, self.device)
+        self.store = store if store is not None else open_store(config.data)
         self.splits = make_splits(self.store, config.sampling)
         self.random = RandomStates(config.seed, self.device)
         with self.random.active():
@@ -83,13 +96,16 @@ class Run:
             seed=config.seed,
             device=self.device,
             resident=config.training.resident,
+            prefetch=config.training.prefetch,
         )
         self.meter = Meter(list(self.network.named_parameters()))
         self.iteration = 0
         self.best: Best | None = None
         self.stop_requested = False
-        if config.training.compile:
-            self.network.compile()
+        self._em_step = torch.compile(em_step) if config.training.compile else em_step
+        self._progress = torch.zeros((), device=self.device)
+        forget = partial(self.optimiser.zero_grad, set_to_none=True)
+        self._captured = CapturedStep(self._learn, forget, self.device) if config.training.graphs else None
 
     @property
     def last_iteration(self) -> int:
@@ -129,7 +145,7 @@ class Run:
         readings: list[tuple[int, dict[str, float]]] = []
         first, unread = self.iteration, 0
         self.network.train()
-        with self.random.active(), self._arithmetic():
+        with self.random.active(), arithmetic(self.device, training):
             while self.iteration < last and not self.stop_requested:
                 self._step(progress=self.iteration / training.iterations)
                 unread += 1
@@ -138,25 +154,37 @@ class Run:
                     unread = 0
         if unread:
             readings.append((unread, self.meter.read(self.iteration)))
-        return _weighted_mean(readings, self.iteration - first)
+        return weighted_mean(readings, self.iteration - first)
 
     def _step(self, progress: float) -> None:
-        batch = self.source.next()
-        result = em_step(
+        """One iteration; nothing here waits for the device."""
+        inputs, iteration = self.source.inputs(), self.iteration + 1
+        if self.config.training.compile or self._captured:  # one recording for all iterations: numbers are inputs
+            stage = self.consistency.stage(iteration) if self.consistency else 0
+            learn = self._captured or self._learn
+            row = learn(inputs, stage, self._progress.fill_(progress))
+        else:
+            row = self._learn(inputs, iteration, progress)
+        self.meter.note(row)
+        self.iteration = iteration
+
+    def _learn(self, inputs: tuple[Tensor, ...], iteration: int, progress: float | Tensor) -> Row:
+        """From a batch's uploaded inputs to changed weights and the step's numbers, all on the device."""
+        result = self._em_step(
             self.network,
             self.objective,
-            batch,
+            self.source.assemble(inputs),
             intervention=self.intervention,
             consistency=self.consistency,
-            iteration=self.iteration + 1,
+            iteration=iteration,
             progress=progress,
         )
         total = result.total
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
-        self.meter.add(result, total)
+        row = self.meter.row(result, total)
         self.optimiser.step()
-        self.iteration += 1
+        return row
 
     def evaluate(self, split: str) -> Evaluation:
         """Detections and mAP table on ``split`` (``holdout`` or ``test``) with the weights as they are.
@@ -167,13 +195,14 @@ class Run:
         """
         if split not in {"holdout", "test"}:
             raise ConfigError(unknown_name("split", split, ("holdout", "test")))
-        with self._arithmetic():
+        with arithmetic(self.device, self.config.training):
             return evaluate(
                 self.network,
                 self.store,
                 self.splits.part(split),
                 self.config.evaluation,
                 device=self.device,
+                resident=self.source.shared,
                 caption=self.caption(split),
             )
 
@@ -206,7 +235,9 @@ class Run:
         return f"{method} on {self.store.name} {split}, iteration {self.iteration}, seed {config.seed}{warning}"
 
     def save(self, path: Path) -> None:
-        """Write all that the run is to ``path``, atomically; a restored run goes on bit for bit on the same device.
+        """Write all that the run is to ``path``, atomically.
+
+        A restored run goes on bit for bit on the same device, on CUDA where ``training.deterministic`` is on.
 
         Raises:
             CheckpointError: when the file cannot be written.
@@ -241,49 +272,30 @@ class Run:
         payload = load_latest(path)
         if payload is None:
             return False
-        faults = _differences(json.loads(payload["config"]), self.config.to_mapping())
+        faults = _differences(_as_now(json.loads(payload["config"])), self.config.to_mapping())
         if payload["data"]["digest"] != self.store.digest:
             faults.append(f"data: trained on {payload['data']['name']} of another content")
         if faults:
             raise CheckpointError(f"{path}: belongs to another run:\n" + "\n".join(faults))
         self.network.load_state_dict(payload["network"])
-        self.optimiser.load_state_dict(payload["optimiser"])
+        load_optimiser(self.optimiser, payload["optimiser"])
         self.source.restore(payload["source"])
         self.random.restore(payload["random"])
         self.iteration = payload["iteration"]
         best = payload["best"]
         self.best = best and Best(best["iteration"], best["score"], MapTable.from_mapping(json.loads(best["table"])))
         self.meter.clear()
+        if self._captured:
+            self._captured.reset()
         return True
 
     def _training_videos(self) -> NDArray[np.int64]:
         return self.splits.train if self.config.protocol == "holdout" else self.splits.train_all
 
-    @contextmanager
-    def _arithmetic(self) -> Iterator[None]:
-        """The configured precision on CUDA; float32 elsewhere."""
-        precision = self.config.training.precision
-        if self.device.type != "cuda" or precision == "float32":
-            yield
-        elif precision == "bf16":
-            with torch.autocast("cuda", dtype=torch.bfloat16):
-                yield
-        else:
-            before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-            try:
-                yield
-            finally:
-                torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
-
-def _weighted_mean(readings: list[tuple[int, dict[str, float]]], steps: int) -> dict[str, float]:
-    """Means over readings of different numbers of steps; rates are averaged over time."""
-    if not steps:
-        return {}
-    means = {name: sum(n * values[name] for n, values in readings) / steps for name in readings[0][1]}
-    seconds = sum(n / values["iterations_per_second"] for n, values in readings)
-    return means | {"iterations_per_second": steps / seconds}
+def _as_now(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint's configuration with the keys of today: those that came later have their defaults."""
+    return run_config_from_mapping(mapping).to_mapping()
 
 
 def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any], prefix: str = "") -> list[str]:
