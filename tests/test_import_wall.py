@@ -58,6 +58,13 @@ def test_every_core_module_imports_without_what_is_behind_the_wall():
     assert run.stdout.split() == modules
 
 
+def test_the_gpu_benchmark_imports_on_a_bare_box():
+    modules = [f"benchmarks.gpu.{name}" for name in ("__main__", "measure", "parity", "rows", "table")]
+    run = probe(*modules)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == modules
+
+
 @pytest.mark.parametrize("name", ["ray", "optuna", "mlflow", "hydra"])
 def test_the_probe_sees_an_import_of(name: str):
     run = probe(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 
 import numpy as np
 import pytest
@@ -110,6 +111,40 @@ def test_restored_source_goes_on_through_torch_save():
         assert torch.equal(other.next().features, wanted)
     with pytest.raises(CheckpointError):
         other.restore({})
+
+
+def test_reading_ahead_changes_no_batch_and_no_state():
+    store = FakeStore(np.arange(3, 14))
+    plain, ahead = make(store, resident="host"), make(store, resident="host", prefetch=True)
+    assert ahead.state() == plain.state()
+    for _ in range(4):
+        one, two = plain.next(), ahead.next()
+        assert torch.equal(one.features, two.features)
+        assert torch.equal(one.labels, two.labels)
+        assert ahead.state() == plain.state()
+    kept = ahead.state()
+    wanted = [ahead.next().features for _ in range(3)]
+    ahead.restore(kept)
+    assert all(torch.equal(ahead.next().features, features) for features in wanted)
+
+
+def test_the_next_batch_is_gathered_while_this_one_is_trained_on():
+    store, gathered = FakeStore(np.arange(3, 14)), threading.Semaphore(0)
+    gather = store.gather
+    store.gather = lambda *arguments: (gather(*arguments), gathered.release())[0]
+    source = make(store, resident="host", prefetch=True)
+    source.next()
+    assert gathered.acquire(timeout=20)
+    assert gathered.acquire(timeout=20), "the second batch, which nobody has asked for yet"
+    assert not gathered.acquire(timeout=0.05), "and no third"
+
+
+def test_a_fault_of_the_loader_reaches_the_caller():
+    store = FakeStore(np.arange(3, 14))
+    source = make(store, resident="host", prefetch=True)
+    store.gather = lambda *arguments: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        source.next()
 
 
 def test_seeds_differ():

@@ -52,9 +52,15 @@ def test_precision_sets_both_switches_and_puts_them_back(precision, tf32, bf16, 
 def test_deterministic_sets_all_of_it_and_puts_it_back(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     outside = switches()
-    with pytest.raises(KeyError), arithmetic(CUDA, TrainingConfig(deterministic=True)):
-        inside = switches()
-        raise KeyError
+    inside = {}
+
+    def stopped():
+        with arithmetic(CUDA, TrainingConfig(deterministic=True)):
+            inside.update(switches())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        stopped()
     assert (inside["repeatable"], inside["cudnn repeatable"], inside["cudnn benchmark"]) == (True, True, False)
     assert switches() == outside
 
@@ -69,7 +75,7 @@ def test_deterministic_sets_the_workspace_before_cuda_starts_and_refuses_behind(
     training = TrainingConfig(deterministic=True)
     monkeypatch.delenv(module.WORKSPACE, raising=False)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
-    with pytest.raises(ConfigError, match="CUBLAS_WORKSPACE_CONFIG=None .*start the process with .*=:4096:8"):
+    with pytest.raises(ConfigError, match=r"CUBLAS_WORKSPACE_CONFIG=None .*start the process with .*=:4096:8"):
         check_training(training, CUDA)
     check_training(training, CPU)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)

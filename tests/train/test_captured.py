@@ -93,7 +93,8 @@ def test_progress_is_an_input_of_the_recording(tiny_store):
     assert run.advance(1)["loss/progress"] == pytest.approx(5 / 14)
 
 
-def test_the_whole_step_compiles_into_one_graph_per_stage(tiny_store, baseline="ddgnet"):
+def test_the_whole_step_compiles_into_one_graph_per_stage(tiny_store):
+    baseline = "ddgnet"
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     plain, compiled = eager(tiny_store, baseline), eager(tiny_store, baseline)
