@@ -4,8 +4,8 @@ For a machine with a CUDA device, torch, numpy and pyarrow. Checks first that th
 (parity.py says how closely), then measures, each row in a process of its own: iterations per second of three networks
 at THUMOS14 size, with and without graphs, in TF32 and bf16, with features on the device and on the host, against a loop
 of the released kind (benchmarks/train.py); 1, 2, 4 and 8 runs at once, as processes and taking turns in one; an
-evaluation; a whole run. ``quick=on`` measures all variants for one network alone. The JSON holds every number with
-hardware and commit. A row that fails says why and the others go on.
+evaluation; a whole run. ``quick=on`` measures most variants for one network alone and a tenth of a run, and trains one
+network for parity. The JSON holds every number with hardware and commit. A row that fails says why and the others go on.
 
 ``dry=on`` goes through all of it in tiny sizes on the CPU, to test this command; its numbers mean nothing.
 """
@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.measure import measured
-from benchmarks.gpu.parity import Check, golden_checks, training_checks
+from benchmarks.gpu.parity import GOLDEN, Check, golden_checks, training_checks
 from benchmarks.gpu.rows import Row, plan
 from benchmarks.gpu.table import line, shown, surroundings
 from dce_ray.data.synthetic import generate_synthetic
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
         rows = plan(store, device, quick=quick, dry=dry)
         about, skipped = surroundings(device), skips(dry)
         print("\n".join([*(f"{name}: {value}" for name, value in about.items()), *skipped, ""]), flush=True)
-        checks = check(rows, dry)
+        checks = check(rows, quick=quick, dry=dry)
         print("\n".join(map(str, checks)) + "\n", flush=True)
         results = [measure(row, apart=not dry) for row in rows]
     print("\nratios are to the released kind of loop over the same network\n" + shown(results))
@@ -86,16 +86,18 @@ def skips(dry: bool) -> list[str]:
     lines = []
     if dry:
         lines.append("skipped: everything on CUDA (dry=on); the numbers below mean nothing")
+    if not GOLDEN.is_dir():
+        lines.append(f"skipped: golden data ({GOLDEN} is not here; run from a clone of the repository)")
     if find_spec("triton") is None:
         lines.append("skipped by failing, likely: the compiled rows (torch.compile needs triton on CUDA, absent here)")
     return lines
 
 
-def check(rows: list[Row], dry: bool) -> list[Check]:
-    """Parity on the golden data and in short trainings; on the smallest of both where dry."""
-    if dry:
-        return golden_checks("cpu", 1) + training_checks(rows[0])
-    return golden_checks("cuda") + [item for row in first_of_each(rows) for item in training_checks(row)]
+def check(rows: list[Row], *, quick: bool, dry: bool) -> list[Check]:
+    """Parity on the golden data, of one network where dry, and in short trainings, of one where quick or dry."""
+    checks = golden_checks(rows[0].device, 1 if dry else None) if GOLDEN.is_dir() else []
+    trained = rows[:1] if quick or dry else first_of_each(rows)
+    return checks + [item for row in trained for item in training_checks(row)]
 
 
 def first_of_each(rows: list[Row]) -> list[Row]:

@@ -44,8 +44,13 @@ class Check:
         return f"{verdict} {self.name:52}{self.error:10.1e}  tolerance {self.tolerance:.0e}  {self.note}".rstrip()
 
 
-def golden_checks(device: str, configurations: int = 3) -> list[Check]:
-    """Outputs, loss terms and gradients on the device against the published implementations' numbers."""
+def golden_checks(device: str, configurations: int | None = None) -> list[Check]:
+    """Outputs, loss terms and gradients on the device against the published implementations' numbers.
+
+    Args:
+        device: where it is computed.
+        configurations: how many of the golden ones; None takes all.
+    """
     sys.path.insert(0, str(GOLDEN))
     from golden_case import COMPACT, COMPACT_CONFIGURATIONS, load_case
     from parity_checks import output_errors, term_tolerances

@@ -137,6 +137,15 @@ class TestSharedFeatures:
         assert np.array_equal(one.proposals.score, other.proposals.score)
         assert np.array_equal(one.table.map, other.table.map, equal_nan=True)
 
+    def test_gathered_batches_are_those_that_would_be_sent_zeros_behind_the_end_included(self, tiny_store):
+        run, cpu = meta_free(tiny_store), torch.device("cpu")
+        videos = run.splits.holdout
+        lengths = run.store.lengths[videos]
+        assert len(set(lengths.tolist())) > 1
+        features, found = inference._gathered(run.source.shared, videos, lengths, cpu)
+        assert torch.equal(features, inference._sent(run.store, videos, lengths, cpu))
+        assert found.tolist() == lengths.tolist()
+
 
 def meta_free(store, *, resident="device", holdout_seed=0, seed=0) -> Run:
     config = tiny_config(store, seed=seed)
