@@ -5,7 +5,7 @@ For a machine with a CUDA device, torch, numpy and pyarrow. Checks first that th
 at THUMOS14 size, with and without graphs, in TF32 and bf16, with features on the device and on the host, against a loop
 of the released kind (benchmarks/train.py); 1, 2, 4 and 8 runs at once, as processes and taking turns in one; an
 evaluation; a whole run. ``quick=on`` measures most variants for one network alone and a tenth of a run, and trains one
-network for parity. The JSON holds every number with hardware and commit. A row that fails says why and the others go on.
+network for parity. The JSON has every number, hardware and commit. A row that fails says why and the others go on.
 
 ``dry=on`` goes through all of it in tiny sizes on the CPU, to test this command; its numbers mean nothing.
 """
