@@ -25,13 +25,12 @@ class CapturedStep:
     """Takes training steps: ``WARM_UP`` eager ones, then replays; anew where the stage changes.
 
     Args:
-        learn: the step; what it reads besides its arguments lies at fixed places.
         forget_gradients: drops the gradients, so that the recorded step makes its own.
         device: a CUDA device.
     """
 
-    def __init__(self, learn: Learn, forget_gradients: Callable[[], None], device: torch.device) -> None:
-        self._learn, self._forget_gradients, self._device = learn, forget_gradients, device
+    def __init__(self, forget_gradients: Callable[[], None], device: torch.device) -> None:
+        self._forget_gradients, self._device = forget_gradients, device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self.reset()
 
@@ -42,10 +41,12 @@ class CapturedStep:
         self._row: Row | None = None
         self._stage, self._warm = -1, 0
 
-    def __call__(self, inputs: tuple[Tensor, ...], stage: int, progress: Tensor) -> Row:
+    def __call__(self, learn: Learn, inputs: tuple[Tensor, ...], stage: int, progress: Tensor) -> Row:
         """One step.
 
         Args:
+            learn: the step, the same for all calls; what it reads besides its arguments lies at fixed places. It is
+                not kept: a run that is dropped gives its device memory back at once.
             inputs: of the batch, on the device; the same shapes every time.
             stage: what of the iteration is part of the recording.
             progress: 0-dimensional, on the device; one tensor for all calls.
@@ -55,9 +56,9 @@ class CapturedStep:
             self._stage = stage
         if self._warm < WARM_UP:
             self._warm += 1
-            return self._eagerly(inputs, progress)
+            return self._eagerly(learn, inputs, progress)
         if self._graph is None:
-            self._capture(inputs, progress)
+            self._capture(learn, inputs, progress)
         assert self._graph is not None
         assert self._row is not None
         for place, tensor in zip(self._inputs, inputs, strict=True):
@@ -65,19 +66,19 @@ class CapturedStep:
         self._graph.replay()
         return replace(self._row, values=self._row.values.clone())
 
-    def _eagerly(self, inputs: tuple[Tensor, ...], progress: Tensor) -> Row:
+    def _eagerly(self, learn: Learn, inputs: tuple[Tensor, ...], progress: Tensor) -> Row:
         """On the stream of the recording, where autograd's accumulation then belongs to."""
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
-            row = self._learn(inputs, self._stage, progress)
+            row = learn(inputs, self._stage, progress)
         current.wait_stream(self._stream)
         return row
 
-    def _capture(self, inputs: tuple[Tensor, ...], progress: Tensor) -> None:
+    def _capture(self, learn: Learn, inputs: tuple[Tensor, ...], progress: Tensor) -> None:
         """Record the step; nothing is computed yet. A loader thread may go on with its own copies meanwhile."""
         self._inputs = tuple(tensor.clone() for tensor in inputs)
         self._forget_gradients()
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
-            self._row = self._learn(self._inputs, self._stage, progress)
+            self._row = learn(self._inputs, self._stage, progress)

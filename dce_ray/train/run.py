@@ -105,7 +105,7 @@ class Run:
         self._em_step = torch.compile(em_step) if config.training.compile else em_step
         self._progress = torch.zeros((), device=self.device)
         forget = partial(self.optimiser.zero_grad, set_to_none=True)
-        self._captured = CapturedStep(self._learn, forget, self.device) if config.training.graphs else None
+        self._captured = CapturedStep(forget, self.device) if config.training.graphs else None
 
     @property
     def last_iteration(self) -> int:
@@ -161,7 +161,7 @@ class Run:
         inputs, iteration = self.source.inputs(), self.iteration + 1
         if self.config.training.compile or self._captured:  # one recording for all iterations: numbers are inputs
             stage = self.consistency.stage(iteration) if self.consistency else 0
-            learn = self._captured or self._learn
+            learn = partial(self._captured, self._learn) if self._captured else self._learn
             row = learn(inputs, stage, self._progress.fill_(progress))
         else:
             row = self._learn(inputs, iteration, progress)

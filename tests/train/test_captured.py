@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import recorded_graphs
 import torch
@@ -37,7 +39,7 @@ def config_of(store, baseline="delu", resident="device", graphs=True):
 def eager(store, *arguments) -> Run:
     """The same step with the same kinds of arguments, never recorded."""
     run = Run(config_of(store, *arguments, graphs=False))
-    run._captured = run._learn
+    run._captured = lambda learn, *arguments: learn(*arguments)
     return run
 
 
@@ -64,6 +66,14 @@ def test_evaluation_and_restoring_between_replays(tiny_store, tmp_path):
     captured.advance(14)
     plain.advance(14)
     assert torch.equal(weights(captured), weights(plain))
+
+
+def test_a_dropped_run_gives_its_memory_back_at_once(tiny_store):
+    run = Run(config_of(tiny_store))
+    run.advance(WARM_UP + 2)
+    alive = weakref.ref(run)
+    del run
+    assert alive() is None, "the recording and the run hold each other"
 
 
 def test_the_first_steps_are_eager(tiny_store):

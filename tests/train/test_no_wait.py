@@ -5,6 +5,8 @@ Fused Adam has no meta kernel; plain gradient descent takes its place, everythin
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 import torch
@@ -122,6 +124,7 @@ class TestSharedFeatures:
         assert not runs[0].source.shared.holds(runs[0].splits.test)
 
     def test_the_last_run_frees_it(self, tiny_store):
+        gc.collect()  # what other tests left
         store = meta_free(tiny_store).store
         first = shared_videos(store, torch.device("cpu"))
         kept = id(first)
