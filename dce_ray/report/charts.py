@@ -82,18 +82,24 @@ def interval_chart(points: Sequence[Point], title: str, measure: str, reference:
             _draw_mean_across(left, place, point.estimate, plain=point.label == reference)
         if point.gain is not None:
             _draw_mean_across(right, place, point.gain, plain=False)
-    right.axvline(0, color=INK, linewidth=0.9, linestyle="--", zorder=1)
-    left.set(yticks=range(len(points)), yticklabels=[point.label for point in points], xlabel=f"{measure} (%)")
-    left.set_ylim(len(points) - 0.5, -0.5)
+    _set_up_rows(left, right, [point.label for point in points])
+    left.set_xlabel(f"{measure} (%)")
     right.set_xlabel(f"difference to {reference}\n(percentage points)")
+    explained = f"Ring: one seed. Mark and bar: mean and 95 % interval, {seeds_text(points)}"
+    caption_below(figure, f"{explained}; paired on the right.")
+    return figure
+
+
+def _set_up_rows(left: Axes, right: Axes, labels: Sequence[str]) -> None:
+    """One row per label from top to bottom, and the line of no difference on the right."""
+    right.axvline(0, color=INK, linewidth=0.9, linestyle="--", zorder=1)
+    left.set(yticks=range(len(labels)), yticklabels=labels)
+    left.set_ylim(len(labels) - 0.5, -0.5)
     for axes in (left, right):
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.margins(x=0.08)
     left.set_xlim(left=max(0.0, left.get_xlim()[0]))
-    explained = f"Ring: one seed. Mark and bar: mean and 95 % interval, {seeds_text(points)}"
-    caption_below(figure, f"{explained}; paired on the right.")
-    return figure
 
 
 def _draw_mean_across(axes: Axes, place: float, estimate: Estimate, *, plain: bool) -> None:
@@ -144,17 +150,22 @@ def group_chart(groups: Mapping[str, Sequence[Point]], title: str, measure: str)
             else:
                 _draw_mean_upright(axes, place, point, index)
         axes.plot([], [], **_marker_of(index), linestyle="none", label=label)
-    axes.set_xticks(range(len(groups)), list(groups))
-    axes.set_xlim(-0.5, len(groups) - 0.5)
-    for border in range(1, len(groups)):
+    _set_up_groups(axes, list(groups))
+    title_with_legend(figure, title, *axes.get_legend_handles_labels())
+    caption_below(figure, f"Ring: one seed. Mark and bar: mean and 95 % interval, {seeds_text(points)}.")
+    return figure
+
+
+def _set_up_groups(axes: Axes, names: Sequence[str]) -> None:
+    """One column per name, set apart by dotted lines."""
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    for border in range(1, len(names)):
         axes.axvline(border - 0.5, color=MUTED, linewidth=0.5, linestyle=":")
     axes.grid(visible=False, axis="x")
     axes.tick_params(axis="x", length=0)
     axes.margins(y=0.12)
     axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
-    title_with_legend(figure, title, *axes.get_legend_handles_labels())
-    caption_below(figure, f"Ring: one seed. Mark and bar: mean and 95 % interval, {seeds_text(points)}.")
-    return figure
 
 
 def _marker_of(index: int) -> dict[str, Any]:
