@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dce_ray.baselines.dropout import Dropout
+
 NEGATIVE_SLOPE = 0.2
 """Slope of every LeakyReLU below zero."""
 
@@ -77,11 +79,11 @@ class AttentionHead(TemporalSequential):
         super().__init__(
             convolution(channels, hidden, 3),
             leaky_relu(),
-            nn.Dropout(0.5),
+            Dropout(0.5),
             convolution(hidden, hidden, 3),
             leaky_relu(),
             convolution(hidden, 1, 1),
-            nn.Dropout(0.5),
+            Dropout(0.5),
             nn.Sigmoid(),
         )
 
@@ -99,8 +101,8 @@ class ConsensusModule(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.bit_wise_attn = TemporalSequential(convolution(channels, channels, 3), leaky_relu(), nn.Dropout(0.5))
-        self.channel_conv = nn.Sequential(convolution(channels, channels, 3), leaky_relu(), nn.Dropout(0.5))
+        self.bit_wise_attn = TemporalSequential(convolution(channels, channels, 3), leaky_relu(), Dropout(0.5))
+        self.channel_conv = nn.Sequential(convolution(channels, channels, 3), leaky_relu(), Dropout(0.5))
         self.attention = AttentionHead(channels)
 
     def forward(self, main_BST: Tensor, auxiliary_BST: Tensor, valid_B1T: Tensor | None) -> tuple[Tensor, Tensor]:

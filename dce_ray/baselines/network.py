@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dce_ray.baselines.blocks import TemporalSequential, convolution, leaky_relu, masked, smooth_over_time, valid_mask
+from dce_ray.baselines.dropout import Dropout
 from dce_ray.errors import ConfigError, DataError
 from dce_ray.records import TwoStreamOutputs
 
@@ -72,12 +73,12 @@ class TrunkNetwork(TwoStreamNetwork):
     def __init__(self, feature_size: int, classes: int, segments: int, pool: bool, dropout: float) -> None:
         super().__init__(feature_size, classes)
         self.pool_kernel = segments // 5 // 2 * 2 + 1 if pool else None
-        self.fusion = nn.Sequential(convolution(feature_size, feature_size, 1), leaky_relu(), nn.Dropout(dropout))
+        self.fusion = nn.Sequential(convolution(feature_size, feature_size, 1), leaky_relu(), Dropout(dropout))
         self.classifier = TemporalSequential(
-            nn.Dropout(dropout),
+            Dropout(dropout),
             convolution(feature_size, feature_size, 3),
             leaky_relu(),
-            nn.Dropout(0.7),
+            Dropout(0.7),
             convolution(feature_size, classes + 1, 1),
         )
 

@@ -20,7 +20,11 @@ import torch
 from dce_ray.errors import CheckpointError
 
 FORMAT = "dce-ray checkpoint"
-VERSION = 1
+VERSION = 2
+"""Of the files that are written."""
+READABLE = (1, VERSION)
+"""Versions whose weights can be read. Version 1 has the same content, but a run that goes on from it would not be the
+run that its seed decides: its first part drew other dropout masks."""
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +62,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """The payload of one checkpoint file, on the CPU.
 
     Raises:
-        CheckpointError: when the file is absent, damaged, of a newer version, or not a checkpoint of this project.
+        CheckpointError: when the file is absent, damaged, of an unknown version, or not a checkpoint of this project.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
@@ -74,19 +78,20 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: not a checkpoint of dce_ray.train; published weights are read by dce_ray.evaluate"
         )
-    if payload.get("version") != VERSION:
-        found = payload.get("version")
-        raise CheckpointError(f"{path}: format version {found}, this program reads {VERSION}; use what wrote it")
+    if payload.get("version") not in READABLE:
+        found, known = payload.get("version"), " and ".join(map(str, READABLE))
+        raise CheckpointError(f"{path}: format version {found}, this program reads {known}; use what wrote it")
     return payload
 
 
 def load_latest(path: Path) -> dict[str, Any] | None:
-    """The newest readable one of ``path`` and its predecessor; None where neither file exists.
+    """What to go on from: the newest readable one of ``path`` and its predecessor; None where neither file exists.
 
     A damaged newer file is reported by a warning and the previous one is used.
 
     Raises:
-        CheckpointError: when files exist but none can be read.
+        CheckpointError: when files exist but none can be read, or it is of an older version, whose run drew other
+            random numbers.
     """
     faults = []
     for candidate in (path, previous_of(path)):
@@ -97,6 +102,12 @@ def load_latest(path: Path) -> dict[str, Any] | None:
         except CheckpointError as fault:
             faults.append(str(fault))
             continue
+        if payload["version"] != VERSION:
+            raise CheckpointError(
+                f"{candidate}: format version {payload['version']}, but a run goes on from version {VERSION} only: an "
+                f"older one drew other random numbers. Start the run anew in another folder; what it has learned can "
+                f"still be evaluated: python -m dce_ray.evaluate checkpoint={candidate}"
+            )
         for line in faults:
             log.warning("%s; going on from %s", line, candidate.name)
         return payload

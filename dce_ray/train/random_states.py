@@ -1,4 +1,8 @@
-"""Generators of a run apart from those of the process it runs in."""
+"""Generators of a run apart from those of the process it runs in.
+
+PyTorch's are all there are: its CPU generator decides the masks of ``dce_ray.baselines.dropout`` too. Batches are drawn
+by the sampler, which keeps its own generator.
+"""
 
 from __future__ import annotations
 

@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from dce_ray.baselines import dropout
+from dce_ray.baselines.dropout import draw_mask
 from dce_ray.config import RunConfig
 from dce_ray.errors import CheckpointError, ConfigError, NonFiniteError
 from dce_ray.presets import run_config
 from dce_ray.store import FeatureStore, open_store
-from dce_ray.train import Run
+from dce_ray.train import Run, checkpoint
+from dce_ray.train.build import load_trained
 
 BASELINES = ("co2net", "delu", "ddgnet")
 
@@ -30,6 +33,35 @@ def tiny_config(store: Path, baseline: str = "delu", **overrides) -> RunConfig:
 
 def weights(run: Run) -> torch.Tensor:
     return torch.cat([value.flatten() for value in run.network.state_dict().values()])
+
+
+@pytest.fixture
+def masks(monkeypatch) -> list[torch.Tensor]:
+    """All masks of dropout, in the order in which they are drawn."""
+    drawn: list[torch.Tensor] = []
+
+    def noted(shape, p):
+        drawn.append(draw_mask(shape, p).clone())
+        return drawn[-1]
+
+    monkeypatch.setattr(dropout, "draw_mask", noted)
+    return drawn
+
+
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_masks_go_on_where_the_checkpoint_left_them(tiny_store, tmp_path, baseline, masks):
+    run = Run(tiny_config(tiny_store, baseline))
+    run.advance(1)
+    run.save(tmp_path / "checkpoint.pt")
+    first = len(masks)
+    run.advance(1)
+    expected = masks[first:]
+    masks.clear()
+    again = Run(tiny_config(tiny_store, baseline))
+    again.restore(tmp_path / "checkpoint.pt")
+    again.advance(1)
+    assert len(masks) == len(expected) > 10
+    assert all(torch.equal(a, b) for a, b in zip(masks, expected, strict=True))
 
 
 @pytest.mark.parametrize("baseline", BASELINES)
@@ -219,6 +251,18 @@ class TestForeignCheckpoints:
         other = generate_synthetic(tmp_path / "other", size="tiny", seed=1)
         with pytest.raises(CheckpointError, match="another content"):
             Run(tiny_config(other)).restore(tmp_path / "checkpoint.pt")
+
+    def test_of_an_older_version_can_be_read_but_not_gone_on_with(self, tiny_store, tmp_path, monkeypatch):
+        run = Run(tiny_config(tiny_store))
+        run.advance(1)
+        path = tmp_path / "checkpoint.pt"
+        monkeypatch.setattr(checkpoint, "VERSION", 1)
+        run.save(path)
+        monkeypatch.undo()
+        with pytest.raises(CheckpointError, match=r"format version 1.*Start the run anew.*evaluate checkpoint="):
+            run.restore(path)
+        trained = load_trained(path)
+        assert (trained.iteration, trained.config.baseline) == (1, "delu")
 
     def test_absent_is_not_an_error(self, tiny_store, tmp_path):
         assert Run(tiny_config(tiny_store)).restore(tmp_path / "checkpoint.pt") is False
