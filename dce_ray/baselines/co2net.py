@@ -94,7 +94,7 @@ class Co2NetObjective:
     weights: Mapping[str, float]
     """Weight of each of ``TERMS``."""
     k_ratio: float
-    """Snippets per snippet that the multiple-instance losses count."""
+    """The multiple-instance losses count each class's ``T // k_ratio`` snippets of highest logit, one at least."""
 
     @classmethod
     def of(cls, config: ObjectiveConfig) -> Self:

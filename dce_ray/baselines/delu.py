@@ -32,11 +32,11 @@ class DeluObjective:
     weights: Mapping[str, float]
     """Weight of each of ``TERMS``."""
     k_ratio: float
-    """Snippets per snippet that the multiple-instance losses count."""
+    """The multiple-instance losses count each class's ``T // k_ratio`` snippets of highest logit, one at least."""
     evidence: str
     """``exp`` (THUMOS14) or ``relu`` (ActivityNet-1.2)."""
     evidence_ratio: int
-    """Snippets per snippet whose evidence counts."""
+    """A video's evidence is that of its ``T // evidence_ratio`` snippets of highest attention, one at least."""
     amplitude: float
     """Of the uncertainty guide's curve."""
 
