@@ -3,9 +3,10 @@
 ``python -m benchmarks.step [baseline=delu] [pairs=3] [threads=2] [snippets=320] [videos=10]``
 
 The reference does what the released training loops do, written anew from their description: the whole network with its
-autograd graph in the E step, a mask made in NumPy on the host, MCM in Python loops over videos and proposals. Both
-kinds share network, weights, objective, optimiser and batch, take turns in one process, and are checked to return the
-same loss before they are timed. Peak memory is that of a fresh process for each kind.
+autograd graph in the E step, a mask made in NumPy on the host, MCM in Python loops over videos and proposals, with
+PyTorch's own dropout and default Adam. Both kinds share weights, objective and batch and all other layers, take turns
+in one process, and are checked to return the same loss before they are timed. Peak memory is that of a fresh process
+for each kind.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.provenance import provenance
+from benchmarks.released import released_optimiser, released_twin
 from dce_ray.baselines import Objective, TwoStreamNetwork, baseline_named
 from dce_ray.baselines.blocks import AttentionHead
 from dce_ray.config import MethodConfig
@@ -40,13 +42,14 @@ OPTIONS = {"baseline": "delu", "pairs": "3", "threads": "2", "snippets": "320", 
 
 @dataclass
 class Bench:
-    """What both kinds share."""
+    """What both kinds share, and in which layers and optimiser they differ; the weights are the same tensors."""
 
     network: TwoStreamNetwork
+    twin: TwoStreamNetwork
     objective: Objective
     batch: Batch
     method: MethodConfig
-    optimiser: torch.optim.Optimizer
+    optimisers: dict[str, torch.optim.Optimizer]
 
     def ours(self) -> StepResult:
         intervention, consistency = build_method(self.method, scs=True, mcm=True)
@@ -62,22 +65,23 @@ class Bench:
 
     def released(self) -> StepResult:
         features, method = self.batch.features, self.method
-        outputs = self.network(features)
+        outputs = self.twin(features)
         rgb = outputs.rgb_attention.detach().cpu().numpy()
         flow = outputs.flow_attention.detach().cpu().numpy()
         mask = np.abs(rgb - flow) / (rgb + flow + method.epsilon) > method.delta
         factor = torch.from_numpy(1 - method.lambda_ * mask.astype(np.float32)).to(features.device)
-        outputs = self.network(features * factor[:, :, None])
+        outputs = self.twin(features * factor[:, :, None])
         terms = self.objective(outputs, self.batch, PROGRESS)
         terms["mcm_feature"], terms["mcm_label"] = looped_mcm(outputs, method)
         weights = {**self.objective.weights, "mcm_feature": method.beta, "mcm_label": method.gamma}
         return StepResult(terms, weights)
 
-    def learn(self, step: Callable[[], StepResult]) -> StepResult:
-        result = step()
-        self.optimiser.zero_grad(set_to_none=True)
+    def learn(self, kind: str) -> StepResult:
+        """One whole step of ``ours`` or the ``released`` kind."""
+        result: StepResult = getattr(self, kind)()
+        self.optimisers[kind].zero_grad(set_to_none=True)
         result.total.backward()
-        self.optimiser.step()
+        self.optimisers[kind].step()
         return result
 
 
@@ -138,8 +142,10 @@ def make(options: dict[str, str]) -> Bench:
     batch = Batch(features, labels, pairs=min(3, videos // 2))
     method = MethodConfig.from_mapping(METHOD_PRESETS["released", "thumos14", options["baseline"]])
     spread_attentions(network, batch.features[:2])
-    optimiser = torch.optim.Adam(network.parameters(), lr=5e-5, weight_decay=1e-3)
-    return Bench(network, objective, batch, method, optimiser)
+    twin = released_twin(network)
+    ours = torch.optim.Adam(network.parameters(), lr=5e-5, weight_decay=1e-3, fused=True)  # as build_optimiser does
+    optimisers: dict[str, torch.optim.Optimizer] = {"ours": ours, "released": released_optimiser(twin, ours)}
+    return Bench(network, twin, objective, batch, method, optimisers)
 
 
 @torch.no_grad()
@@ -160,10 +166,10 @@ def spread_attentions(network: TwoStreamNetwork, features: Tensor) -> None:
 
 def check_same_loss(bench: Bench) -> None:
     """Without dropout both kinds compute one function."""
-    bench.network.eval()
+    bench.network.eval(), bench.twin.eval()
     with torch.no_grad():
         ours, released = bench.ours().total.item(), bench.released().total.item()
-    bench.network.train()
+    bench.network.train(), bench.twin.train()
     assert abs(ours / released - 1) < 1e-4, (ours, released)
 
 
@@ -175,11 +181,10 @@ def seconds(run: Callable[[], object]) -> float:
 
 def time_steps(bench: Bench, pairs: int) -> tuple[float, float]:
     """Median seconds of our step and of the released kind's, which take turns; the first pair warms up."""
-    kinds = {"ours": bench.ours, "released": bench.released}
-    times: dict[str, list[float]] = {name: [] for name in kinds}
+    times: dict[str, list[float]] = {"ours": [], "released": []}
     for pair in range(pairs + 1):
-        for name in sorted(kinds, reverse=pair % 2 == 1):
-            elapsed = seconds(partial(bench.learn, kinds[name]))
+        for name in sorted(times, reverse=pair % 2 == 1):
+            elapsed = seconds(partial(bench.learn, name))
             if pair:
                 times[name].append(elapsed)
     return statistics.median(times["ours"]), statistics.median(times["released"])
@@ -227,7 +232,7 @@ def main(arguments: list[str]) -> None:
     if kind is not None:
         bench = make(options)
         for _ in range(2):
-            bench.learn(getattr(bench, kind))
+            bench.learn(kind)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
     report(options)

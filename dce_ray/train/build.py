@@ -56,14 +56,17 @@ def build_network(config: RunConfig, *, feature_size: int, classes: int) -> TwoS
     )
 
 
-def build_optimiser(config: RunConfig, network: nn.Module, device: torch.device) -> torch.optim.Optimizer:
-    """Adam as published (L2 term in the gradient); one fused kernel per step on CUDA."""
+def build_optimiser(config: RunConfig, network: nn.Module) -> torch.optim.Optimizer:
+    """Adam as published (L2 term in the gradient), in one pass over each parameter: one fused kernel.
+
+    PyTorch's default on the CPU goes over each parameter nine times; the results differ in the last bit.
+    """
     training = config.training
     return torch.optim.Adam(
         network.parameters(),
         lr=training.learning_rate,
         weight_decay=training.weight_decay,
-        fused=device.type == "cuda",
+        fused=True,
         capturable=training.graphs,
     )
 

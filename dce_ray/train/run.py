@@ -88,7 +88,7 @@ class Run:
         self.network = network.to(self.device)
         self.objective = baseline_named(config.baseline).objective(config.objective)
         self.intervention, self.consistency = build_method(config.method, scs=config.scs, mcm=config.mcm)
-        self.optimiser = build_optimiser(config, self.network, self.device)
+        self.optimiser = build_optimiser(config, self.network)
         self.source = BatchSource(
             self.store,
             self._training_videos(),
