@@ -52,8 +52,7 @@ def dropout(x: Tensor, p: float) -> Tensor:
     ours = x.device.type == "cpu" and x.is_floating_point() and 0 < p < 1 and not torch.compiler.is_compiling()
     if not ours:
         return F.dropout(x, p)
-    result: Tensor = Kept.apply(x, draw_mask(x.shape, p), 1 / (1 - p))  # type: ignore[no-untyped-call]
-    return result
+    return scaled(x, draw_mask(x.shape, p), 1 / (1 - p))
 
 
 def draw_mask(shape: torch.Size, p: float) -> Tensor:
@@ -97,19 +96,33 @@ class SeedFromTorch(ISeedSequence):
         return torch.empty(n_words, dtype=torch.int64, device="cpu").random_().numpy().astype(dtype)
 
 
-class Kept(torch.autograd.Function):
-    """``scale x keep`` with a gradient for x, which is the same function of the gradient; remembers the mask alone."""
+def scaled(x: Tensor, keep: Tensor, scale: float) -> Tensor:
+    """``scale x`` where ``keep`` is 1, else 0; differentiable where x asks for it.
+
+    Args:
+        x: floating point, any shape.
+        keep: uint8 of 0 and 1, same shape.
+        scale: any number.
+    """
+    if torch.is_grad_enabled() and x.requires_grad:
+        result: Tensor = Scaled.apply(x, keep, scale)  # type: ignore[no-untyped-call]
+        return result
+    kept = keep.to(x.dtype)
+    return torch.addcmul(kept.new_zeros(()), x, kept, value=scale, out=kept)
+
+
+class Scaled(torch.autograd.Function):
+    """:func:`scaled` with a gradient for x, which is the same function of the gradient; remembers the mask alone."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, keep: Tensor, scale: float) -> Tensor:
-        """Elements of ``x`` where ``keep`` (uint8, same shape) is 1, times ``scale``; 0 elsewhere."""
+        """The values of :func:`scaled`; autograd is off in here."""
         ctx.save_for_backward(keep)
         ctx.scale = scale
-        kept = keep.to(x.dtype)
-        return torch.addcmul(kept.new_zeros(()), x, kept, value=scale, out=kept)
+        return scaled(x, keep, scale)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         """Gradient of x; the mask is a constant."""
         (keep,) = ctx.saved_tensors
-        return Kept.apply(gradient, keep, ctx.scale), None, None  # type: ignore[no-untyped-call]
+        return scaled(gradient, keep, ctx.scale), None, None

@@ -11,7 +11,7 @@ from torch import nn
 
 from dce_ray.baselines import BASELINES
 from dce_ray.baselines import dropout as module
-from dce_ray.baselines.dropout import CHUNK, TOLERANCE, Dropout, Kept, draw_mask, dropout, threshold
+from dce_ray.baselines.dropout import CHUNK, TOLERANCE, Dropout, draw_mask, dropout, scaled, threshold
 from dce_ray.presets import run_config
 from dce_ray.train import Run
 from dce_ray.train.random_states import RandomStates
@@ -178,7 +178,7 @@ class TestGradient:
         keep = draw_mask(x.shape, 0.5)
 
         def curved(x: torch.Tensor) -> torch.Tensor:
-            return Kept.apply(x, keep, 2.0) ** 3
+            return scaled(x, keep, 2.0) ** 3
 
         assert torch.autograd.gradcheck(curved, (x,))
         assert torch.autograd.gradgradcheck(curved, (x,))
@@ -186,7 +186,7 @@ class TestGradient:
     def test_of_a_transposed_input(self) -> None:
         x = torch.randn(5, 7, dtype=torch.float64, requires_grad=True)
         keep = draw_mask(torch.Size((7, 5)), 0.5)
-        assert torch.autograd.gradcheck(lambda x: Kept.apply(x.T, keep, 2.0).T, (x,))
+        assert torch.autograd.gradcheck(lambda x: scaled(x.T, keep, 2.0).T, (x,))
 
     def test_remembers_one_byte_per_element(self) -> None:
         x = torch.randn(100, 100, requires_grad=True)
