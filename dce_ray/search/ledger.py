@@ -25,7 +25,7 @@ from dce_ray.search.space import SearchSpace
 from dce_ray.search.study import make_sampler
 from dce_ray.train.run_files import best_of
 
-NOT_DECISIVE = {"data", "device", "resident", "log_every", "compile"}
+NOT_DECISIVE = {"data", "device", "resident", "log_every", "compile", "graphs", "prefetch", "deterministic"}
 """Keys of a RunConfig that say where and how fast a run computes, not what."""
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from dce_ray.config import SCALARS
+from dce_ray.config import SCALARS, ScalarRange
 from dce_ray.errors import SearchSpaceError
 from dce_ray.method.presets import METHOD_PRESETS
-from dce_ray.search.space import Range, SearchSpace, load_space
+from dce_ray.search.space import SearchSpace, load_space
 
 BASELINES = ("co2net", "delu", "ddgnet")
 PAPER = {"delta": 0.8, "theta_rep": 0.9, "theta_pro": 0.6, "beta": 0.5, "gamma": 0.5, "lambda": 1.0}
@@ -30,7 +30,7 @@ def test_shipped_spaces_search_all_six_and_survive_the_round_trip(baseline):
 
 def test_command_line_changes_fixes_and_ties():
     space = load_space("delu", "default", {"delta.high": 0.95, "lambda": 1.0, "gamma": "beta", "beta.log": False})
-    assert space.searched["delta"] == Range(0.3, 0.95)
+    assert space.searched["delta"] == ScalarRange(0.3, 0.95)
     assert set(space.searched) == {"delta", "theta_rep", "theta_pro", "beta"}
     values = space.complete({"delta": 0.5, "theta_rep": 0.6, "theta_pro": 0.7, "beta": 0.25})
     assert values == {"delta": 0.5, "theta_rep": 0.6, "theta_pro": 0.7, "beta": 0.25, "gamma": 0.25, "lambda": 1.0}
