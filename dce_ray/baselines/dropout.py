@@ -22,6 +22,8 @@ from torch import Tensor, nn
 
 TOLERANCE = 5e-4
 """Largest error of the drawn share, as a part of p or 1 - p, whichever is less."""
+FEWEST = 7000
+"""Elements below which starting a generator costs more than PyTorch's own masks (``python -m benchmarks.dropout``)."""
 CHUNK = 1 << 17
 """Elements whose random bits are held at a time, so that they stay in the cache."""
 WIDTHS = (np.int8, np.int16, np.int32)
@@ -46,11 +48,11 @@ class Dropout(nn.Dropout):
 def dropout(x: Tensor, p: float) -> Tensor:
     """``x`` with each element zeroed with probability ``p`` and the others divided by ``1 - p``.
 
-    PyTorch's own function serves all but the CPU, a compiled network (the compiler fuses it), ``p`` of 0 or 1 (nothing
-    is drawn), and integers (which it refuses).
+    PyTorch's own function serves all but the CPU, a compiled network (the compiler fuses it), fewer than ``FEWEST``
+    elements, ``p`` of 0 or 1 (nothing is drawn), and integers (which it refuses).
     """
-    ours = x.device.type == "cpu" and x.is_floating_point() and 0 < p < 1 and not torch.compiler.is_compiling()
-    if not ours:
+    drawn_here = x.device.type == "cpu" and not torch.compiler.is_compiling()
+    if not drawn_here or x.numel() < FEWEST or not x.is_floating_point() or not 0 < p < 1:
         return F.dropout(x, p)
     return scaled(x, draw_mask(x.shape, p), 1 / (1 - p))
 

@@ -24,6 +24,12 @@ def forbid(*_: object) -> torch.Tensor:
     raise AssertionError("not this way")
 
 
+@pytest.fixture(autouse=True)
+def of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small tensors are drawn like large ones, but for the test of their border."""
+    monkeypatch.setattr(module, "FEWEST", 0)
+
+
 @pytest.fixture
 def no_own_masks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "draw_mask", forbid)
@@ -214,6 +220,12 @@ class TestDispatch:
         assert (y.device.type, y.shape) == ("meta", x.shape)
         with pytest.raises(AssertionError, match="not this way"):
             Dropout(0.7)(torch.ones(4, 5))
+
+    def test_small_tensors_use_pytorchs_own(self, no_own_masks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "FEWEST", 100)
+        assert dropout(torch.ones(99), 0.5).unique().tolist() == [0.0, 2.0]
+        with pytest.raises(AssertionError, match="not this way"):
+            dropout(torch.ones(100), 0.5)
 
     def test_other_devices_draw_what_pytorch_draws(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module.F, "dropout", lambda x, p: ("own", p))
