@@ -6,11 +6,11 @@ import threading
 
 import pytest
 
-from dce_ray.interrupts import stop_on_signal
+from dce_ray.interrupts import STOPPING, stop_on_signal
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_first_signal_asks_and_second_ends(number):
+def test_first_signal_asks_and_second_ends(number, capfd):
     asked = []
 
     def request():
@@ -28,6 +28,7 @@ def test_first_signal_asks_and_second_ends(number):
     with pytest.raises(KeyboardInterrupt):
         work()
     assert asked == [number, number]
+    assert capfd.readouterr().err.strip() == STOPPING.decode().strip()  # once
     assert signal.getsignal(number) is before
 
 

@@ -34,12 +34,23 @@ def selection_text(protocol: str, metric: str) -> str:
     if metric == "classification":
         return (
             "Selection ranked by video-level classification mAP on the holdout videos: strictly weakly supervised, "
-            "no temporal label was used. Test was read once, after selection."
+            "no temporal label was used."
         )
-    return (
-        "Selection ranked by detection mAP on the holdout videos and so used their temporal labels. Test was read "
-        "once, after selection."
-    )
+    return "Selection ranked by detection mAP on the holdout videos and so used their temporal labels."
+
+
+def test_text(config: Mapping[str, Any], *, confirmed: bool) -> str:
+    """Whether test was read, in a sentence; empty with ``protocol=paper``, where selection itself reads it.
+
+    Args:
+        config: of the search.
+        confirmed: whether a confirmation run has ended.
+    """
+    if config["protocol"] == "paper":
+        return ""
+    if confirmed:
+        return "Test was read once, after selection."
+    return "Test was not read: confirm.seeds=0." if config["confirm"]["seeds"] == 0 else "Test was not read yet."
 
 
 def trial_measure(config: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN
 from dce_ray.files import write_atomically, write_json
 from dce_ray.grids import markdown_line
-from dce_ray.report.captions import confirmation_caption, selection_text
+from dce_ray.report.captions import confirmation_caption, selection_text, test_text
 from dce_ray.report.measured import Measured, confirmed_settings
 from dce_ray.report.rendering import comma_separated, latex, markdown
 from dce_ray.report.statistics import Estimate
@@ -63,7 +63,7 @@ def _measured(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> list
 
 def notes(config: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[str]:
     """Which supervision the selection used, and what the names mean."""
-    lines = [selection_text(config["protocol"], config["metric"])]
+    lines = [f"{selection_text(config['protocol'], config['metric'])} {test_text(config, confirmed=True)}".rstrip()]
     if candidates and not candidates[0].plain:
         lines.append(
             f"{WINNER} (trial {candidates[0].trial}) is the winner: the best on the selecting split, not on test."

@@ -72,7 +72,8 @@ def history(table: TrialTable, measure: str) -> Figure:
         )
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.margins(y=0.12)
-    figure.legend(loc="outside lower left", ncols=6, handletextpad=0.2, columnspacing=1.0)
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside lower left", ncols=6, handletextpad=0.2, columnspacing=1.0)
     return figure
 
 

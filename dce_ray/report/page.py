@@ -16,7 +16,7 @@ from dce_ray.experiment.record import PLAIN
 from dce_ray.experiment.study import read_study
 from dce_ray.files import write_atomically
 from dce_ray.report import figures, html
-from dce_ray.report.captions import selection_text, trial_measure
+from dce_ray.report.captions import selection_text, test_text, trial_measure
 from dce_ray.report.confirmation import settings_table
 from dce_ray.report.importance import importance_of
 from dce_ray.report.measured import Measured, confirmed_settings
@@ -79,12 +79,14 @@ def _page(
     config = folder.config
     states = ("finished", "pruned", "failed", "running", "waiting")
     counts = ", ".join(f"{len(found)} {state}" for state in states if (found := table.in_state(state)))
+    supervision = selection_text(config["protocol"], config["metric"])
+    measured = any(one.scores for one in confirmed)
     page = html.Page(" / ".join(folder.path.parts[-3:]), f"Search of SCS and MCM. Trials: {counts or 'none yet'}.")
     page.add(
         "selection",
         "Selection",
-        html.paragraph(selection_text(config["protocol"], config["metric"]), "notice"),
-        _best(table, trial_measure(config)),
+        html.paragraph(f"{supervision} {test_text(config, confirmed=measured)}".rstrip(), "notice"),
+        _best(table, trial_measure(config), _plain_value(folder)),
     )
     page.add("confirmation", "Confirmation", *_confirmation(config, confirmed, drawn))
     pictures = [html.figure(drawn[name], FIGURE_DESCRIPTIONS[name], name) for name in drawn if name != "confirmation"]
@@ -101,11 +103,18 @@ def _page(
     return page
 
 
-def _best(table: TrialTable, measure: str) -> str:
+def _plain_value(folder: ExperimentFolder) -> float | None:
+    """Score of the plain baseline on the selecting split, as a fraction; None where it has none (yet)."""
+    records = [run.record() for run in folder.trials()]
+    return next((record.value for record in records if record.role == "plain"), None)
+
+
+def _best(table: TrialTable, measure: str, plain: float | None) -> str:
     best = table.best
     if best is None:
         return html.paragraph("No trial is finished, so there is no best one yet.")
     values: dict[str, Any] = {"trial": best.number, measure: f"{100 * (best.value or 0):.2f} %"}
+    values |= {"plain baseline there": "not measured" if plain is None else f"{100 * plain:.2f} %"}
     values |= {"reached at iteration": best.best_iteration, "parameters from": best.origin}
     values |= {name: "—" if (v := best.parameter(name)) is None else f"{v:.4g}" for name in SCALARS}
     return html.paragraph("The best trial on the selecting split:") + html.facts(values)
@@ -113,7 +122,9 @@ def _best(table: TrialTable, measure: str) -> str:
 
 def _confirmation(config: Mapping[str, Any], confirmed: Sequence[Measured], drawn: Mapping[str, str]) -> list[str]:
     if not confirmed:
-        return [html.paragraph("The confirmation has not begun: no number on this page was measured on test.")]
+        asked = config["confirm"]["seeds"] > 0
+        why = "The confirmation has not begun" if asked else "No confirmation was asked for (confirm.seeds=0)"
+        return [html.paragraph(f"{why}: no number on this page was measured on test.")]
     rendered = html_table(settings_table(config, confirmed))
     return [rendered, html.figure(drawn["confirmation"], FIGURE_DESCRIPTIONS["confirmation"], "confirmation-figure")]
 

@@ -52,10 +52,9 @@ class Search:
             stop = self.search(ledger, workers)
             if stop and (stop.failure or stop.interrupted):
                 return stop
-            without_plain = self.plain_alone(workers)
-            if without_plain:
+            if without_plain := self.plain_alone(workers):
                 return without_plain
-            return self.confirm(self.choose(ledger), workers) or stop
+            return self.confirm(self.choose(ledger, stop), workers) or stop
 
     def resources(self, cluster: Mapping[str, float]) -> Resources:
         """What of the cluster one run gets."""
@@ -119,21 +118,22 @@ class Search:
         plain = self.plain()
         return workers.run(plain, self.display("plain baseline", 1)) if plain.waiting else None
 
-    def choose(self, ledger: StudyLedger) -> list[Candidate]:
+    def choose(self, ledger: StudyLedger, stop: Stop | None) -> list[Candidate]:
         """The settings to confirm, the winner first; ``best.yaml`` is the winner."""
         candidates = select(self.folder, ledger.study, self.experiment.settings.confirm.top)
         if not candidates or candidates[0].plain:
+            why = stop.reason if stop else f"{self.folder.path / 'trials.csv'} says what failed"
+            more = "search.time_budget" if stop else "search.num_trials"
             raise SearchError(
-                f"no trial ran to its full length, so there is nothing to confirm; {self.folder.path / 'trials.csv'} "
-                f"says what failed; to go on: resume={self.folder.path} search.num_trials=<more>"
+                f"no trial ran to its full length, so there is nothing to confirm: {why}; "
+                f"to go on: python -m dce_ray.search resume={self.folder.path} {more}=<more>"
             )
         write_best(self.folder, candidates[0])
         return candidates
 
     def confirm(self, candidates: Sequence[Candidate], workers: Workers) -> Stop | None:
         """Train every candidate anew with every seed, read test once, and say what came of it."""
-        seeds = self.experiment.settings.confirm.seeds
-        plan = plan_confirmation(self.folder, candidates, seeds)
+        plan = plan_confirmation(self.folder, candidates, self.experiment.settings.confirm.seeds)
         if not plan:
             return None
         stop = workers.run(PlanLedger(plan), self.display("confirmation", len(plan)))

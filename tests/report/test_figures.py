@@ -134,3 +134,9 @@ def test_group_chart_says_what_is_missing_and_how_many_seeds():
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts == ["42.0", "45.0", "missing"]
     assert "0 to 3 seeds" in figure.get_supxlabel()
+
+
+def test_a_history_without_any_value_warns_of_nothing(recwarn):
+    with house_style():
+        figures.history(TrialTable((row(0, "waiting", None), row(1, "running", None)), {}), MEASURE)
+    assert [str(item.message) for item in recwarn] == []

@@ -28,9 +28,9 @@ class GuardedStore(FeatureStore):
         self._refuse(video)
         return super().features(video)
 
-    def gather(self, videos, snippets):
+    def gather(self, videos, snippets, *more, **named):
         self._refuse(videos)
-        return super().gather(videos, snippets)
+        return super().gather(videos, snippets, *more, **named)
 
     def labels(self, videos):
         self._refuse(videos)

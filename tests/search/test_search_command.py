@@ -19,6 +19,7 @@ from dce_ray.errors import ConfigError, SearchError, SearchSpaceError, StoreErro
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.study import read_study
 from dce_ray.files import write_json
+from dce_ray.report.page import write_outputs
 from dce_ray.search.__main__ import main, request_of
 from dce_ray.search.api import create
 from dce_ray.search.stages import Search
@@ -179,7 +180,15 @@ def test_search_never_reads_a_test_video(cluster, tiny, tmp_path):
         guarded.labels([guarded.subsets.index("test")])
     values = parse(arguments(tiny, tmp_path, "search.num_trials=3", "confirm.seeds=0", "scheduler=none"))
     assert Search(*create(request_of(values)), GuardedTrainable).run() is None
-    assert study_states(opened(tmp_path)) == {"COMPLETE": 3}
+    folder = opened(tmp_path)
+    assert study_states(folder) == {"COMPLETE": 3}
+    write_outputs(folder)
+    page = (folder.path / "report.html").read_text()
+    assert "Test was not read: confirm.seeds=0." in page
+    assert "Test was read" not in page
+    assert "Test was read" not in folder.best.read_text()
+    (plain,) = (item.record() for item in folder.trials() if item.record().role == "plain")
+    assert f"{100 * plain.value:.2f} %" in page  # beside the best trial's
 
 
 def test_store_that_vanishes_stops_the_search_and_comes_back(cluster, tiny, tmp_path):
@@ -297,9 +306,10 @@ def test_folder_in_use_is_left_alone(finished):
 
 
 def test_time_budget_that_ends_before_any_trial(cluster, tiny, tmp_path):
-    with pytest.raises(SearchError, match="no trial ran to its full length"):
+    with pytest.raises(SearchError, match=r"no trial ran to its full length.*time budget.*search\.time_budget=<more>"):
         main(arguments(tiny, tmp_path, "search.num_trials=2", "search.time_budget=0.01s", "confirm.seeds=1"))
     folder = opened(tmp_path)
+    assert "Test was not read yet." in (folder.path / "report.html").read_text()
     assert study_states(folder) == {"WAITING": 2}  # the first points
     (plain,) = [item.record() for item in folder.trials()]  # it is needed for any comparison
     assert plain.role == "plain"
