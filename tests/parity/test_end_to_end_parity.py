@@ -108,7 +108,7 @@ def outcomes(specs, stores):
     @lru_cache
     def outcome(baseline: str, preset: str) -> Evaluation:
         store = stores(baseline)
-        config = EvaluationConfig.from_mapping(evaluation_preset(preset, "thumos14", baseline, known=(NAME,)))
+        config = EvaluationConfig.from_mapping(evaluation_preset(preset, "thumos14", baseline, store_names=(NAME,)))
         test = np.flatnonzero(np.array(store.subsets) == "test")
         return evaluate(network(baseline), store, test, config)
 
