@@ -57,6 +57,11 @@ def read_json(path: Path) -> Any:
         raise OutputError(f"{path} cannot be read: {fault}") from fault
 
 
+def read_back(value: Any) -> Any:
+    """``value`` as :func:`read_json` would give it after :func:`write_json`: tuples are lists, and so on."""
+    return json.loads(json.dumps(finite(value), allow_nan=False))
+
+
 def append_line(path: Path, value: Any) -> None:
     """Append ``value`` as one line of JSON, after cutting off what a killed writer left of its last line.
 

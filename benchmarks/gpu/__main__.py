@@ -56,7 +56,10 @@ def main(arguments: list[str]) -> int:
         checks = check(rows, quick=quick, dry=dry)
         print("\n".join(map(str, checks)) + "\n", flush=True)
         results = [measure(row, apart=not dry) for row in rows]
-    print("\nratios are to the released kind of loop over the same network\n" + shown(results))
+    print(
+        "\nratios are to one run of the released kind of loop over the same network; of several runs, all together\n"
+        + shown(results)
+    )
     failed = [item.name for item in checks if not item.passed]
     report = {
         "about": about,

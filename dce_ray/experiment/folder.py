@@ -24,7 +24,7 @@ from typing import Any
 
 from dce_ray.errors import SearchError
 from dce_ray.experiment.record import ROLES, RunRecord
-from dce_ray.files import not_written, read_json, write_json
+from dce_ray.files import not_written, read_back, read_json, write_json
 from dce_ray.train.run_files import RunFiles
 
 RECORD = "record.json"
@@ -139,6 +139,16 @@ class ExperimentFolder:
     def config(self) -> dict[str, Any]:
         """What the search was asked to do; ``config["run"]`` is the RunConfig mapping all trials share."""
         return dict(read_json(self.path / "config.json"))
+
+    def keep_config(self, config: Mapping[str, Any]) -> None:
+        """Replace ``config.json`` where it says otherwise.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        new = {"format": FORMAT, **config}
+        if self.config != read_back(new):
+            write_json(self.path / "config.json", new)
 
     @property
     def environment(self) -> dict[str, Any]:

@@ -27,6 +27,9 @@ ROLES = ("plain", "trial", "confirm", "ablation")
 ON_TEST = ("confirm", "ablation")
 """Roles whose runs read test, once, at their end."""
 
+NOT_DECISIVE = {"data", "device", "resident", "log_every", "graphs", "prefetch", "deterministic"}
+"""Keys of a RunConfig that say where and how fast a run computes, not what."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
@@ -123,3 +126,12 @@ def components_of(config: Mapping[str, Any]) -> str:
     ('scs+mcm', 'baseline')
     """
     return "+".join(name for name in ("scs", "mcm") if config[name]) or PLAIN
+
+
+def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a RunConfig mapping that decides what a run computes; two runs with equal ones are the same run."""
+    return {
+        key: decisive(value) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if key not in NOT_DECISIVE
+    }

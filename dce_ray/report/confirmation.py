@@ -10,11 +10,11 @@ import yaml
 
 from dce_ray.experiment.candidate import WINNER, Candidate
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.experiment.record import PLAIN
+from dce_ray.experiment.record import PLAIN, decisive
 from dce_ray.files import write_atomically, write_json
 from dce_ray.grids import markdown_line
 from dce_ray.report.captions import confirmation_caption, selection_text, test_text
-from dce_ray.report.measured import Measured, confirmed_settings
+from dce_ray.report.measured import Measured, gather
 from dce_ray.report.rendering import comma_separated, latex, markdown
 from dce_ray.report.statistics import Estimate
 from dce_ray.report.tables import Table, sweep_table
@@ -56,9 +56,15 @@ def settings_table(config: Mapping[str, Any], settings: Sequence[Measured], note
 
 
 def _measured(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> list[Measured]:
-    """What was measured of the candidates; runs of an earlier choice lie in the folder as well."""
-    names = {candidate.setting for candidate in candidates}
-    return [one for one in confirmed_settings(folder) if one.name in names]
+    """What was measured of the candidates; runs of an earlier choice lie in the folder as well and do not count."""
+    chosen = {candidate.setting: candidate for candidate in candidates}
+    runs = [(run, run.record()) for run in folder.confirmations()]
+    return gather(
+        (record.setting, run, record)
+        for run, record in runs
+        if record.setting in chosen
+        and decisive(record.config) == decisive(chosen[record.setting].configuration(record.seed))
+    )
 
 
 def notes(config: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from dce_ray.commandline import apply, command, flatten, nest, parse
 from dce_ray.config import SCALARS
+from dce_ray.errors import ConfigError
 from dce_ray.presets import run_config
 from dce_ray.search.api import conduct, create, reopen
 from dce_ray.search.settings import Request, Settings
@@ -67,11 +68,15 @@ def request_of(values: Mapping[str, Any]) -> Request:
     """
     values = spelled_out(values)
     space = {key.removeprefix("space."): value for key, value in values.items() if key.startswith("space.")}
-    space |= {
+    fixed = {
         key.removeprefix("method."): value
         for key, value in values.items()
         if key.startswith("method.") and key.removeprefix("method.") in SCALARS
     }
+    twice = sorted(fixed.keys() & space.keys())
+    if twice:
+        raise ConfigError(f"{', '.join(twice)}: given as method.<name> and as space.<name>; give one of them")
+    space |= fixed
     taken = {"baseline", "data", "preset", *(f"space.{key}" for key in space), *(f"method.{key}" for key in space)}
     rest = {key: value for key, value in values.items() if key not in taken}
     baseline, data = str(values.get("baseline", "delu")), str(values.get("data", "synthetic"))

@@ -184,11 +184,13 @@ def conduct(experiment: Experiment, folder: ExperimentFolder) -> SearchResult:
     from dce_ray.search.stages import Search
 
     print(f"experiment folder: {folder.path}")
-    with folder.lock(), _tracked(experiment, folder):
-        try:
-            stop = Search(experiment, folder).run()
-        finally:
-            _write_outputs(folder)
+    with folder.lock():
+        folder.keep_config(experiment.to_mapping())  # what resume= changed holds for the next one too
+        with _tracked(experiment, folder):
+            try:
+                stop = Search(experiment, folder).run()
+            finally:
+                _write_outputs(folder)
     if stop is not None:
         print(f"stopped: {stop.reason}\nWhat is done is kept. Go on with: {_resume_command(folder)}")
         if stop.failure:
@@ -203,7 +205,9 @@ def _result(experiment: Experiment, folder: ExperimentFolder, stop: Stop | None)
     study = read_study(folder.study)
     candidates = select(folder, study, experiment.settings.confirm.top)
     winner = candidates[0] if candidates and not candidates[0].plain else None
-    tables = {"confirmation": confirmation_table(folder, candidates)} if folder.confirmation.is_file() else {}
+    table = confirmation_table(folder, candidates)
+    measured = winner is not None and any(row.group == winner.setting and row.cells for row in table.rows)
+    tables = {"confirmation": table} if measured else {}
     trials = read_trials(folder, study)
     if stop is None:
         return SearchResult(folder.path, winner, trials, tables)

@@ -19,14 +19,14 @@ import optuna
 from optuna.trial import Trial, TrialState
 
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
-from dce_ray.experiment.record import SEARCHED, RunRecord
+from dce_ray.experiment.record import SEARCHED, RunRecord, decisive
 from dce_ray.experiment.study import STATE_OF
 from dce_ray.search.space import SearchSpace
 from dce_ray.search.study import make_sampler
 from dce_ray.train.run_files import best_of
 
-NOT_DECISIVE = {"data", "device", "resident", "log_every", "compile", "graphs", "prefetch", "deterministic"}
-"""Keys of a RunConfig that say where and how fast a run computes, not what."""
+STOPPED = "stopped_at"
+"""Attribute of a trial that the pruner has stopped: the iteration. It is written before the trial is told."""
 
 
 class Ledger(Protocol):
@@ -55,16 +55,8 @@ def run_key(config: Mapping[str, Any], digest: str) -> str:
         config: the RunConfig as a mapping.
         digest: of the feature store, in place of its path.
     """
-    text = json.dumps([_decisive(config), digest], sort_keys=True)
+    text = json.dumps([decisive(config), digest], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _decisive(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: _decisive(value) if isinstance(value, Mapping) else value
-        for key, value in config.items()
-        if key not in NOT_DECISIVE
-    }
 
 
 def fold_of(config: Mapping[str, Any]) -> int | None:
@@ -131,16 +123,18 @@ class StudyLedger:
 
     def ask(self) -> RunFolder | None:
         """The next trial: an interrupted one, a first point, or a new suggestion."""
-        if self._interrupted:
+        while self._interrupted:
             number = self._interrupted.pop(0)
             self.study.sampler = make_sampler(self.sampler, self.seed, number)
             trial = Trial(self.study, self._trials()[number]._trial_id)  # what Optuna's own ask does with a new one
-        elif self.started < self.num_trials:
-            self.study.sampler = make_sampler(self.sampler, self.seed, self.started)
-            trial = self.study.ask()
-        else:
+            folder = self._start(trial)
+            if not self._catch_up(trial, folder):
+                return folder
+            self.prune(folder.key)
+        if self.started >= self.num_trials:
             return None
-        return self._start(trial)
+        self.study.sampler = make_sampler(self.sampler, self.seed, self.started)
+        return self._start(self.study.ask())
 
     def _start(self, trial: Trial) -> RunFolder:
         for name, item in self.space.searched.items():  # returns the known value where the trial has one
@@ -163,13 +157,21 @@ class StudyLedger:
             trial.set_user_attr("params", params)
             trial.set_user_attr("key", key)
         self.live[key] = trial
-        self._catch_up(trial, folder)
         return folder
 
-    def _catch_up(self, trial: Trial, folder: RunFolder) -> None:
-        """Report what the worker had written when the driver was killed before it could."""
-        for iteration, score in folder.scores().items():
-            self._note(trial, iteration, score)
+    def _catch_up(self, trial: Trial, folder: RunFolder) -> bool:
+        """Report what the worker had written when the driver was killed before it could; whether the trial ends here.
+
+        One score after the other, each with its decision, as they would have come: a rung that is decided with a later
+        score than its own stops other trials than an unbroken search does.
+        """
+        if STOPPED in trial.user_attrs:  # decided, and killed before it was told
+            return True
+        noted = self._trials()[trial.number].intermediate_values
+        scores = {iteration: score for iteration, score in folder.scores().items() if iteration not in noted}
+        if noted:
+            scores[max(noted)] = noted[max(noted)]  # its decision may not have been taken
+        return any(self.report(folder.key, iteration, scores[iteration]) for iteration in sorted(scores))
 
     def _note(self, trial: Trial, iteration: int, score: float) -> None:
         if iteration not in self._trials()[trial.number].intermediate_values:
@@ -181,7 +183,10 @@ class StudyLedger:
             return False
         trial = self.live[key]
         self._note(trial, iteration, score)
-        return trial.should_prune() and trial.user_attrs.get("origin") is None
+        stops = trial.should_prune() and trial.user_attrs.get("origin") is None
+        if stops:
+            trial.set_user_attr(STOPPED, iteration)
+        return stops
 
     def finish(self, key: str) -> None:
         """Tell COMPLETE with the best score over the evaluations; FAIL where there is no finite one."""

@@ -10,7 +10,7 @@ from typing import Any
 from dce_ray.errors import SearchError
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
-from dce_ray.experiment.record import PLAIN, WITHOUT_METHOD, RunRecord
+from dce_ray.experiment.record import PLAIN, WITHOUT_METHOD, RunRecord, decisive
 from dce_ray.files import read_json
 from dce_ray.presets import merge
 from dce_ray.search.ledger import Ledger, fold_of, run_key
@@ -66,6 +66,22 @@ def plan_confirmation(folder: ExperimentFolder, candidates: Sequence[Candidate],
     return plan
 
 
+def drop_superseded(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> None:
+    """Remove confirmation runs of a setting that now is another one, and the result that was made of them.
+
+    More trials may bring another winner: what was measured of the former ``top1`` says nothing of it.
+    """
+    chosen = {candidate.setting: candidate for candidate in candidates}
+    for run in folder.confirmations():
+        record = run.record()
+        candidate = chosen.get(record.setting)
+        if candidate and decisive(record.config) != decisive(candidate.configuration(record.seed)):
+            for suffix in (".json", ".md", ".csv", ".tex"):  # before the runs: a kill leaves no result without them
+                folder.confirmation.with_suffix(suffix).unlink(missing_ok=True)
+            run.clear()
+            run.path.rmdir()
+
+
 @dataclass
 class PlanLedger:
     """Runs a list; what is finished in its folder is not run again.
@@ -78,8 +94,8 @@ class PlanLedger:
 
     def __post_init__(self) -> None:
         for item in self.plan:
-            if item.folder.exists() and item.folder.record().config != item.record.config:
-                item.folder.clear()
+            if item.folder.exists() and decisive(item.folder.record().config) != decisive(item.record.config):
+                item.folder.clear()  # another run's under the same name
         self.waiting = [item for item in self.plan if not item.finished]
 
     def ask(self) -> RunFolder | None:
@@ -88,7 +104,8 @@ class PlanLedger:
             return None
         item = self.waiting.pop(0)
         started = item.now.started or time.time()
-        item.folder.write(item.now.replace(state="running", started=started, ended=None, error=None))
+        config = item.record.config  # how and where it computes is today's wish
+        item.folder.write(item.now.replace(config=config, state="running", started=started, ended=None, error=None))
         self.live[item.record.key] = item
         return item.folder
 
@@ -110,7 +127,10 @@ class PlanLedger:
             self.fail(key, "no evaluation gave a finite score")
             return
         del self.live[key]
-        previous_of(item.folder.checkpoint).unlink(missing_ok=True)
+        if item.record.on_test:
+            previous_of(item.folder.checkpoint).unlink(missing_ok=True)
+        else:
+            item.folder.discard_checkpoint()
         item.folder.update(state="finished", value=value, iteration=iteration, ended=time.time())
 
     def prune(self, key: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from dce_ray.commandline import apply, flatten
@@ -100,13 +101,20 @@ class Settings(Config):
     scheduler: str = choice("auto", "auto", "asha", "hyperband", "median", "none")
     """``auto``: asha, with ``sampler=gp`` none."""
     name: str | None = None
-    """Name of the experiment folder; None takes the time."""
+    """Name of the experiment folder; None takes the time. A name and no path."""
     results: str = "results"
     """Where experiment folders lie."""
     search: SearchOptions = SearchOptions()
     confirm: ConfirmOptions = ConfirmOptions()
     ray: RayOptions = RayOptions()
     tracking: TrackingOptions = TrackingOptions()
+
+    def faults(self) -> list[str]:
+        """Also: the name is one part of a path."""
+        lines = Config.faults(self)
+        if not lines and self.name is not None and self.name != Path(self.name).name:
+            lines.append(f"name={self.name!r}: must be a name and no path; results=<folder> says where it lies")
+        return lines
 
 
 @dataclass(frozen=True, slots=True)

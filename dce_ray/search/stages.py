@@ -16,7 +16,7 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.report.confirmation import write_best, write_confirmation
 from dce_ray.search.display import Display
 from dce_ray.search.ledger import StudyLedger
-from dce_ray.search.plan import ChainLedger, PlanLedger, plan_confirmation, plan_plain
+from dce_ray.search.plan import ChainLedger, PlanLedger, drop_superseded, plan_confirmation, plan_plain
 from dce_ray.search.selection import select
 from dce_ray.search.settings import Experiment, seconds
 from dce_ray.search.study import default_scheduler, first_rung, make_pruner, recover_study
@@ -103,8 +103,7 @@ class Search:
     def search(self, ledger: StudyLedger, workers: Workers) -> Stop | None:
         """The plain baseline, then the trials, until their number or the time is used up."""
         options = self.experiment.settings.search
-        records = [item.record() for item in self.folder.trials()]
-        ended = Counter(record.state for record in records if record.state != "running")
+        ended = Counter(run.record().state for run in self.folder.trials() if run.record().state != "running")
         display = self.display("search", options.num_trials + 1, ended)
         deadline = time.monotonic() + seconds(options.time_budget) if options.time_budget else None
         return workers.run(ChainLedger([self.plain(), ledger]), display, deadline)
@@ -116,7 +115,8 @@ class Search:
     def plain_alone(self, workers: Workers) -> Stop | None:
         """The plain baseline where the time budget ended before it did: nothing can be compared without it."""
         plain = self.plain()
-        return workers.run(plain, self.display("plain baseline", 1)) if plain.waiting else None
+        unfinished = [run for run in plain.waiting if run.now.state != "failed"]
+        return workers.run(plain, self.display("plain baseline", 1)) if unfinished else None
 
     def choose(self, ledger: StudyLedger, stop: Stop | None) -> list[Candidate]:
         """The settings to confirm, the winner first; ``best.yaml`` is the winner."""
@@ -128,6 +128,7 @@ class Search:
                 f"no trial ran to its full length, so there is nothing to confirm: {why}; "
                 f"to go on: python -m dce_ray.search resume={self.folder.path} {more}=<more>"
             )
+        drop_superseded(self.folder, candidates)
         write_best(self.folder, candidates[0])
         return candidates
 

@@ -97,6 +97,7 @@ def _go_on(values: Mapping[str, Any]) -> int:
     driver = _driver(Run(config), folder)
     if not driver.resume():
         log.info("%s holds no checkpoint yet; starting at the first iteration", folder)
+    driver.files.keep_until(driver.run.iteration)
     return _train(driver, folder, test=bool(options["test"]))
 
 

@@ -82,7 +82,7 @@ class Driver:
         metrics = dict(run.advance(min(_up_to(run.iteration, every), _up_to(run.iteration, self.read_every or every))))
         due = run.iteration % every == 0 or run.finished
         score = None
-        if due and run.selection_split and not run.stop_requested:
+        if due and run.selection_split:  # also where the run stops here: it goes on behind this iteration
             score, table = self._select()
             metrics |= table.metrics() | {"score": score}
         if metrics:
@@ -101,7 +101,7 @@ class Driver:
             assert run.best is not None, "a finished run was evaluated at its end"
             return run.best.table
         if run.best is not None:
-            run.restore(self.files.best_checkpoint)
+            run.restore_exactly(self.files.best_checkpoint, run.best.iteration)
         outcome = run.evaluate("test")
         outcome.export(self.files.detections)
         return outcome.table

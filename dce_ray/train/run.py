@@ -28,7 +28,7 @@ from dce_ray.store import FeatureStore, open_store
 from dce_ray.train.arithmetic import arithmetic, check_training
 from dce_ray.train.build import build_network, build_optimiser, choose_device, load_optimiser
 from dce_ray.train.captured import CapturedStep
-from dce_ray.train.checkpoint import load_latest, save_checkpoint
+from dce_ray.train.checkpoint import load_checkpoint, load_latest, save_checkpoint
 from dce_ray.train.meter import Meter, Row, weighted_mean
 from dce_ray.train.random_states import RandomStates
 
@@ -272,6 +272,24 @@ class Run:
         payload = load_latest(path)
         if payload is None:
             return False
+        self._take_over(payload, path)
+        return True
+
+    def restore_exactly(self, path: Path, iteration: int) -> None:
+        """Take the weights of ``iteration`` from ``path``, and nothing else in their place.
+
+        Raises:
+            CheckpointError: the file is absent, damaged, another run's or another iteration's.
+        """
+        payload = load_checkpoint(path)
+        if payload["iteration"] != iteration:
+            raise CheckpointError(
+                f"{path}: holds iteration {payload['iteration']}, but iteration {iteration} was selected; its weights "
+                f"are lost, train the run anew in another folder"
+            )
+        self._take_over(payload, path)
+
+    def _take_over(self, payload: Mapping[str, Any], path: Path) -> None:
         faults = _differences(_as_now(json.loads(payload["config"])), self.config.to_mapping())
         if payload["data"]["digest"] != self.store.digest:
             faults.append(f"data: trained on {payload['data']['name']} of another content")
@@ -287,7 +305,6 @@ class Run:
         self.meter.clear()
         if self._captured:
             self._captured.reset()
-        return True
 
     def _training_videos(self) -> NDArray[np.int64]:
         return self.splits.train if self.config.protocol == "holdout" else self.splits.train_all

@@ -9,11 +9,11 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dce_ray.errors import OutputError
-from dce_ray.files import append_line, whole_lines
+from dce_ray.files import append_line, finite, whole_lines, write_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,11 @@ class RunFiles:
         append_line(self.progress, {"iteration": iteration, "time": moment, "metrics": dict(metrics)})
 
     def readings(self) -> list[Reading]:
-        """All readings by rising iteration; the first one of an iteration counts.
+        """All readings by rising iteration; the first one of an iteration counts, and one with a score before others.
 
-        A run that goes on from a checkpoint repeats iterations. Its numbers are the same, its clock is not, and the
-        first reading is what the study and MLflow have heard already. A line that was never ended is still being
-        written, or its writer was killed: it is no reading yet.
+        A run that goes on from a checkpoint repeats iterations: with the same numbers where it computes as before, and
+        in any case what was read first is what the study and MLflow have heard already. A line that was never ended is
+        still being written, or its writer was killed: it is no reading yet.
 
         Raises:
             OutputError: a whole line is no reading: the file was damaged, with the line and the remedy.
@@ -81,11 +81,17 @@ class RunFiles:
                 reading = Reading(int(value["iteration"]), float(value["time"]), dict(value["metrics"]))
             except (ValueError, KeyError, TypeError) as fault:
                 raise OutputError(
-                    f"{self.progress}, line {number}: no reading ({fault}); the file was damaged: remove this line, or "
-                    f"the run's folder, which is then run anew"
+                    f"{self.progress}, line {number}: no reading ({fault}); the file was damaged: remove this line"
                 ) from fault
-            found.setdefault(reading.iteration, reading)
+            known = found.get(reading.iteration)
+            if known is None or ("score" in reading.metrics and "score" not in known.metrics):
+                found[reading.iteration] = reading
         return [found[iteration] for iteration in sorted(found)]
+
+    def keep_until(self, iteration: int) -> None:
+        """Drop the readings behind ``iteration``: the run goes on from there, and nobody has heard of them."""
+        kept = [asdict(reading) for reading in self.readings() if reading.iteration <= iteration]
+        write_atomically(self.progress, "".join(json.dumps(finite(line)) + "\n" for line in kept))
 
     def last(self, name: str) -> float | None:
         """The newest value of a metric; None where it was never read."""

@@ -26,7 +26,7 @@ def _graphs(monkeypatch):
     monkeypatch.setattr(
         run_module,
         "build_optimiser",
-        lambda config, network, device: torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9),
+        lambda config, network: torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9),
     )
     monkeypatch.setattr(run_module, "load_optimiser", lambda optimiser, state: optimiser.load_state_dict(state))
 

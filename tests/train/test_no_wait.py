@@ -51,7 +51,7 @@ class Arrival:
 def arrivals(monkeypatch):
     monkeypatch.setattr(run_module, "choose_device", lambda name: META)
     monkeypatch.setattr(
-        run_module, "build_optimiser", lambda config, network, device: torch.optim.SGD(network.parameters(), lr=0.1)
+        run_module, "build_optimiser", lambda config, network: torch.optim.SGD(network.parameters(), lr=0.1)
     )
     arrivals = Arrivals()
     monkeypatch.setattr(meter, "Download", arrivals)
