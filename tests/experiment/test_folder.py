@@ -95,6 +95,32 @@ def test_damaged_line_is_named_with_its_remedy(tmp_path, line):
         files.readings()
 
 
+def test_a_reading_with_a_score_counts_before_one_without(tmp_path):
+    files = RunFiles(tmp_path)
+    files.append(4, {"loss/total": 1.0}, 1.0)  # a stop in between; the evaluation came after the resume
+    files.append(4, {"loss/total": 1.0, "score": 0.3}, 2.0)
+    files.append(4, {"loss/total": 1.0, "score": 0.4}, 3.0)
+    assert files.scores() == {4: 0.3}
+
+
+def test_readings_behind_the_checkpoint_can_be_dropped(tmp_path):
+    files = RunFiles(tmp_path)
+    for iteration in (2, 4, 6):
+        files.append(iteration, {"score": math.nan}, float(iteration))
+    files.keep_until(4)
+    assert [(reading.iteration, reading.time) for reading in files.readings()] == [(2, 2.0), (4, 4.0)]
+    assert files.readings()[0].metrics == {"score": None}
+
+
+def test_config_is_written_anew_only_where_it_says_otherwise(folder):
+    path = folder.path / "config.json"
+    before = path.stat().st_mtime_ns
+    folder.keep_config({"run": {}})
+    assert path.stat().st_mtime_ns == before
+    folder.keep_config({"run": {}, "values": (1, 2)})
+    assert folder.config == {"format": 2, "run": {}, "values": [1, 2]}
+
+
 def test_scores_leave_out_what_is_not_finite(tmp_path):
     files = RunFiles(tmp_path)
     for iteration, score in ((2, 0.2), (4, math.nan), (6, 0.1)):

@@ -141,6 +141,8 @@ def test_resume_of_a_finished_search_runs_nothing_and_can_be_extended(finished, 
     assert finished.confirm("top1-0").table.stat().st_mtime_ns == before
     assert main([f"resume={finished.path}", "search.num_trials=6", "confirm.seeds=0"]) == 0
     assert sum(study_states(finished).values()) == 6
+    assert finished.config["search"]["num_trials"] == 6  # what is resumed next goes on from there
+    assert finished.config["confirm"]["seeds"] == 0
     with pytest.raises(ConfigError, match="cannot be changed"):
         main([f"resume={finished.path}", "sampler=random"])
 
@@ -227,6 +229,8 @@ def test_store_that_vanishes_stops_the_search_and_comes_back(cluster, tiny, tmp_
         (["baseline=delux"], ConfigError, "did you mean delu"),
         (["scs=off", "mcm=off"], SearchSpaceError, "nothing is left to search"),
         (["resume=/nowhere"], SearchError, "no experiment folder"),
+        (["space.delta=0.6", "method.delta=0.5"], ConfigError, "delta: given as method.<name> and as space.<name>"),
+        (["name=../../elsewhere"], ConfigError, "must be a name and no path"),
     ],
 )
 def test_wrong_key_starts_nothing(tiny, tmp_path, wrong, error, words, monkeypatch):

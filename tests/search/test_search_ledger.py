@@ -197,3 +197,51 @@ def test_dashboard_can_open_the_study(make_ledger, experiment_folder):
     run_all(make_ledger(num_trials=2))
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(experiment_folder.study)))
     assert optuna.load_study(study_name="search", storage=storage).best_value > 0
+
+
+@pytest.mark.parametrize("moment", ["written", "reported", "decided"])
+def test_a_kill_at_a_rung_takes_the_decision_of_that_rung(make_ledger, moment):
+    """The third trial is the worst at the rung and the best behind it: it must stop as in an unbroken search."""
+    ledger = make_ledger(num_trials=4, scheduler="asha")
+    for score in (0.5, 0.4):
+        folder = ledger.ask()
+        for iteration in range(1, 10):
+            ledger.report(folder.key, iteration, score)
+        ledger.finish(folder.key)
+    third = ledger.ask()
+    if moment == "written":  # by the worker; the driver dies before it can report
+        third.append(1, {"score": 0.1})
+        third.append(2, {"score": 0.9})
+    elif moment == "reported":
+        third.append(1, {"score": 0.1})
+        ledger.live[third.key].report(0.1, 1)  # and killed before the pruner was asked
+    else:
+        assert ledger.report(third.key, 1, 0.1)  # and killed before the trial was told
+    again = make_ledger(num_trials=4, scheduler="asha")
+    fourth = again.ask()
+    assert fourth.key != third.key
+    trial = again.study.trials[2]
+    assert trial.state == TrialState.PRUNED
+    assert trial.intermediate_values == {1: 0.1}
+    assert third.record().state == "pruned"
+
+
+def test_a_kill_behind_a_rung_lets_a_good_trial_go_on(make_ledger):
+    ledger = make_ledger(num_trials=3, scheduler="asha")
+    bad = ledger.ask()
+    for iteration in range(1, 10):
+        ledger.report(bad.key, iteration, 0.4)
+    ledger.finish(bad.key)
+    good = ledger.ask()
+    good.append(1, {"score": 0.6})
+    good.append(2, {"score": 0.1})
+    again = make_ledger(num_trials=3, scheduler="asha")
+    assert again.ask().key == good.key
+    assert again.study.trials[1].intermediate_values == {1: 0.6, 2: 0.1}
+
+
+def test_what_changes_numbers_makes_another_run():
+    config = {"training": {"compile": False, "precision": "float32", "prefetch": False}}
+    for key, value in (("compile", True), ("precision", "bf16")):
+        assert run_key(config, "d") != run_key({"training": config["training"] | {key: value}}, "d")
+    assert run_key(config, "d") == run_key({"training": config["training"] | {"prefetch": True}}, "d")

@@ -10,11 +10,18 @@ from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.record import RunRecord
 from dce_ray.files import write_json
 from dce_ray.report.captions import confirmation_caption
-from dce_ray.report.confirmation import notes
-from dce_ray.search.plan import ChainLedger, PlanLedger, plan_confirmation, plan_plain
+from dce_ray.report.confirmation import confirmation_table, notes, write_confirmation
+from dce_ray.search.plan import ChainLedger, PlanLedger, drop_superseded, plan_confirmation, plan_plain
 from dce_ray.search.selection import select
 
 BASE = toy_config(PAPER)
+CONFIG = {
+    "run": {"baseline": "delu"},
+    "data_set": "hapt",
+    "confirm": {"seeds": 3},
+    "protocol": "holdout",
+    "metric": "detection",
+}
 
 
 def candidate(setting="top1", iteration=5, **changes):
@@ -124,13 +131,7 @@ def test_selection_takes_full_length_trials_first_points_and_the_baseline(experi
 
 
 def test_every_caption_says_what_selected():
-    config = {
-        "run": {"baseline": "delu"},
-        "data_set": "hapt",
-        "confirm": {"seeds": 3},
-        "protocol": "holdout",
-        "metric": "detection",
-    }
+    config = CONFIG
     assert "selected on holdout" in confirmation_caption(config)
     assert "selected on the test set" in confirmation_caption(config | {"protocol": "paper"})
     assert any("temporal labels" in line for line in notes(config, [candidate()]))
@@ -162,3 +163,46 @@ def test_a_run_without_a_score_is_no_candidate():
     record = RunRecord("key", "trial", "trial 3", 3, "failed", BASE, 0)
     with pytest.raises(SearchError, match="has no score"):
         Candidate("top1", record)
+
+
+def test_another_way_to_compute_keeps_what_is_finished(experiment_folder):
+    done = finish(PlanLedger(plan_confirmation(experiment_folder, [candidate()], 2)))
+    elsewhere = candidate(device="cuda:1")
+    again = PlanLedger(plan_confirmation(experiment_folder, [elsewhere], 2))
+    assert done.table.is_file()
+    (other,) = iter(again.ask, None)
+    assert other.key == "top1-1"
+    assert other.record().config["device"] == "cuda:1"  # computed as it is asked for now
+
+
+def test_runs_of_a_former_winner_do_not_count_for_the_new_one(experiment_folder):
+    write_json(experiment_folder.path / "config.json", {"format": 2, **CONFIG})
+    old, plain = candidate(iteration=5), candidate("baseline", 7)
+    ledger = PlanLedger(plan_confirmation(experiment_folder, [old, plain], 1))
+    kept = [finish(ledger), finish(ledger)]
+    write_confirmation(experiment_folder, [old, plain])
+    new = candidate(iteration=6)
+    lines = {row.group for row in confirmation_table(experiment_folder, [new, plain]).rows if row.cells}
+    assert lines == {"baseline"}  # although a run of the name top1 lies there
+    drop_superseded(experiment_folder, [new, plain])
+    assert not kept[0].path.exists()
+    assert kept[1].table.is_file()
+    assert not experiment_folder.confirmation.exists()
+
+
+def test_the_same_choice_drops_nothing(experiment_folder):
+    write_json(experiment_folder.path / "config.json", {"format": 2, **CONFIG})
+    done = finish(PlanLedger(plan_confirmation(experiment_folder, [candidate()], 1)))
+    write_confirmation(experiment_folder, [candidate()])
+    drop_superseded(experiment_folder, [candidate()])
+    assert done.table.is_file()
+    assert experiment_folder.confirmation.is_file()
+
+
+def test_a_finished_plain_run_keeps_no_state(experiment_folder):
+    ledger = PlanLedger([plan_plain(experiment_folder, BASE, "digest")])
+    folder = ledger.ask()
+    folder.append(3, {"score": 0.3})
+    folder.checkpoint.write_text("state")
+    ledger.finish(folder.key)
+    assert not folder.checkpoint.exists()

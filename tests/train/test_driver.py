@@ -149,6 +149,42 @@ def test_resumed_driver_goes_on_and_repeats_no_reading(make):
     assert again.files.scores()[8] == 0.25  # what the study has heard already
 
 
+def test_an_evaluation_that_is_due_is_made_although_the_run_stops_there(make, monkeypatch):
+    one = make()
+    advance = one.run.advance
+
+    def stopped_in_the_last_step(steps):
+        metrics = advance(steps)
+        one.run.request_stop()
+        return metrics
+
+    monkeypatch.setattr(one.run, "advance", stopped_in_the_last_step)
+    step = one.step()
+    assert (step.iteration, step.score is not None) == (4, True)
+    again = make()
+    assert again.resume()
+    assert again.run.best.iteration == 4
+    drive(again)
+    assert sorted(again.files.scores()) == [4, 8, 12]
+
+
+@pytest.mark.parametrize("damage", ["lost", "damaged", "another iteration's"])
+def test_test_is_read_with_the_selected_weights_or_not_at_all(make, monkeypatch, damage):
+    one = make(keep_best=True)
+    drive(one)
+    path = one.files.best_checkpoint
+    if damage == "lost":
+        path.unlink()
+    elif damage == "damaged":
+        path.write_bytes(path.read_bytes()[:-100])
+    else:
+        one.run.iteration = one.run.best.iteration + 1
+        one.run.save(path)
+    monkeypatch.setattr(one.run, "evaluate", lambda split: pytest.fail("test was read"))
+    with pytest.raises(CheckpointError, match=r"best\.pt"):
+        one.test()
+
+
 def test_test_is_read_once_with_the_best_weights(make, monkeypatch):
     one = make(keep_best=True)
     drive(one)
