@@ -135,7 +135,8 @@ def measure_tune(tuned: bool) -> dict[str, float]:
     from ray.tune.search.optuna import OptunaSearch
 
     from benchmarks.trivial import STEPS, quality
-    from dce_ray.search.space import NAMES, load_space
+    from dce_ray.config import SCALARS
+    from dce_ray.search.space import load_space
 
     imported = time.monotonic()
     ray.init(num_cpus=CPUS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
@@ -151,7 +152,7 @@ def measure_tune(tuned: bool) -> dict[str, float]:
             tune.report({"score": quality(config, step)})
 
     ranges = load_space("delu", "default", {}).searched
-    space = {name: tune.uniform(ranges[name].low, ranges[name].high) for name in NAMES}
+    space = {name: tune.uniform(ranges[name].low, ranges[name].high) for name in SCALARS}
     with tempfile.TemporaryDirectory() as place:
         tuner = tune.Tuner(
             tune.with_resources(objective, {"cpu": 1}),

@@ -185,7 +185,7 @@ def _run(ablation: Ablation, folder: ExperimentFolder, plan: Sequence[Planned], 
         resources = resources_for(ablation.run, store, cluster, runs=left, **wish)
         workers = Workers(trainable_named(ablation.run.baseline), resources, options["max_failures"])
         title = f"ablation {context.study}: {context.title}"
-        return workers.run(ledger, Display(title, left, ablation.run.training.iterations, Counter()))
+        return workers.run(ledger, Display(title, left, ablation.run.training.iterations))
 
 
 def write_study(

@@ -116,5 +116,6 @@ def finite(value: Any) -> Any:
 def not_written(path: Path, fault: OSError) -> OutputError:
     """What to tell the user when ``path`` cannot be written."""
     return OutputError(
-        f"{path} cannot be written ({fault.strerror or fault}); free space or mend the rights, then resume"
+        f"{path} cannot be written ({fault.strerror or fault}); free space or mend the rights, then give the command "
+        f"again"
     )

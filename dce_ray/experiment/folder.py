@@ -127,7 +127,10 @@ class ExperimentFolder:
         folder = cls(Path(path).resolve())
         if not (folder.path / "config.json").is_file():
             raise SearchError(f"{path} is no experiment folder (it holds no config.json)")
-        found = folder.config.get("format", 1)
+        config = folder.config
+        if "training" in config:  # a run's configuration, and no experiment's
+            raise SearchError(f"{path} holds a single run of dce_ray.train, which is no experiment")
+        found = config.get("format", 1)
         if found != FORMAT:
             raise SearchError(
                 f"{path}: written in format {found}, this version reads format {FORMAT}; go on with the version of "

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from dce_ray.experiment.candidate import WINNER, Candidate
+from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN, decisive
 from dce_ray.files import write_atomically, write_json
@@ -71,9 +71,16 @@ def notes(config: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[st
     """Which supervision the selection used, and what the names mean."""
     lines = [f"{selection_text(config['protocol'], config['metric'])} {test_text(config, confirmed=True)}".rstrip()]
     if candidates and not candidates[0].plain:
-        lines.append(
-            f"{WINNER} (trial {candidates[0].trial}) is the winner: the best on the selecting split, not on test."
+        winner, plain = candidates[0], next((candidate for candidate in candidates if candidate.plain), None)
+        split = (
+            "test, where it is measured too" if config["protocol"] == "paper" else "the selecting split, not on test"
         )
+        lines.append(f"{winner.setting} (trial {winner.trial}) is the winner: the best trial on {split}.")
+        if plain and plain.value > winner.value:
+            lines.append(
+                f"The plain baseline scored higher there ({100 * plain.value:.2f}) than the winner "
+                f"({100 * winner.value:.2f})."
+            )
     if not any(candidate.plain for candidate in candidates):
         lines.append("The plain baseline has no finished run on the selecting split, so no difference can be given.")
     return lines
@@ -151,6 +158,6 @@ def write_best(folder: ExperimentFolder, winner: Candidate) -> None:
         f"# Trial {winner.trial} of {folder.path.name}: {100 * winner.value:.2f} on {split} "
         f"at iteration {winner.iteration}, up to which the confirmation trains.\n"
         f"# {selection_text(config['protocol'], config['metric'])}\n"
-        f"# python -m dce_ray.train baseline={mapping['baseline']} config={folder.best.name}\n"
+        f"# python -m dce_ray.train baseline={mapping['baseline']} config={folder.best}\n"
     )
     write_atomically(folder.best, origin + yaml.safe_dump(mapping, sort_keys=False))

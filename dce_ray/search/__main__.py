@@ -89,7 +89,7 @@ def request_of(values: Mapping[str, Any]) -> Request:
         data,
         preset,
         run=nest({key: value for key, value in rest.items() if key.split(".")[0] not in own}),
-        space=nest(space),
+        space=nest({f"space.{key}": value for key, value in space.items()}).get("space", {}),
         settings=Settings.from_mapping({key: merged[key] for key in own}),
     )
 

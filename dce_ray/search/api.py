@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from dce_ray.search.settings import (
     build_experiment,
 )
 from dce_ray.store import open_store
+from dce_ray.train.build import choose_device
 
 if TYPE_CHECKING:
     from dce_ray.report.tables import Table
@@ -153,6 +155,8 @@ def create(request: Request) -> tuple[Experiment, ExperimentFolder]:
 
     experiment, store = build_on_data(request.data, build)
     experiment = replace(experiment, digest=store.digest)
+    if not (experiment.settings.ray.address or os.environ.get("RAY_ADDRESS")):
+        choose_device(experiment.run.device)  # runs compute on this machine: what is not here is refused now
     settings, data_set = experiment.settings, experiment.data_set
     parent = Path(settings.results) / (store.name if data_set == "default" else data_set) / experiment.run.baseline
     if settings.name:

@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from dce_ray.experiment.record import RunRecord
@@ -26,19 +26,25 @@ class Display(Observer):
         title: of the table.
         total: runs in all.
         iterations: length of a full run.
-        counts: ended runs of an earlier session, by state.
+        ended: runs of an earlier session.
         stream: where to; a live table if it is a terminal.
     """
 
     def __init__(
-        self, title: str, total: int, iterations: int, counts: Counter[str], stream: TextIO | None = None
+        self,
+        title: str,
+        total: int,
+        iterations: int,
+        ended: Sequence[RunRecord] = (),
+        stream: TextIO | None = None,
     ) -> None:
         self.title, self.total, self.iterations = title, total, iterations
         self.stream = stream or sys.stdout
-        self.counts = counts
-        self.before = sum(counts.values())
+        self.counts = Counter(record.state for record in ended)
+        self.before = len(ended)
         self.began = time.monotonic()
-        self.best: RunRecord | None = None
+        trials = [record for record in ended if _is_ranked(record)]
+        self.best = max(trials, key=lambda record: record.value or 0.0, default=None)
         self.running: dict[str, tuple[RunRecord, int, float | None]] = {}
         self.live = False
 
@@ -71,8 +77,7 @@ class Display(Observer):
         """A run ended."""
         self.running.pop(record.key, None)
         self.counts[record.state] += 1
-        better = record.state == "finished" and record.value is not None and record.role == "trial"
-        leads = better and (self.best is None or (record.value or 0.0) > (self.best.value or 0.0))
+        leads = _is_ranked(record) and (self.best is None or (record.value or 0.0) > (self.best.value or 0.0))
         if leads:
             self.best = record
         outcome = {
@@ -120,7 +125,7 @@ class Display(Observer):
     def summary(self) -> str:
         """One line when all is over."""
         counts = ", ".join(f"{self.counts[state]} {state}" for state in ("finished", "pruned", "failed"))
-        best = f"; best of this session: {self.best.label} with {percent(self.best.value)}" if self.best else ""
+        best = f"; best trial: {self.best.label} with {percent(self.best.value)}" if self.best else ""
         return f"{self.title}: {counts} of {self.total} in {(time.monotonic() - self.began) / 60:.1f} min{best}"
 
     def rate(self) -> str:
@@ -132,6 +137,11 @@ class Display(Observer):
         per_minute = ended / minutes if minutes else math.inf
         left = (self.total - self.done) / per_minute
         return f"{minutes:.1f} min, {per_minute:.1f} per minute, about {left:.1f} min left"
+
+
+def _is_ranked(record: RunRecord) -> bool:
+    """Whether the run is a trial that ran to its full length."""
+    return record.role == "trial" and record.state == "finished" and record.value is not None
 
 
 def percent(value: float | None) -> str:

@@ -7,12 +7,12 @@ choice in ``selection``, Ray Tune in ``tune_run``, tables and pictures in ``dce_
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from dce_ray.errors import SearchError
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.record import RunRecord
 from dce_ray.report.confirmation import write_best, write_confirmation
 from dce_ray.search.display import Display
 from dce_ray.search.ledger import StudyLedger
@@ -103,7 +103,7 @@ class Search:
     def search(self, ledger: StudyLedger, workers: Workers) -> Stop | None:
         """The plain baseline, then the trials, until their number or the time is used up."""
         options = self.experiment.settings.search
-        ended = Counter(run.record().state for run in self.folder.trials() if run.record().state != "running")
+        ended = [record for run in self.folder.trials() if (record := run.record()).state != "running"]
         display = self.display("search", options.num_trials + 1, ended)
         deadline = time.monotonic() + seconds(options.time_budget) if options.time_budget else None
         return workers.run(ChainLedger([self.plain(), ledger]), display, deadline)
@@ -142,8 +142,8 @@ class Search:
             print(f"\n{write_confirmation(self.folder, candidates)}")
         return stop
 
-    def display(self, what: str, total: int, ended: Counter[str] | None = None) -> Display:
-        """What the user sees of one stage."""
+    def display(self, what: str, total: int, ended: Sequence[RunRecord] = ()) -> Display:
+        """What the user sees of one stage; ``ended`` are its runs of earlier sessions."""
         run = self.experiment.run
         title = f"{what} {run.baseline} on {self.experiment.data_set}, protocol={run.protocol}"
-        return Display(title, total, run.training.iterations, ended or Counter())
+        return Display(title, total, run.training.iterations, ended)

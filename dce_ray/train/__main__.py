@@ -70,6 +70,8 @@ def main(arguments: list[str]) -> int:
     if (folder / "config.json").exists():
         raise ConfigError(f"folder={folder}: holds a run already; go on with resume={folder} or choose another folder")
     run = Run(config)
+    if run.device.type == "cpu" and config.training.precision != "float32":
+        log.warning("training.precision=%s acts on CUDA; the CPU computes in float32", config.training.precision)
     write_json(folder / "environment.json", environment())
     write_json(folder / "options.json", {"test": bool(options["test"])})
     write_json(folder / "config.json", config.to_mapping())

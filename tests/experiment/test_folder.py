@@ -40,6 +40,12 @@ def test_a_folder_of_another_version_is_refused_and_untouched(tmp_path, written,
     assert json.loads(path.read_text()) == written
 
 
+def test_a_single_run_is_no_experiment(tmp_path):
+    write_json(tmp_path / "config.json", {"baseline": "delu", "training": {}})
+    with pytest.raises(SearchError, match=r"a single run of dce_ray\.train"):
+        ExperimentFolder.open(tmp_path)
+
+
 def test_folders_of_the_same_second_get_names_of_their_own(tmp_path):
     made = [ExperimentFolder.create_by_time(tmp_path / "results", {}, {}).path.name for _ in range(3)]
     assert len(set(made)) == 3

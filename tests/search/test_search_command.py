@@ -230,6 +230,7 @@ def test_store_that_vanishes_stops_the_search_and_comes_back(cluster, tiny, tmp_
         (["scs=off", "mcm=off"], SearchSpaceError, "nothing is left to search"),
         (["resume=/nowhere"], SearchError, "no experiment folder"),
         (["space.delta=0.6", "method.delta=0.5"], ConfigError, "delta: given as method.<name> and as space.<name>"),
+        (["device=cuda:7"], ConfigError, "use device=cpu"),
         (["name=../../elsewhere"], ConfigError, "must be a name and no path"),
     ],
 )

@@ -36,7 +36,7 @@ def ended(number, state, value=None, **changes):
 
 def test_plain_lines_one_per_event():
     stream = StringIO()
-    display = Display("search", 4, 27, Counter(finished=1), stream)
+    display = Display("search", 4, 27, [ended(9, "finished", 0.2)], stream)
     with display.shown():
         display.started(ended(0, "running"))
         display.scored(ended(0, "running"), 9, 0.2)
@@ -64,3 +64,12 @@ def test_live_table_names_what_runs_and_the_best():
     text = stream.getvalue()
     for word in ("1 running", "1 finished", "9/27", "best: trial 0", "25.00", "per minute"):
         assert word in text
+
+
+def test_best_so_far_counts_earlier_sessions():
+    stream = StringIO()
+    display = Display("search", 4, 27, [ended(0, "finished", 0.4), ended(1, "pruned", 0.9)], stream)
+    with display.shown():
+        display.ended(ended(2, "finished", 0.3))
+    assert "best so far" not in stream.getvalue()
+    assert "best trial: trial 0 with 40.00" in display.summary()

@@ -137,6 +137,16 @@ def test_every_caption_says_what_selected():
     assert any("temporal labels" in line for line in notes(config, [candidate()]))
     assert any("weakly" in line for line in notes(config | {"metric": "classification"}, [candidate()]))
     assert any("no difference" in line for line in notes(config, [candidate()]))
+    assert any("not on test" in line for line in notes(config, [candidate()]))
+    assert not any("not on test" in line for line in notes(config | {"protocol": "paper"}, [candidate()]))
+
+
+def test_a_plain_baseline_that_scored_higher_is_named():
+    low, high = (Candidate("baseline", candidate().chosen_by.replace(value=value)) for value in (0.4, 0.6))
+    assert not any("scored higher" in line for line in notes(CONFIG, [candidate(), low]))
+    assert any(
+        "scored higher there (60.00) than the winner (50.00)" in line for line in notes(CONFIG, [candidate(), high])
+    )
 
 
 def test_records_say_who_a_run_is(experiment_folder, make_ledger):
