@@ -95,7 +95,7 @@ def test_wrong_argument_starts_nothing(arguments, error, words, tmp_path, monkey
 
 
 def test_a_scalar_given_whole_and_by_its_bounds_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"delta\.high=0\.9: delta=0\.5 is given as well"):
+    with pytest.raises(ConfigError, match=r"space\.delta\.high=0\.9: space\.delta=0\.5 is given as well"):
         main(["data=synthetic-tiny", f"results={tmp_path}", "space.delta=0.5", "space.delta.high=0.9"])
     assert list(tmp_path.iterdir()) == []
 
