@@ -7,6 +7,7 @@ not compare the archive's checksums when it loads, so they are compared here fir
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import pickle
@@ -17,7 +18,9 @@ from typing import Any
 
 import torch
 
+from dce_ray.config import RunConfig
 from dce_ray.errors import CheckpointError
+from dce_ray.presets import run_config_from_mapping
 
 FORMAT = "dce-ray checkpoint"
 VERSION = 2
@@ -25,6 +28,17 @@ VERSION = 2
 READABLE = (1, VERSION)
 """Versions whose weights can be read. Version 1 has the same content, but a run that goes on from it would not be the
 run that its seed decides: its first part drew other dropout masks."""
+
+MAY_DIFFER = {
+    "data",
+    "device",
+    "training.log_every",
+    "training.eval_every",
+    "training.resident",
+    "training.prefetch",
+    "training.graphs",
+}
+"""Keys in which a checkpoint's configuration may differ from the run's that restores it."""
 
 log = logging.getLogger(__name__)
 
@@ -114,3 +128,37 @@ def load_latest(path: Path) -> dict[str, Any] | None:
     if faults:
         raise CheckpointError("\n".join(faults))
     return None
+
+
+def require_same_run(payload: Mapping[str, Any], path: Path, config: RunConfig, digest: str) -> None:
+    """Refuse a checkpoint of another run: of other data, or of a configuration that decides other numbers.
+
+    Keys that the checkpoint's program did not have yet count with their defaults.
+
+    Args:
+        payload: of the checkpoint.
+        path: its file, for the message.
+        config: of the run that goes on.
+        digest: of that run's feature store.
+
+    Raises:
+        CheckpointError: naming everything that differs.
+    """
+    theirs = run_config_from_mapping(json.loads(payload["config"])).to_mapping()
+    faults = _differences(theirs, config.to_mapping())
+    if payload["data"]["digest"] != digest:
+        faults.append(f"data: trained on {payload['data']['name']} of another content")
+    if faults:
+        raise CheckpointError(f"{path}: belongs to another run:\n" + "\n".join(faults))
+
+
+def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Keys in which two configurations differ although they must not."""
+    lines = []
+    for key in sorted(theirs.keys() | ours.keys()):
+        name, their, our = f"{prefix}{key}", theirs.get(key), ours.get(key)
+        if isinstance(their, Mapping) and isinstance(our, Mapping):
+            lines += _differences(their, our, f"{name}.")
+        elif their != our and name not in MAY_DIFFER:
+            lines.append(f"{name}: {their!r} in the checkpoint, {our!r} now")
+    return lines

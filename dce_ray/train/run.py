@@ -23,25 +23,13 @@ from dce_ray.data import BatchSource, make_splits
 from dce_ray.errors import CheckpointError, ConfigError, unknown_name
 from dce_ray.evaluation import Evaluation, MapTable, evaluate
 from dce_ray.method import build_method, em_step
-from dce_ray.presets import run_config_from_mapping
 from dce_ray.store import FeatureStore, open_store
 from dce_ray.train.arithmetic import arithmetic, check_training
 from dce_ray.train.build import build_network, build_optimiser, choose_device, load_optimiser
 from dce_ray.train.captured import CapturedStep
-from dce_ray.train.checkpoint import load_checkpoint, load_latest, save_checkpoint
+from dce_ray.train.checkpoint import load_checkpoint, load_latest, require_same_run, save_checkpoint
 from dce_ray.train.meter import Meter, Row, weighted_mean
 from dce_ray.train.random_states import RandomStates
-
-MAY_DIFFER = {
-    "data",
-    "device",
-    "training.log_every",
-    "training.eval_every",
-    "training.resident",
-    "training.prefetch",
-    "training.graphs",
-}
-"""Keys in which a checkpoint's configuration may differ from the run's that restores it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,11 +278,7 @@ class Run:
         self._take_over(payload, path)
 
     def _take_over(self, payload: Mapping[str, Any], path: Path) -> None:
-        faults = _differences(_as_now(json.loads(payload["config"])), self.config.to_mapping())
-        if payload["data"]["digest"] != self.store.digest:
-            faults.append(f"data: trained on {payload['data']['name']} of another content")
-        if faults:
-            raise CheckpointError(f"{path}: belongs to another run:\n" + "\n".join(faults))
+        require_same_run(payload, path, self.config, self.store.digest)
         self.network.load_state_dict(payload["network"])
         load_optimiser(self.optimiser, payload["optimiser"])
         self.source.restore(payload["source"])
@@ -308,20 +292,3 @@ class Run:
 
     def _training_videos(self) -> NDArray[np.int64]:
         return self.splits.train if self.config.protocol == "holdout" else self.splits.train_all
-
-
-def _as_now(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """A checkpoint's configuration with the keys of today: those that came later have their defaults."""
-    return run_config_from_mapping(mapping).to_mapping()
-
-
-def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Keys in which two configurations differ although they must not."""
-    lines = []
-    for key in sorted(theirs.keys() | ours.keys()):
-        name, their, our = f"{prefix}{key}", theirs.get(key), ours.get(key)
-        if isinstance(their, Mapping) and isinstance(our, Mapping):
-            lines += _differences(their, our, f"{name}.")
-        elif their != our and name not in MAY_DIFFER:
-            lines.append(f"{name}: {their!r} in the checkpoint, {our!r} now")
-    return lines
