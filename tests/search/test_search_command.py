@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -320,3 +321,17 @@ def test_time_budget_that_ends_before_any_trial(cluster, tiny, tmp_path):
     assert plain.role == "plain"
     assert (plain.origin, plain.state, plain.components) == ("baseline", "finished", "baseline")
     assert not folder.confirmations()
+
+
+@pytest.mark.parametrize(("state", "runs"), [("failed", 0), ("running", 1), ("finished", 0)])
+def test_a_plain_baseline_that_just_failed_is_not_trained_again(tiny, tmp_path, state, runs):
+    """Only one that the time budget cut off is: a run that ended in NaN would end so again."""
+    from dce_ray.commandline import parse
+
+    search = Search(*create(request_of(parse(arguments(tiny, tmp_path)))))
+    (plain,) = search.plain().plan
+    plain.folder.write(plain.record.replace(state=state))
+    asked = []
+    workers = SimpleNamespace(run=lambda ledger, display: asked.append(ledger))
+    search.plain_alone(workers)
+    assert len(asked) == runs
