@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, NoReturn
 
-from dce_ray.errors import ConfigError, DceError, unknown_name
+from dce_ray.errors import ConfigError, DceError
+from dce_ray.former import unknown_key
 
 SWITCHES = {"on": True, "off": False}
 
@@ -97,7 +98,7 @@ def apply(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
         for part in path:
             node = node.get(part) if isinstance(node, dict) else None
         if not isinstance(node, dict) or last not in node:
-            faults.append(unknown_name("key", dotted, flatten(defaults)))
+            faults.append(unknown_key(dotted, flatten(defaults)))
         elif isinstance(node[last], dict) and node[last] and not isinstance(value, dict):
             faults.append(f"{dotted}={value!r}: is a group; set one of {', '.join(flatten({dotted: node[last]}))}")
         else:

@@ -5,6 +5,7 @@ A configuration is a tree of frozen dataclasses; :class:`RunConfig` is its root.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from dce_ray.config_base import Config, choice, number
@@ -32,6 +33,26 @@ class ScalarRange:
     def constant(self) -> bool:
         """Whether there is nothing to search."""
         return self.low == self.high
+
+    def to_unit(self, value: float) -> float:
+        """Where a value lies between the ends, in [0, 1] on the scale that is searched uniformly.
+
+        >>> ScalarRange(0.1, 10.0, log=True).to_unit(1.0)
+        0.5
+        """
+        if self.constant:
+            return 0.5
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+    def from_unit(self, place: float) -> float:
+        """The value at a place in [0, 1]; the inverse of :meth:`to_unit`."""
+        if self.constant:
+            return self.low
+        if self.log:
+            return min(max(self.low * math.exp(place * math.log(self.high / self.low)), self.low), self.high)
+        return min(max(self.low + place * (self.high - self.low), self.low), self.high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +98,31 @@ class SamplingConfig(Config):
     """Pairs of videos that share a class."""
     min_snippets: int = number(1, 1, 100_000)
     """Shorter videos are left out of training and test (11 on ActivityNet-1.2)."""
-    holdout_share: float = number(0.2, 0.0, 0.9)
-    """Part of the train videos that selection sees and training does not."""
-    holdout_seed: int = number(0, 0, 2**31 - 1)
-    """Seed of the holdout alone, so that all seeds of a search share one holdout."""
+    folds: int = number(5)
+    """K: parts of equal size and like classes that the train videos are shared out to, 2 or more. One of them is held
+    out: selection sees it and training does not."""
+    fold: int = number(0)
+    """The fold that is held out, 0..K-1."""
+    fold_seed: int = number(0, 0, 2**31 - 1)
+    """Decides ties in the sharing out and nothing else; apart from ``seed``, so that all seeds share the folds."""
 
     def faults(self) -> list[str]:
-        """Also: the pairs must fit into the batch."""
+        """Also: the pairs must fit into the batch, and the fold must be one of the folds."""
         lines = Config.faults(self)
-        if not lines and 2 * self.pairs > self.batch:
+        if lines:
+            return lines
+        if 2 * self.pairs > self.batch:
             lines.append(f"pairs={self.pairs}: {2 * self.pairs} videos do not fit into batch={self.batch}")
+        if self.folds < 2:
+            lines.append(
+                f"folds={self.folds}: must be 2 or more, for one fold is held out and the others train; "
+                f"protocol=confirm trains on all train videos"
+            )
+        elif not 0 <= self.fold < self.folds:
+            lines.append(
+                f"fold={self.fold}: must lie in 0..{self.folds - 1}, for folds={self.folds} are counted from 0; "
+                f"choose one of them or raise folds"
+            )
         return lines
 
 
@@ -224,8 +260,8 @@ class RunConfig(Config):
     preset: str = choice("paper", "paper", "released")
     """Which published values the other fields started from."""
     protocol: str = choice("holdout", "holdout", "paper", "confirm")
-    """``holdout``: train on train minus holdout, select on holdout; ``paper``: train on train, select on test (as
-    published); ``confirm``: train on all of train, select nothing, evaluate test once at the end."""
+    """``holdout``: train on train minus one fold of it, select on that fold; ``paper``: train on train, select on test
+    (as published); ``confirm``: train on all of train, select nothing, evaluate test once at the end."""
     metric: str = choice("detection", "detection", "classification")
     """What selection ranks by: detection mAP (reads temporal labels of the holdout videos) or video-level
     classification mAP (reads none: strictly weakly supervised)."""

@@ -15,6 +15,7 @@ from dataclasses import MISSING, dataclass, field
 from typing import Any, Self
 
 from dce_ray.errors import ConfigError, unknown_name
+from dce_ray.former import unknown_key
 
 
 def number(default: Any, low: float = -math.inf, high: float = math.inf) -> Any:
@@ -76,7 +77,7 @@ class Config:
         lines: list[str] = []
         for key, value in mapping.items():
             if key not in by_key:
-                lines.append(unknown_name("key", f"{where}{key}", [f"{where}{known}" for known in by_key]))
+                lines.append(unknown_key(f"{where}{key}", [f"{where}{known}" for known in by_key]))
                 continue
             name = by_key[key].name
             try:

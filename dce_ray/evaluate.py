@@ -36,7 +36,7 @@ python -m dce_ray.evaluate checkpoint=<file> key=value ...     print the mAP tab
   baseline=co2net|delu|ddgnet   the network of a published checkpoint
   data=<folder or name>    feature store, released layout or named data set (default: what it was trained on)
   preset=paper|released    published evaluation to start from, for a published checkpoint
-  split=test|holdout       videos to evaluate (default test)
+  split=test|holdout       videos to evaluate (default test); holdout: the fold of train that its run held out
   device=auto|cpu|cuda:0
   per_class=on             also the AP of every class
   table=<file>             write the table; .json, .md, .csv or .tex by its ending
@@ -73,6 +73,8 @@ class Subject:
     config: RunConfig
     origin: str
     """What the table's caption says of the weights."""
+    holdout_known: bool = True
+    """Whether ``config`` says which videos were held out."""
 
 
 def main(arguments: list[str]) -> int:
@@ -117,7 +119,7 @@ def evaluate_checkpoint(
         baseline: the network of a published checkpoint; ours say it themselves.
         data: named data set, store or released layout; None takes what it was trained on.
         preset: published evaluation to start from, for a published checkpoint.
-        split: ``test`` or ``holdout``.
+        split: ``test``, or ``holdout``: the fold of the train videos that its run held out.
         device: ``auto``, ``cpu`` or ``cuda:<n>``.
         evaluation: changes of the evaluation, by the keys of ``EvaluationConfig``.
 
@@ -218,7 +220,8 @@ def _ours(path: Path, baseline: str | None, data: str | None) -> Subject:
             f"give data=<the data set it was trained on>"
         )
     parts = [config.baseline, *(name for name, used in (("SCS", config.scs), ("MCM", config.mcm)) if used)]
-    return Subject(trained.network, store, config, f"{' + '.join(parts)}, iteration {trained.iteration}")
+    origin = f"{' + '.join(parts)}, iteration {trained.iteration}"
+    return Subject(trained.network, store, config, origin, trained.holdout_known)
 
 
 def _published(path: Path, baseline: str | None, data: str | None, preset: str | None) -> Subject:
@@ -247,7 +250,14 @@ def _check(options: Mapping[str, Any]) -> None:
 def _videos(subject: Subject, split: str) -> NDArray[np.int64]:
     if split not in SPLITS:
         raise ConfigError(unknown_name("split", split, SPLITS))
-    videos: NDArray[np.int64] = getattr(make_splits(subject.store, subject.config.sampling), split)
+    held_out = split == "holdout"
+    if held_out and not subject.holdout_known:
+        raise EvaluationError(
+            "split=holdout: this checkpoint was written before there were folds, and which videos it held out cannot "
+            "be told any more; use split=test"
+        )
+    splits = make_splits(subject.store, subject.config.sampling, hold_out=held_out)
+    videos: NDArray[np.int64] = getattr(splits, split)
     if not len(videos):
         raise EvaluationError(f"split={split}: {subject.store.name} has no video there; choose another split")
     return videos

@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dce_ray.commandline import flatten
 from dce_ray.config import DeluObjectiveConfig, EvaluationConfig, MethodConfig, RunConfig, SamplingConfig
 from dce_ray.errors import ConfigError
+from dce_ray.former import FORMER_KEYS
+from dce_ray.presets import run_config
 
 
 def test_lambda_is_the_users_key():
@@ -45,6 +48,48 @@ def test_pairs_must_fit_into_the_batch():
     assert SamplingConfig(batch=6, pairs=3).batch == 6
     with pytest.raises(ConfigError, match="6 videos do not fit into batch=5"):
         SamplingConfig(batch=5, pairs=3)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"folds": 1},
+            "sampling.folds=1: must be 2 or more, for one fold is held out and the others train; protocol=confi",
+        ),
+        ({"folds": 0, "fold": 7}, "sampling.folds=0: must be 2 or more"),
+        (
+            {"fold": 5},
+            "sampling.fold=5: must lie in 0..4, for folds=5 are counted from 0; choose one of them or raise fo",
+        ),
+        ({"folds": 3, "fold": -1}, "sampling.fold=-1: must lie in 0..2"),
+        ({"folds": 2.5}, "sampling.folds=2.5: must be of type int"),
+        ({"fold_seed": -1}, "sampling.fold_seed=-1: must lie in [0, "),
+    ],
+)
+def test_the_fold_is_one_of_the_folds(values, message):
+    assert SamplingConfig(folds=2, fold=1).fold == 1
+    with pytest.raises(ConfigError) as fault:
+        SamplingConfig.from_mapping(values, "sampling.")
+    assert str(fault.value).startswith(message)
+    assert len(str(fault.value).splitlines()) == 1
+
+
+def test_a_key_of_before_is_refused_with_what_takes_its_place():
+    with pytest.raises(ConfigError) as fault:
+        run_config(
+            "delu",
+            "store",
+            data_set="synthetic",
+            overrides={"sampling": {"holdout_share": 0.1, "holdout_seed": 1, "holdout_part": 1}},
+        )
+    lines = str(fault.value).splitlines()
+    assert lines[0].startswith("sampling.holdout_share: folds take its place: sampling.folds=5 holds out a fifth")
+    assert lines[1].startswith("sampling.holdout_seed: sampling.fold_seed takes its place")
+    assert lines[2].startswith("unknown key 'sampling.holdout_part'")
+    known = run_config("delu", "store", data_set="synthetic").to_mapping()
+    assert {instead for instead, _ in FORMER_KEYS.values()} <= flatten(known).keys()
+    assert not FORMER_KEYS.keys() & flatten(known).keys()
 
 
 def test_lists_become_tuples():

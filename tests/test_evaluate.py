@@ -22,6 +22,7 @@ from dce_ray.records import GroundTruth, Proposals
 from dce_ray.store import open_store
 from dce_ray.timeline import best_apart, draw_timelines, timeline_of
 from dce_ray.train import Run
+from tests.train.former import write_former_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,6 +45,22 @@ def test_our_checkpoint_gives_the_runs_own_table(trained, tmp_path, capsys):
     expected = MapTable.from_mapping(json.loads((trained / "table.json").read_text()))
     np.testing.assert_array_equal(ours.class_ap, expected.class_ap)
     assert "iteration 5 on synthetic" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_before_there_were_folds_gives_the_same_table(trained, tmp_path):
+    former = tmp_path / "former.pt"
+    write_former_checkpoint(trained / "best.pt", former)
+    assert command.main([f"checkpoint={former}", "device=cpu", f"table={tmp_path / 't.json'}"]) == 0
+    ours = MapTable.from_mapping(json.loads((tmp_path / "t.json").read_text()))
+    expected = MapTable.from_mapping(json.loads((trained / "table.json").read_text()))
+    np.testing.assert_array_equal(ours.class_ap, expected.class_ap)
+    with pytest.raises(EvaluationError, match=r"split=holdout: .* cannot be told any more; use split=test"):
+        command.main([f"checkpoint={former}", "device=cpu", "split=holdout"])
+
+
+def test_the_holdout_of_a_checkpoint_is_its_runs_own(trained, capsys):
+    assert command.main([f"checkpoint={trained / 'best.pt'}", "device=cpu", "split=holdout"]) == 0
+    assert "3 videos" in capsys.readouterr().out  # of 12: folds of 3, 3, 2, 2 and 2
 
 
 def test_published_weights_give_the_same_numbers(trained, tiny_store, tmp_path):

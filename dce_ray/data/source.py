@@ -74,7 +74,7 @@ class BatchSource:
         self.device = torch.device(device)
         rows_N = np.asarray(videos, dtype=np.int64)
         if not len(rows_N):
-            raise DataError("no training video; lower sampling.holdout_share or sampling.min_snippets")
+            raise DataError("no training video; lower sampling.min_snippets")
         lengths_N = np.asarray(store.lengths)[rows_N]
         labels_NC = store.labels(rows_N)
         self._sampler = BatchSampler(

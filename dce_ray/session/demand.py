@@ -26,7 +26,7 @@ def demand_of(config: RunConfig, store: FeatureStore) -> Demand:
     parameters = sum(parameter.numel() for parameter in network.parameters())
     snippets = max(config.sampling.batch * config.sampling.segments, config.evaluation.max_snippets_per_batch)
     resident = config.training.resident != "host"
-    train = make_splits(store, config.sampling).train_all
+    train = make_splits(store, config.sampling, hold_out=config.protocol == "holdout").train_all
     return Demand(
         network=COPIES * BYTES * parameters,
         activations=LAYERS * BYTES * snippets * store.feature_size,

@@ -21,6 +21,7 @@ from dce_ray.interrupts import stop_on_signal
 from dce_ray.presets import PRESETS, run_config, run_config_from_mapping
 from dce_ray.provenance import environment
 from dce_ray.store import open_store
+from dce_ray.train.checkpoint import load_latest
 from dce_ray.train.configure import COMMAND_KEYS, configure
 from dce_ray.train.curves import draw_curves
 from dce_ray.train.display import RunDisplay
@@ -36,6 +37,7 @@ groups
   data=synthetic|thumos14|activitynet12|hapt|<folder>   named data set, feature store or released layout
   preset={"|".join(PRESETS)}               published values to start from (default: the paper's)
   protocol=holdout|paper|confirm       select on held-out train videos (default), on test as published, or not at all
+  sampling.folds=5  sampling.fold=0    hold out a fifth of the train videos, every class alike: which fifth, 0 to 4
   scs=on|off  mcm=on|off               the two components
   config=<file.yaml>                   a nested configuration laid over the presets (best.yaml of a search)
 
@@ -95,12 +97,25 @@ def _go_on(values: Mapping[str, Any]) -> int:
         raise ConfigError(f"resume={folder}: holds no run ({fault.filename}: {fault.strerror})") from fault
     except ValueError as fault:
         raise ConfigError(f"resume={folder}: config.json or options.json is damaged ({fault}); start anew") from fault
-    config = run_config_from_mapping(mapping | {"device": str(values.get("device", mapping["device"]))})
+    config = _config_of(folder, mapping | {"device": str(values.get("device", mapping["device"]))})
     driver = _driver(Run(config), folder)
     if not driver.resume():
         log.info("%s holds no checkpoint yet; starting at the first iteration", folder)
     driver.files.keep_until(driver.run.iteration)
     return _train(driver, folder, test=bool(options["test"]))
+
+
+def _config_of(folder: Path, mapping: Mapping[str, Any]) -> RunConfig:
+    """The configuration of a run that goes on.
+
+    Raises:
+        DceError: it has keys of a former version; where there is a checkpoint, this names the version.
+    """
+    try:
+        return run_config_from_mapping(mapping)
+    except ConfigError as fault:
+        load_latest(RunFiles(folder).checkpoint)
+        raise ConfigError(f"resume={folder}: config.json cannot be gone on with; start anew\n{fault}") from fault
 
 
 def _driver(run: Run, folder: Path) -> Driver:

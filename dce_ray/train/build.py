@@ -87,6 +87,9 @@ class Trained:
     config: RunConfig
     class_names: tuple[str, ...]
     iteration: int
+    holdout_known: bool
+    """Whether ``config`` says which videos were held out; runs of before there were folds had a holdout of another
+    making."""
 
 
 def load_trained(path: Path) -> Trained:
@@ -96,11 +99,12 @@ def load_trained(path: Path) -> Trained:
         CheckpointError: for a file that is absent, damaged, foreign or does not fit its own configuration.
     """
     payload = load_checkpoint(path)
-    config = run_config_from_mapping(json.loads(payload["config"]))
+    mapping = json.loads(payload["config"])
+    config = run_config_from_mapping(mapping)
     class_names = tuple(payload["data"]["class_names"])
     network = build_network(config, feature_size=payload["data"]["feature_size"], classes=len(class_names))
     try:
         network.load_state_dict(payload["network"])
     except RuntimeError as fault:
         raise CheckpointError(f"{path}: weights do not fit its configuration ({fault})") from fault
-    return Trained(network.eval(), config, class_names, payload["iteration"])
+    return Trained(network.eval(), config, class_names, payload["iteration"], "folds" in mapping["sampling"])

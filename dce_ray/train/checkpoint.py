@@ -20,14 +20,16 @@ import torch
 
 from dce_ray.config import RunConfig
 from dce_ray.errors import CheckpointError
+from dce_ray.former import without_former_keys
 from dce_ray.presets import run_config_from_mapping
 
 FORMAT = "dce-ray checkpoint"
-VERSION = 2
+VERSION = 3
 """Of the files that are written."""
-READABLE = (1, VERSION)
-"""Versions whose weights can be read. Version 1 has the same content, but a run that goes on from it would not be the
-run that its seed decides: its first part drew other dropout masks."""
+READABLE = (1, 2, VERSION)
+"""Versions whose weights can be read. The older ones have the same content, but keys in their configuration that are
+gone; these are left out. A run that goes on from them would not be the run that its configuration decides: version 1
+drew other dropout masks, and both held out other videos (``sampling.holdout_share``)."""
 
 MAY_DIFFER = {
     "data",
@@ -95,6 +97,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if payload.get("version") not in READABLE:
         found, known = payload.get("version"), " and ".join(map(str, READABLE))
         raise CheckpointError(f"{path}: format version {found}, this program reads {known}; use what wrote it")
+    if payload["version"] < VERSION:
+        payload["config"] = json.dumps(without_former_keys(json.loads(payload["config"])))
     return payload
 
 
@@ -104,8 +108,8 @@ def load_latest(path: Path) -> dict[str, Any] | None:
     A damaged newer file is reported by a warning and the previous one is used.
 
     Raises:
-        CheckpointError: when files exist but none can be read, or it is of an older version, whose run drew other
-            random numbers.
+        CheckpointError: when files exist but none can be read, or it is of an older version, whose run held out other
+            videos.
     """
     faults = []
     for candidate in (path, previous_of(path)):
@@ -116,12 +120,7 @@ def load_latest(path: Path) -> dict[str, Any] | None:
         except CheckpointError as fault:
             faults.append(str(fault))
             continue
-        if payload["version"] != VERSION:
-            raise CheckpointError(
-                f"{candidate}: format version {payload['version']}, but a run goes on from version {VERSION} only: an "
-                f"older one drew other random numbers. Start the run anew in another folder; what it has learned can "
-                f"still be evaluated: python -m dce_ray.evaluate checkpoint={candidate}"
-            )
+        _require_current(payload, candidate)
         for line in faults:
             log.warning("%s; going on from %s", line, candidate.name)
         return payload
@@ -130,8 +129,19 @@ def load_latest(path: Path) -> dict[str, Any] | None:
     return None
 
 
+def _require_current(payload: Mapping[str, Any], path: Path) -> None:
+    if payload["version"] != VERSION:
+        raise CheckpointError(
+            f"{path}: format version {payload['version']}, but a run goes on from version {VERSION} only: an older one "
+            f"held out other videos. Start the run anew in another folder; what it has learned can still be evaluated: "
+            f"python -m dce_ray.evaluate checkpoint={path}"
+        )
+
+
 def require_same_run(payload: Mapping[str, Any], path: Path, config: RunConfig, digest: str) -> None:
     """Refuse a checkpoint of another run: of other data, or of a configuration that decides other numbers.
+
+    A run of an older version is another run, see :data:`READABLE`.
 
     Keys that the checkpoint's program did not have yet count with their defaults.
 
@@ -144,6 +154,7 @@ def require_same_run(payload: Mapping[str, Any], path: Path, config: RunConfig, 
     Raises:
         CheckpointError: naming everything that differs.
     """
+    _require_current(payload, path)
     theirs = run_config_from_mapping(json.loads(payload["config"])).to_mapping()
     faults = _differences(theirs, config.to_mapping())
     if payload["data"]["digest"] != digest:

@@ -12,9 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from dce_ray.baselines import baseline_named
@@ -61,7 +59,7 @@ class Run:
         ...     metrics = run.advance(2)
         ...     outcome, improved = run.select()  # mAP table on the holdout videos
         >>> outcome.table.caption
-        'delu + SCS + MCM on synthetic holdout, iteration 4, seed 0'
+        'delu + SCS + MCM on synthetic holdout, fold 0 of 5, iteration 4, seed 0'
     """
 
     def __init__(self, config: RunConfig, store: FeatureStore | None = None) -> None:
@@ -69,7 +67,7 @@ class Run:
         self.device = choose_device(config.device)
         check_training(config.training, self.device)
         self.store = store if store is not None else open_store(config.data)
-        self.splits = make_splits(self.store, config.sampling)
+        self.splits = make_splits(self.store, config.sampling, hold_out=config.protocol == "holdout")
         self.random = RandomStates(config.seed, self.device)
         with self.random.active():
             network = build_network(config, feature_size=self.store.feature_size, classes=len(self.store.class_names))
@@ -79,7 +77,7 @@ class Run:
         self.optimiser = build_optimiser(config, self.network)
         self.source = BatchSource(
             self.store,
-            self._training_videos(),
+            self.splits.train,
             config.sampling,
             seed=config.seed,
             device=self.device,
@@ -220,7 +218,8 @@ class Run:
         parts = [name for name, used in (("SCS", config.scs), ("MCM", config.mcm)) if used]
         method = " + ".join([config.baseline, *parts])
         warning = "; selected on the test set (published habit, optimistic)" if config.protocol == "paper" else ""
-        return f"{method} on {self.store.name} {split}, iteration {self.iteration}, seed {config.seed}{warning}"
+        fold = f", fold {config.sampling.fold} of {config.sampling.folds}" if split == "holdout" else ""
+        return f"{method} on {self.store.name} {split}{fold}, iteration {self.iteration}, seed {config.seed}{warning}"
 
     def save(self, path: Path) -> None:
         """Write all that the run is to ``path``, atomically.
@@ -289,6 +288,3 @@ class Run:
         self.meter.clear()
         if self._captured:
             self._captured.reset()
-
-    def _training_videos(self) -> NDArray[np.int64]:
-        return self.splits.train if self.config.protocol == "holdout" else self.splits.train_all

@@ -1,19 +1,15 @@
-"""The holdout is stratified, seeded and blind to the test labels."""
+"""The holdout is one of K folds of the train videos, seeded and blind to the test labels."""
 
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dce_ray.config import SamplingConfig
-from dce_ray.data.splits import make_splits, stratified_part
+from dce_ray.data.splits import make_splits
 from dce_ray.errors import DataError
 
 
@@ -67,9 +63,33 @@ def test_parts_are_disjoint_and_complete():
 
 
 def test_each_class_gives_its_share():
-    splits_labels = store_of(one_hot(10, 20, 5, 2), test=1)
-    splits = make_splits(splits_labels, SamplingConfig(holdout_share=0.2))
-    assert splits_labels.labels_NC[splits.holdout].sum(axis=0).tolist() == [2, 4, 1, 1]
+    store = store_of(one_hot(10, 20, 5, 15), test=1)
+    for fold in range(5):
+        splits = make_splits(store, SamplingConfig(fold=fold))
+        assert store.labels_NC[splits.holdout].sum(axis=0).tolist() == [2, 4, 1, 3]
+        assert splits.notices == ()
+
+
+def test_the_folds_share_out_all_train_videos_but_sole_ones():
+    store = store_of(one_hot(1, 9, 5), test=3)
+    parts = [make_splits(store, SamplingConfig(folds=4, fold=fold)) for fold in range(4)]
+    held = [video for splits in parts for video in splits.holdout.tolist()]
+    sole = np.flatnonzero(store.labels_NC[:, 0])
+    assert sorted([*held, *sole]) == parts[0].train_all.tolist()
+    assert all(sole[0] in splits.train for splits in parts)
+    assert all(not set(splits.train) & set(splits.holdout) for splits in parts)
+    assert sorted(len(splits.holdout) for splits in parts) == [3, 3, 4, 4]
+
+
+def test_a_class_of_few_videos_is_one_notice_whichever_fold_is_held_out():
+    store = store_of(one_hot(2, 9, 3, 9))
+    notices = {make_splits(store, SamplingConfig(fold=fold)).notices for fold in range(5)}
+    assert notices == {
+        (
+            "2 of 4 classes have fewer than 5 videos that can be held out, so that some of the 5 folds hold out none: "
+            "class0, class2",
+        )
+    }
 
 
 def test_labels_of_test_videos_are_never_read():
@@ -84,34 +104,39 @@ def test_labels_of_test_videos_are_never_read():
 def test_class_of_one_video_stays_in_training():
     for seed in range(20):
         store = store_of(one_hot(1, 9, 1, 9))
-        splits = make_splits(store, SamplingConfig(holdout_seed=seed))
+        splits = make_splits(store, SamplingConfig(fold=seed % 5, fold_seed=seed))
         assert store.labels_NC[splits.holdout].sum(axis=0)[[0, 2]].tolist() == [0, 0]
         assert any("class0, class2" in notice and "single train video" in notice for notice in splits.notices)
 
 
 def test_conflict_between_rare_classes_is_told(caplog):
-    # Three classes of two videos each, every two of which share one: whatever is held out, some class has both of its
-    # videos on one side. The repair must not leave a class unseen by training.
+    # Three classes of two videos each, every two of which share one: of two folds, one holds both videos of some class.
     labels = [[1, 0, 1], [1, 1, 0], [0, 1, 1]]
     with caplog.at_level(logging.WARNING):
-        splits = make_splits(store_of(labels), SamplingConfig())
-    assert len(splits.holdout) == 1
-    assert any("no video in the holdout" in notice for notice in splits.notices)
-    assert "no video in the holdout" in caplog.text
+        splits = make_splits(store_of(labels), SamplingConfig(folds=2))
+    assert sorted([len(splits.train), len(splits.holdout)]) == [1, 2]
+    assert [notice.partition(":")[0] for notice in splits.notices] == [
+        "1 of 3 classes have all of their videos in one fold, because their videos carry other rare classes; training "
+        "never sees them while it is held out",
+    ]
+    assert "all of their videos in one fold" in caplog.text
+    assert make_splits(store_of(labels), SamplingConfig(folds=3)).notices[0].startswith("3 of 3 classes have fewer")
 
 
-def test_repair_moves_what_dealing_left_on_one_side():
-    # Video 0 carries all classes, the others one each, so both sides can have every class.
-    labels = np.concatenate([np.ones((1, 6)), np.eye(6)])
-    for seed in range(30):
-        held = stratified_part(labels > 0, 0.2, seed)
-        counts = labels[held].sum(axis=0)
-        assert ((counts >= 1) & (counts <= 1)).all()
+def test_a_class_that_others_keep_out_of_a_fold_is_told():
+    # Class 2 has three videos, but two of them also carry a sole class each and always train.
+    labels = [[1, 0, 1, 0], [0, 1, 1, 0], [0, 0, 1, 0], *[[0, 0, 0, 1]] * 5]
+    notices = make_splits(store_of(labels), SamplingConfig(folds=2)).notices
+    assert len(notices) == 2
+    assert notices[0].endswith("always trains, so that no fold holds it out: class0, class1")
+    assert notices[1].endswith(
+        "fewer than 2 videos that can be held out, so that some of the 2 folds hold out none: class2"
+    )
 
 
 def test_short_videos_are_left_out_with_a_notice():
     store = store_of(one_hot(4, 4), test=2, lengths=[10, 10, 11, *[30] * 7])
-    splits = make_splits(store, SamplingConfig(min_snippets=11))
+    splits = make_splits(store, SamplingConfig(min_snippets=11, folds=2))
     assert splits.test.tolist() == [2]
     assert splits.train_all.tolist() == list(range(3, 10))
     assert splits.notices == (
@@ -126,11 +151,12 @@ def test_empty_videos_never_train():
 
 
 def test_no_holdout_is_an_empty_part_that_says_so_when_it_is_needed():
-    splits = make_splits(store_of(one_hot(4, 4)), SamplingConfig(holdout_share=0.0))
+    splits = make_splits(store_of(one_hot(1, 4)), SamplingConfig(), hold_out=False)
     assert splits.holdout.dtype == np.int64
     assert len(splits.holdout) == 0
     assert splits.train.tolist() == splits.train_all.tolist() == splits.part("train").tolist()
-    with pytest.raises(DataError, match=r"sampling\.holdout_share"):
+    assert splits.notices == ()
+    with pytest.raises(DataError, match=r"'holdout' holds no video; only protocol=holdout"):
         splits.part("holdout")
     with pytest.raises(DataError, match=r"did you mean holdout"):
         splits.part("holduot")
@@ -149,89 +175,26 @@ def test_all_videos_too_short():
         make_splits(store_of(one_hot(4, 4)), SamplingConfig(min_snippets=21))
 
 
-def test_single_train_video():
-    store = store_of([[1, 0]], test=1)
-    with pytest.raises(DataError, match="holdout_share=0"):
-        make_splits(store, SamplingConfig())
-    assert len(make_splits(store, SamplingConfig(holdout_share=0.0)).train) == 1
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (one_hot(2, 2), r"4 of 4 train videos can be held out, but 5 folds need 5: .* always trains; lower "
+         r"sampling\.folds \(in a search: search\.folds\) to 4 or less, or import more"),
+        (one_hot(3, 1, 1), r"3 of 5 train videos can be held out.* to 3 or less"),
+        (one_hot(1, 1), r"0 of 2 train videos can be held out.*choose a protocol that holds nothing out"),
+        ([[1, 0]], r"0 of 1 train videos"),
+    ],
+)  # fmt: skip
+def test_too_few_videos_to_share_out(labels, message):
+    with pytest.raises(DataError, match=message):
+        make_splits(store_of(labels), SamplingConfig())
+    assert len(make_splits(store_of(labels), SamplingConfig(), hold_out=False).train) == len(labels)
 
 
 def test_seeds_decide_the_holdout_and_nothing_else_does():
     store = store_of(one_hot(30, 30), test=2)
-    first = make_splits(store, SamplingConfig(holdout_seed=1))
-    again = make_splits(store, SamplingConfig(holdout_seed=1, segments=7, batch=4, pairs=1))
-    other = make_splits(store, SamplingConfig(holdout_seed=2))
+    first = make_splits(store, SamplingConfig(fold_seed=1))
+    again = make_splits(store, SamplingConfig(fold_seed=1, segments=7, batch=4, pairs=1))
+    other = make_splits(store, SamplingConfig(fold_seed=2))
     assert first.holdout.tolist() == again.holdout.tolist()
     assert first.holdout.tolist() != other.holdout.tolist()
-
-
-def test_holdout_does_not_depend_on_the_process():
-    code = (
-        "import numpy as np; from dce_ray.data.splits import stratified_part;"
-        "labels = np.random.default_rng(5).random((80, 6)) < 0.3;"
-        "print(np.flatnonzero(stratified_part(labels, 0.25, 3)).tolist())"
-    )
-    runs = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={"PYTHONHASHSEED": hash_seed},
-        ).stdout
-        for hash_seed in ("1", "2")
-    }
-    labels = np.random.default_rng(5).random((80, 6)) < 0.3
-    assert runs == {f"{np.flatnonzero(stratified_part(labels, 0.25, 3)).tolist()}\n"}
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    data=st.data(),
-    videos=st.integers(2, 40),
-    classes=st.integers(1, 6),
-    share=st.floats(0.05, 0.9),
-    seed=st.integers(0, 5),
-)
-def test_training_sees_all_it_can(data, videos, classes, share, seed):
-    rows = st.lists(st.booleans(), min_size=classes, max_size=classes)
-    labels = np.array(data.draw(st.lists(rows, min_size=videos, max_size=videos)))
-    counts = labels.sum(axis=0)
-    fixed = (labels & (counts == 1)).any(axis=1)
-    if fixed.all():
-        with pytest.raises(DataError, match="only one of a class"):
-            stratified_part(labels, share, seed)
-        return
-    held = stratified_part(labels, share, seed)
-    inside = labels[held].sum(axis=0)
-    assert 0 < held.sum() < videos
-    single_label = labels.sum(axis=1).max(initial=0) <= 1
-    assert not held[fixed].any()
-    if single_label:  # no two classes pull at one video: then the rule holds without exception
-        assert ((inside >= 1) & (inside < counts))[counts >= 2].all()
-    # at any rate no single move helps
-    lonely = penalty(labels, held)
-    for video in np.flatnonzero(~fixed):
-        flipped = held.copy()
-        flipped[video] ^= True
-        if 0 < flipped.sum() < videos:
-            assert penalty(labels, flipped) >= lonely
-
-
-def penalty(labels, held):
-    """What the repair reduces, counted class by class."""
-    total = 0
-    for column in labels.T:
-        inside, outside = (column & held).sum(), (column & ~held).sum()
-        total += (len(labels.T) + 1) * int(inside > 0 and outside == 0)
-        total += int(inside == 0 and outside >= 2)
-    return total
-
-
-def test_large_multi_label_set_keeps_shares_within_one_video():
-    random = np.random.default_rng(0)
-    labels = random.random((2000, 50)) < 0.03
-    held = stratified_part(labels, 0.2, 0)
-    assert abs(held.sum() - 400) <= 60
-    wanted = 0.2 * labels.sum(axis=0)
-    assert np.abs(labels[held].sum(axis=0) - wanted).max() <= 4

@@ -117,7 +117,7 @@ class TestSharedFeatures:
     """One copy per process of all train videos, freed with the last run that reads it."""
 
     def test_runs_folds_and_evaluation_read_one_copy(self, tiny_store):
-        runs = [meta_free(tiny_store, seed=seed, holdout_seed=seed) for seed in (0, 1)]
+        runs = [meta_free(tiny_store, seed=seed, fold=seed) for seed in (0, 1)]
         assert runs[0].source.shared is runs[1].source.shared
         assert set(runs[0].splits.train) != set(runs[1].splits.train)
         assert runs[0].source.shared.holds(runs[0].splits.holdout)
@@ -150,7 +150,7 @@ class TestSharedFeatures:
         assert found.tolist() == lengths.tolist()
 
 
-def meta_free(store, *, resident="device", holdout_seed=0, seed=0) -> Run:
+def meta_free(store, *, resident="device", fold=0, seed=0) -> Run:
     config = tiny_config(store, seed=seed)
     training = config.training.replace(resident=resident)
-    return Run(config.replace(training=training, sampling=config.sampling.replace(holdout_seed=holdout_seed)))
+    return Run(config.replace(training=training, sampling=config.sampling.replace(fold=fold)))

@@ -13,7 +13,7 @@ import torch
 from dce_ray.baselines import dropout
 from dce_ray.baselines.dropout import draw_mask
 from dce_ray.config import RunConfig
-from dce_ray.errors import CheckpointError, ConfigError, NonFiniteError
+from dce_ray.errors import CheckpointError, ConfigError, DataError, NonFiniteError
 from dce_ray.presets import run_config
 from dce_ray.store import FeatureStore, open_store
 from dce_ray.train import Run, checkpoint
@@ -216,9 +216,18 @@ class TestLabelsAreNotRead:
         assert not set(run.splits.train) & set(run.splits.holdout)
         assert set(run.splits.train) | set(run.splits.holdout) == set(run.splits.train_all)
         whole = Run(tiny_config(tiny_store, protocol="confirm"))
+        assert whole.splits.train.tolist() == run.splits.train_all.tolist()
         assert whole.selection_split is None
         with pytest.raises(ConfigError, match="selects nothing"):
             whole.select()
+
+
+def test_where_nothing_is_held_out_folds_may_be_more_than_the_videos(tiny_store):
+    sampling = {"segments": 24, "batch": 6, "pairs": 2, "folds": 13}
+    with pytest.raises(DataError, match="12 of 12 train videos can be held out, but 13 folds need 13"):
+        Run(tiny_config(tiny_store, sampling=sampling))
+    for protocol in ("confirm", "paper"):
+        assert len(Run(tiny_config(tiny_store, sampling=sampling, protocol=protocol)).splits.train) == 12
 
 
 def test_selection_keeps_the_first_of_equals_and_says_its_iteration(tiny_store):
@@ -229,7 +238,7 @@ def test_selection_keeps_the_first_of_equals_and_says_its_iteration(tiny_store):
     assert run.best.iteration == 4
     assert run.best.score == outcome.table.ranking
     assert not run.select()[1]
-    assert "iteration 4" in outcome.table.caption
+    assert "holdout, fold 0 of 5, iteration 4" in outcome.table.caption
 
 
 def test_the_published_habit_is_written_into_the_caption(tiny_store):
@@ -262,8 +271,17 @@ class TestForeignCheckpoints:
         monkeypatch.undo()
         with pytest.raises(CheckpointError, match=r"format version 1.*Start the run anew.*evaluate checkpoint="):
             run.restore(path)
+        with pytest.raises(CheckpointError, match="format version 1"):
+            run.restore_exactly(path, 1)
         trained = load_trained(path)
         assert (trained.iteration, trained.config.baseline) == (1, "delu")
+
+    def test_of_another_fold(self, tiny_store, tmp_path):
+        Run(tiny_config(tiny_store)).save(tmp_path / "checkpoint.pt")
+        sampling = {"segments": 24, "batch": 6, "pairs": 2}
+        other = Run(tiny_config(tiny_store, sampling=sampling | {"fold": 1}))
+        with pytest.raises(CheckpointError, match=r"sampling\.fold: 0 in the checkpoint, 1 now"):
+            other.restore(tmp_path / "checkpoint.pt")
 
     def test_absent_is_not_an_error(self, tiny_store, tmp_path):
         assert Run(tiny_config(tiny_store)).restore(tmp_path / "checkpoint.pt") is False

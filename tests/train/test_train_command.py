@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from dce_ray.train.run_files import RunFiles
+from tests.train.former import former_configuration, write_former_checkpoint
 
 QUICK = (
     "baseline=delu",
@@ -138,6 +139,11 @@ def test_ctrl_c_saves_and_says_how_to_go_on(never_stopped, tiny_store, tmp_path)
         (["training.iterations=few"], "must be of type int"),
         (["preset=papr"], "did you mean paper?"),
         (["protocol=holdot"], "did you mean holdout?"),
+        (["sampling.folds=1"], "sampling.folds=1: must be 2 or more"),
+        (["sampling.fold=5"], "sampling.fold=5: must lie in 0..4"),
+        (["sampling.folds=13"], "12 of 12 train videos can be held out, but 13 folds need 13"),
+        (["sampling.holdout_share=0.1"], "sampling.holdout_share: folds take its place: sampling.folds=5 holds out a"),
+        (["sampling.holdout_seed=1"], "sampling.holdout_seed: sampling.fold_seed takes its place"),
         (["data=no/such/folder"], "no such folder"),
         (["data=thumos15"], "did you mean thumos14?"),
         (["data=thumos14"], "Thumos14reduced-I3D-JOINTFeatures.npy"),
@@ -189,10 +195,47 @@ def test_a_configuration_file_is_laid_over_the_presets(tiny_store, tmp_path):
     assert (config["method"]["delta"], config["method"]["lambda"], config["method"]["beta"]) == (0.25, 0.5, 0.125)
 
 
+def test_a_configuration_file_of_before_is_told_what_takes_the_place_of_its_keys(tiny_store, tmp_path):
+    (tmp_path / "best.yaml").write_text("sampling: {holdout_share: 0.25, holdout_seed: 3, batch: 6}\n")
+    run = train("config=best.yaml", f"data={tiny_store}", "folder=run", cwd=tmp_path)
+    assert run.returncode == 2
+    assert "sampling.holdout_share: folds take its place: sampling.folds=5 holds out a fifth" in run.stderr
+    assert "sampling.holdout_seed: sampling.fold_seed takes its place" in run.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_before_is_not_gone_on_with(never_stopped, tmp_path):
+    """Whether or not it came to a checkpoint: what it held out is not held out any more."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "options.json").write_text('{"test": false}')
+    config = json.loads((never_stopped / "config.json").read_text())
+    former_configuration(config)
+    (folder / "config.json").write_text(json.dumps(config))
+    without = train(f"resume={folder}", cwd=tmp_path)
+    assert (without.returncode, "Traceback" in without.stderr) == (2, False), without.stderr
+    assert "config.json cannot be gone on with; start anew" in without.stderr
+    assert "sampling.holdout_share: folds take its place" in without.stderr
+    write_former_checkpoint(never_stopped / "checkpoint.pt", folder / "checkpoint.pt")
+    before = (folder / "checkpoint.pt").read_bytes()
+    run = train(f"resume={folder}", cwd=tmp_path)
+    assert (run.returncode, "Traceback" in run.stderr) == (2, False), run.stderr
+    assert "format version 2, but a run goes on from version 3 only" in run.stderr
+    assert f"python -m dce_ray.evaluate checkpoint={folder / 'checkpoint.pt'}" in run.stderr
+    assert (folder / "checkpoint.pt").read_bytes() == before
+
+
 def test_help_names_groups_and_keys(tmp_path):
     run = train("--help", cwd=tmp_path)
     assert run.returncode == 0
-    for word in ("baseline=co2net|delu|ddgnet", "scs=on|off", "protocol=", "method.lambda", "resume="):
+    for word in (
+        "baseline=co2net|delu|ddgnet",
+        "scs=on|off",
+        "protocol=",
+        "sampling.fold=",
+        "method.lambda",
+        "resume=",
+    ):
         assert word in run.stdout
     keys = train("keys", cwd=tmp_path)
     assert "method.theta_rep=" in keys.stdout
