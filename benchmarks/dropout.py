@@ -21,7 +21,7 @@ from benchmarks.provenance import provenance
 from dce_ray.baselines.dropout import Dropout
 
 OPTIONS = {"p": "0.7", "turns": "20", "threads": "1"}
-SHAPES = ((10, 1, 96), (10, 64, 96), (10, 128, 96), (10, 512, 96), (10, 2048, 320))
+SHAPES = ((10, 1, 64), (10, 64, 64), (10, 128, 64), (10, 512, 64), (10, 2048, 320))
 """Videos, channels, snippets: of the embedded data, and of THUMOS14 at the end."""
 
 

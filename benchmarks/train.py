@@ -1,6 +1,7 @@
 """Training with SCS and MCM against a loop of the released kind: iterations per second and peak memory.
 
-``python -m benchmarks.train [data=synthetic] [baseline=delu] [iterations=40] [rounds=5] [threads=2] [device=cpu]``
+``python -m benchmarks.train [data=synthetic-small] [baseline=delu] [iterations=40] [rounds=5] [threads=2]
+[device=cpu]``
 
 The reference does what the released loops do, written anew from their description: videos are resampled one snippet
 at a time on the host, the whole network runs with its graph in the E step, the mask is made in NumPy, MCM loops over
@@ -33,7 +34,14 @@ from dce_ray.records import Batch, StepResult
 from dce_ray.store import open_store
 from dce_ray.train import Run
 
-OPTIONS = {"data": "synthetic", "baseline": "delu", "iterations": "40", "rounds": "5", "threads": "2", "device": "cpu"}
+OPTIONS = {
+    "data": "synthetic-small",
+    "baseline": "delu",
+    "iterations": "40",
+    "rounds": "5",
+    "threads": "2",
+    "device": "cpu",
+}
 
 
 class ReleasedLoop:

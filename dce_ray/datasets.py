@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from dce_ray.data.synthetic import SIZES, ensure_synthetic
+from dce_ray.data.synthetic import DEFAULT_SIZE, SIZES, ensure_synthetic
 from dce_ray.errors import DataError, unknown_name
 from dce_ray.presets import DATA_SETS, data_set_of
 from dce_ray.store import FeatureStore, open_store
@@ -38,18 +38,19 @@ def resolve_data(text: str) -> Path:
     """The folder of the feature store that ``text`` means; imports or generates it where that was not done yet.
 
     Args:
-        text: ``synthetic`` or ``synthetic-<size>``; ``thumos14``, ``activitynet12`` or ``hapt`` (released layout in
-            the data folder); a store's folder; a folder in the released layout.
+        text: ``synthetic`` (of size ``bench``) or ``synthetic-<size>``, each at its own draw; ``thumos14``,
+            ``activitynet12`` or ``hapt`` (released layout in the data folder); a store's folder; a folder in the
+            released layout.
 
     Raises:
         DataError: when it is none of these, with what was looked for.
         DceError: when the import fails.
     """
     if text == "synthetic" or text.startswith("synthetic-"):
-        size = text.removeprefix("synthetic").removeprefix("-") or "small"
+        size = text.removeprefix("synthetic").removeprefix("-") or DEFAULT_SIZE
         if size not in SIZES:
             raise DataError(unknown_name("synthetic size", size, SIZES))
-        return ensure_synthetic(size, 0, cache_folder() / "synthetic")
+        return ensure_synthetic(size, cache_folder=cache_folder() / "synthetic")
     if text in DATA_SETS and DATA_SETS[text].store_names:
         return _imported(_named(text))
     path = Path(text).expanduser()

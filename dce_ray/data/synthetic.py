@@ -6,7 +6,25 @@ instance's core and weak at its rims. Context keeps to the videos of its class. 
 store (:func:`dce_ray.data.context.load_context`). Everything is written in the released layout and imported from
 there, as real data is.
 
-From the command line: ``python -m dce_ray.data.synthetic size=small seed=0 target=<folder>``.
+``bench`` is for trying searches on: it should tell settings of the six scalars apart, which ``small`` does not. Its
+aim was a spread between settings of 1.2 times a run's residual (what is left beside the shared effects of the point and
+of the training seed), and it was **not reached**. Chosen on draw 1 among seven settings of dials and training (there
+with 200 videos to train on and 200 held out), it was measured on the draws 1 to 5: plain, paper and 6 random points x 2
+training seeds each, 80 runs of DELU, 200 iterations of 64 segments, 4.9 core seconds each, average mAP in percent, 95 %
+intervals over points (``python -m benchmarks.bench_data points=6 seeds=2``):
+
+======= ===== ====== ======== ==== =================== =================== =============
+split   level spread residual seed ratio               without the worst   paper - plain
+======= ===== ====== ======== ==== =================== =================== =============
+holdout 59.4  1.00   1.26     1.12 0.79 (0.29 to 1.37) 0.33 (0.00 to 0.78) -1.0
+test    58.4  1.17   1.30     1.23 0.90 (0.00 to 1.45) 0.00 (0.00 to 0.67) -1.0
+======= ===== ====== ======== ==== =================== =================== =============
+
+What spread there is comes from points that harm: in four draws of five the worst has ``gamma`` above 1.2. Good settings
+are not told from one another by single runs. 2026-11-23, 2 cores of an AMD EPYC with other work on them, torch 2.13
+CPU, commit ac8d601 (where the holdout was another fifth of the train videos) and the dials below.
+
+From the command line: ``python -m dce_ray.data.synthetic size=bench target=<folder>``.
 """
 
 from __future__ import annotations
@@ -47,12 +65,12 @@ GENERATOR = 2
 """Raised with every change that changes the data, so that no cached store of an older generator is taken for new."""
 
 USAGE = """
-usage: python -m dce_ray.data.synthetic [size=small] [seed=0] [target=synthetic-small-0]
+usage: python -m dce_ray.data.synthetic [size=bench] [seed=11] [target=synthetic-bench-11]
 
 Generate the embedded data set as a feature store.
-  size=tiny|small|thumos14   see dce_ray/data/synthetic.py: SIZES
-  seed=<whole number>        decides everything
-  target=<folder>            the store; <folder>.context.npz beside it says what each snippet is
+  size=tiny|small|bench|thumos14   see dce_ray/data/synthetic.py: SIZES
+  seed=<whole number>              decides everything; 11 for bench, 0 for the others where it is not given
+  target=<folder>                  the store; <folder>.context.npz beside it says what each snippet is
 """
 
 
@@ -76,12 +94,27 @@ class SyntheticSize:
 SIZES: dict[str, SyntheticSize] = {
     "tiny": SyntheticSize(12, 8, 3, 16, (3.2, 0.3), (20, 60)),
     "small": SyntheticSize(60, 40, 6, 64, (4.0, 0.25), (60, 120)),
+    "bench": SyntheticSize(
+        500,
+        200,
+        6,
+        64,
+        (4.0, 0.25),
+        (60, 120),
+        Confounding(chance=1.0, adjacent=0.9, foreign=0.0, rim_strength=(0.5, 0.8)),
+        Clarity(noise=0.3, drift=0.15, variation=0.2),
+    ),
     "thumos14": SyntheticSize(200, 212, 20, 1024, (4.98, 0.85), (14, 2600)),
 }
-"""``tiny`` for tests, ``small`` for a search in minutes, ``thumos14`` with the numbers of THUMOS14."""
+"""``tiny`` for tests, ``small`` for examples, ``bench`` to try searches on (see the head of this file) and
+``thumos14`` with the numbers of THUMOS14."""
+DEFAULT_SIZE = "bench"
+"""The size that ``data=synthetic`` means."""
+DRAWS = {"bench": 11}
+"""Seed of a size where none is asked for, else 0; ``bench`` was chosen on its draws 1 to 5, so it takes another."""
 
 
-def generate_synthetic(target: Path | str, *, size: str = "small", seed: int = 0) -> Path:
+def generate_synthetic(target: Path | str, *, size: str = DEFAULT_SIZE, seed: int | None = None) -> Path:
     """Generate a data set and import it as the feature store ``target``.
 
     Memory stays bounded by what the import needs (the features once) plus one video.
@@ -89,7 +122,7 @@ def generate_synthetic(target: Path | str, *, size: str = "small", seed: int = 0
     Args:
         target: folder of the store, must not exist.
         size: name in :data:`SIZES`.
-        seed: decides everything, whole number from 0.
+        seed: decides everything, whole number from 0; None is the size's own in :data:`DRAWS`, else 0.
 
     Returns:
         ``target``.
@@ -98,8 +131,16 @@ def generate_synthetic(target: Path | str, *, size: str = "small", seed: int = 0
         ConfigError: unknown size, or a negative seed.
         StoreError: ``target`` exists or cannot be written.
     """
+    return generate_planned(target, *_plan_named(size, seed))
+
+
+def generate_planned(target: Path | str, plan: SyntheticSize, seed: int) -> Path:
+    """As :func:`generate_synthetic`, for a size that has no name.
+
+    Raises:
+        StoreError: ``target`` exists or cannot be written.
+    """
     target = Path(target)
-    plan = _plan_named(size, seed)
     with _sole_writer(target):
         if target.exists():
             raise StoreError(f"{target} exists; a store is never overwritten: choose another target or delete it")
@@ -107,14 +148,16 @@ def generate_synthetic(target: Path | str, *, size: str = "small", seed: int = 0
     return target
 
 
-def ensure_synthetic(size: str = "small", seed: int = 0, cache_folder: Path | str = "data") -> Path:
+def ensure_synthetic(size: str = DEFAULT_SIZE, seed: int | None = None, cache_folder: Path | str = "data") -> Path:
     """The store of ``size`` and ``seed`` below ``cache_folder``, generated where it is not there yet.
+
+    Without a seed it is the size's own in :data:`DRAWS`, else 0.
 
     Raises:
         ConfigError: unknown size, or a negative seed.
         StoreError: what is there is damaged, or it cannot be written.
     """
-    plan = _plan_named(size, seed)
+    plan, seed = _plan_named(size, seed)
     target = Path(cache_folder).expanduser() / f"{NAME}-{size}-seed{seed}-v{GENERATOR}"
     with nullcontext() if target.exists() else _sole_writer(target):
         if not target.exists():  # asked again: another process may have been first
@@ -156,12 +199,14 @@ def _generate(target: Path, plan: SyntheticSize, seed: int) -> None:
         )
 
 
-def _plan_named(size: str, seed: int) -> SyntheticSize:
+def _plan_named(size: str, seed: int | None) -> tuple[SyntheticSize, int]:
+    """A named size, and the draw: that of the size where none is asked for."""
     if size not in SIZES:
         raise ConfigError(unknown_name("synthetic size", str(size), SIZES))
+    seed = DRAWS.get(size, 0) if seed is None else seed
     if seed < 0:
         raise ConfigError(f"seed={seed}: must be 0 or larger")
-    return SIZES[size]
+    return SIZES[size], seed
 
 
 def draw_scripts(plan: SyntheticSize, seed: int) -> list[VideoScript]:
@@ -254,10 +299,11 @@ def main(arguments: list[str]) -> int:
     """The command line of this module."""
     from dce_ray.commandline import compose
 
-    values = compose({"size": "small", "seed": 0, "target": ""}, arguments)
+    values = compose({"size": DEFAULT_SIZE, "seed": None, "target": ""}, arguments)
     size, seed = str(values["size"]), values["seed"]
-    if not isinstance(seed, int):
+    if seed is not None and not isinstance(seed, int):
         raise ConfigError(f"seed={seed!r}: must be a whole number")
+    seed = _plan_named(size, seed)[1]
     target = generate_synthetic(values["target"] or f"{NAME}-{size}-{seed}", size=size, seed=seed)
     store = FeatureStore.open(target)
     print(f"{target}: {len(store.video_names)} videos, {int(store.lengths.sum())} snippets of {store.feature_size}")

@@ -15,8 +15,19 @@ import pytest
 
 from dce_ray.data import synthetic
 from dce_ray.data.context import ACTION, BACKGROUND, MOTION_CONTEXT, VISUAL_CONTEXT, context_path, load_context
-from dce_ray.data.synthetic import SIZES, draw_scripts, ensure_synthetic, generate_synthetic, write_released
-from dce_ray.data.synthetic_script import SNIPPET_S, class_lengths_s
+from dce_ray.data.synthetic import (
+    DRAWS,
+    SIZES,
+    SyntheticSize,
+    draw_scripts,
+    ensure_synthetic,
+    generate_planned,
+    generate_synthetic,
+    write_released,
+)
+from dce_ray.data.synthetic_features import Clarity
+from dce_ray.data.synthetic_script import SNIPPET_S, Confounding, class_lengths_s
+from dce_ray.datasets import resolve_data
 from dce_ray.errors import ConfigError, DataError, StoreError
 from dce_ray.store import FeatureStore
 
@@ -291,6 +302,50 @@ def test_damaged_cache_is_told(tmp_path):
     features.write_bytes(features.read_bytes()[:-100])
     with pytest.raises(StoreError):
         ensure_synthetic("tiny", 1, tmp_path)
+
+
+def test_bench_is_frozen():
+    """Its docstring's numbers hold for these dials; whoever turns one measures anew and chooses another draw."""
+    assert SIZES["bench"] == SyntheticSize(
+        train_videos=500,
+        test_videos=200,
+        classes=6,
+        channels=64,
+        duration_log_s=(4.0, 0.25),
+        snippets=(60, 120),
+        confounding=Confounding(
+            chance=1.0,
+            adjacent=0.9,
+            foreign=0.0,
+            visual=0.5,
+            context_strength=(0.8, 1.0),
+            rim_strength=(0.5, 0.8),
+        ),
+        clarity=Clarity(signal=1.0, background=0.8, noise=0.3, drift=0.15, variation=0.2, cut=0.2),
+    )
+    assert DRAWS["bench"] not in range(1, 6)  # the draws on which it was chosen
+
+
+def test_synthetic_means_bench_at_its_own_draw(tmp_path, monkeypatch):
+    monkeypatch.setenv("DCE_CACHE", str(tmp_path))
+    asked = []
+    monkeypatch.setattr(synthetic, "_generate", lambda target, plan, seed: asked.append((plan, seed)) or target.mkdir())
+    monkeypatch.setattr(synthetic.FeatureStore, "open", lambda path: None)
+    folder = resolve_data("synthetic")
+    assert asked == [(SIZES["bench"], 11)]
+    assert folder == resolve_data("synthetic-bench")
+    assert folder != resolve_data("synthetic-small")
+    assert asked[1:] == [(SIZES["small"], 0)]
+    with pytest.raises(DataError, match="did you mean bench"):
+        resolve_data("synthetic-bensh")
+
+
+def test_a_size_without_a_name(tmp_path):
+    plan = dataclasses.replace(SIZES["tiny"], test_videos=3)
+    store = FeatureStore.open(generate_planned(tmp_path / "store", plan, 1))
+    assert store.subsets.count("test") == 3
+    with pytest.raises(StoreError, match="never overwritten"):
+        generate_planned(tmp_path / "store", plan, 1)
 
 
 def test_refusals(tmp_path):
