@@ -19,7 +19,9 @@ MODULES = (
     "provenance",
     "evaluate",
 )
-BEHIND_THE_WALL = ("ray", "optuna", "mlflow", "hydra", "omegaconf", "rich", "yaml", "matplotlib", "pandas", "scipy")
+BEHIND_THE_WALL = (
+    *("ray", "optuna", "mlflow", "hydra", "omegaconf", "rich", "yaml", "matplotlib", "pandas", "scipy", "sklearn"),
+)
 
 PROBE = """
 import importlib, importlib.abc, sys

@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dce_ray.config import SCALARS
 from dce_ray.errors import SearchError
-from dce_ray.experiment.record import PLAIN, RunRecord
+from dce_ray.experiment.record import PLAIN, components_of
 from dce_ray.presets import merge
+
+CONFIRMATION_SEEDS_FROM = 1000
+"""Seeds of a confirmation begin so far above the search's own: no run that chose is among those that confirm."""
 
 
 def top_setting(rank: int) -> str:
@@ -26,15 +30,29 @@ WINNER = top_setting(1)
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A setting with the finished run on the selecting split that it was chosen by."""
+    """A setting with what the search knows of it."""
 
     setting: str
     """:data:`WINNER`, ``top2``, ..., ``paper``, ``released`` or ``baseline``."""
-    chosen_by: RunRecord
+    config: Mapping[str, Any]
+    """The RunConfig mapping of its runs; their seed is the search's, the fold is of no account here."""
+    value: float
+    """Expected score on the selecting split, a fraction in [0, 1]: the model's mean (the best score of its single run
+    with ``policy=single``)."""
+    iteration: int
+    """Iteration that the selecting split chose, and up to which the confirmation trains."""
+    origin: str
+    """``paper``, ``released``, ``search`` or ``baseline``: where the six scalars come from."""
+    point: int | None = None
+    """Number of the point; None for the plain baseline, which is none."""
+    runs: int = 1
+    """Finished runs that it was chosen by."""
+    deviation: float | None = None
+    """Standard deviation of ``value`` as the model sees it; None where there is no model."""
 
     def __post_init__(self) -> None:
-        if self.chosen_by.value is None or self.chosen_by.iteration is None:
-            raise SearchError(f"{self.setting}: run {self.chosen_by.key} has no score, so it cannot have been chosen")
+        if self.runs < 1:
+            raise SearchError(f"{self.setting}: no run has a score, so it cannot have been chosen")
 
     @property
     def plain(self) -> bool:
@@ -42,46 +60,40 @@ class Candidate:
         return self.setting == PLAIN
 
     @property
-    def value(self) -> float:
-        """Best score on the selecting split, a fraction in [0, 1]."""
-        assert self.chosen_by.value is not None
-        return self.chosen_by.value
-
-    @property
-    def iteration(self) -> int:
-        """Iteration at which it was reached, and up to which the confirmation trains."""
-        assert self.chosen_by.iteration is not None
-        return self.chosen_by.iteration
-
-    @property
-    def trial(self) -> int | None:
-        """Number of the trial in the study; None for the plain baseline, which is none."""
-        return self.chosen_by.number if self.chosen_by.role == "trial" else None
+    def params(self) -> dict[str, float]:
+        """The six scalars, fixed and tied ones included; empty for the plain baseline, which reads none."""
+        if components_of(self.config) == PLAIN:
+            return {}
+        return {name: float(self.config["method"][name]) for name in SCALARS}
 
     def configuration(self, seed: int | None = None) -> dict[str, Any]:
         """RunConfig mapping of the run on test: all of train up to the chosen iteration, nothing selected.
 
-        With ``protocol=paper`` it is the chosen run's own: evaluated on test along its full length, as published.
+        With ``protocol=paper`` it is evaluated on test along its full length, as published.
 
         Args:
             seed: of the run; None keeps the search's.
         """
-        config: Mapping[str, Any] = self.chosen_by.config
         changes: dict[str, Any] = {} if seed is None else {"seed": seed}
-        if config["protocol"] != "paper":
+        if self.config["protocol"] != "paper":
             changes |= {"protocol": "confirm", "training": {"stop_at": self.iteration}}
-        return merge(config, changes)
+        return merge(self.config, changes)
+
+    def confirmation_seed(self, number: int) -> int:
+        """Seed of its run of that number in the confirmation, from 0: none that the search trained with."""
+        return int(self.config["seed"]) + CONFIRMATION_SEEDS_FROM + number
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain mapping for confirmation.json."""
-        run = self.chosen_by
         return {
             "name": self.setting,
-            "origin": run.origin,
-            "components": run.components,
-            "params": run.params,
-            "config": dict(run.config),
+            "origin": self.origin,
+            "components": components_of(self.config),
+            "params": self.params,
+            "config": dict(self.config),
             "value": self.value,
+            "deviation": self.deviation,
+            "runs": self.runs,
             "iteration": self.iteration,
-            "number": self.trial,
+            "point": self.point,
         }

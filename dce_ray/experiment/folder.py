@@ -3,9 +3,11 @@
 ``results/<data>/<baseline>/<name>/``::
 
     config.json  environment.json  study.journal  log.txt     what was asked, where, and Optuna's study (the truth)
-    trials/<key>/{record.json, progress.jsonl, checkpoint.pt}  one per trial of the study, and the plain baseline's run
+    clock.json                                                 how long all sessions took together
+    trials/<key>/{record.json, progress.jsonl, checkpoint.pt}  one per run on the selecting split, plain ones included
     tracking/                                                  what the mirror into MLflow knows of itself
     confirm/<key>/{record.json, progress.jsonl, checkpoint.pt, table.json, detections.json}   one per run on test
+    seed_plan.json  confirmation.json                          how many seeds, fixed once; the result with its verdict
 
 Which run is which, its record says; folder names only keep runs apart. JSON files are replaced atomically,
 ``progress.jsonl`` is only appended to: a reader needs no lock and a process that is killed at any moment leaves nothing
@@ -28,7 +30,7 @@ from dce_ray.files import not_written, read_back, read_json, write_json
 from dce_ray.train.run_files import RunFiles
 
 RECORD = "record.json"
-FORMAT = 2
+FORMAT = 3
 """Of the folder; what another version wrote is refused, since it says otherwise which run is which."""
 
 
@@ -169,6 +171,11 @@ class ExperimentFolder:
         return self.path / "log.txt"
 
     @property
+    def clock(self) -> Path:
+        """How long the search has run in all its sessions, JSON."""
+        return self.path / "clock.json"
+
+    @property
     def best(self) -> Path:
         """The winner as a configuration for ``python -m dce_ray.train``."""
         return self.path / "best.yaml"
@@ -182,6 +189,11 @@ class ExperimentFolder:
     def confirmation(self) -> Path:
         """The confirmation's result, JSON; ``.md``, ``.csv`` and ``.tex`` lie beside it."""
         return self.path / "confirmation.json"
+
+    @property
+    def seed_plan(self) -> Path:
+        """How many seeds the winner and the plain baseline are confirmed with; written before the second stage."""
+        return self.path / "seed_plan.json"
 
     def trial(self, key: str) -> RunFolder:
         """Folder of a run on the selecting split, whether or not it exists."""

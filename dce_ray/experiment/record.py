@@ -53,6 +53,9 @@ class RunRecord:
     """Fold of the train videos that is held out; None where the run trains on all of train."""
     origin: str = SEARCHED
     """``paper``, ``released``, :data:`SEARCHED` or :data:`PLAIN`: where the six scalars come from."""
+    point: int | None = None
+    """Number of the point, from 0, in the order in which points came up; None for the plain baseline and outside a
+    search. Runs of one point differ in fold and seed alone."""
     value: float | None = None
     """What ranks, a fraction in [0, 1]: best score on the selecting split, or the test score (roles on test)."""
     iteration: int | None = None

@@ -11,8 +11,10 @@ from optuna.trial import TrialState
 
 from dce_ray.errors import SearchError
 
-STUDY = "search"
-"""Name of the study in the journal."""
+STUDY = "runs"
+"""Name of the study in the journal whose trials are the runs: the truth."""
+POINTS_STUDY = "points"
+"""Name of the study that is made of it: one trial per point, valued by the model (``policy=replicates``)."""
 STATE_OF = {
     TrialState.COMPLETE: "finished",
     TrialState.PRUNED: "pruned",
@@ -31,8 +33,16 @@ def read_study(journal: Path) -> optuna.Study:
     """
     if not journal.is_file():
         raise SearchError(f"{journal} does not exist; the search has not started, or its study was removed")
-    storage = JournalStorage(JournalFileBackend(str(journal)))
+    storage = open_journal(journal)
     names = [study.study_name for study in storage.get_all_studies()]
-    if names != [STUDY]:
-        raise SearchError(f"{journal} holds the studies {names}; an experiment has exactly one, named {STUDY!r}")
+    if STUDY not in names or set(names) - {STUDY, POINTS_STUDY}:
+        raise SearchError(
+            f"{journal} holds the studies {names}; an experiment has one named {STUDY!r}, and with policy=replicates "
+            f"{POINTS_STUDY!r} beside it"
+        )
     return optuna.load_study(study_name=STUDY, storage=storage)
+
+
+def open_journal(journal: Path) -> JournalStorage:
+    """The storage of an experiment's studies."""
+    return JournalStorage(JournalFileBackend(str(journal)))

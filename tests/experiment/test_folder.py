@@ -27,14 +27,16 @@ def test_create_refuses_what_exists_and_open_what_does_not(folder, tmp_path):
         ExperimentFolder.create(folder.path, {}, {})
     with pytest.raises(SearchError, match="no experiment folder"):
         ExperimentFolder.open(tmp_path)
-    assert ExperimentFolder.open(folder.path).config == {"format": 2, "run": {}}
+    assert ExperimentFolder.open(folder.path).config == {"format": 3, "run": {}}
 
 
-@pytest.mark.parametrize(("written", "found"), [({"run": {}}, "format 1"), ({"format": 3}, "format 3")])
+@pytest.mark.parametrize(
+    ("written", "found"), [({"run": {}}, "format 1"), ({"format": 2}, "format 2"), ({"format": 4}, "format 4")]
+)
 def test_a_folder_of_another_version_is_refused_and_untouched(tmp_path, written, found):
     path = tmp_path / "old" / "config.json"
     write_json(path, written)
-    with pytest.raises(SearchError, match=f"{found}, this version reads format 2"):
+    with pytest.raises(SearchError, match=f"{found}, this version reads format 3"):
         ExperimentFolder.open(path.parent)
     assert [item.name for item in path.parent.iterdir()] == ["config.json"]
     assert json.loads(path.read_text()) == written
@@ -124,7 +126,7 @@ def test_config_is_written_anew_only_where_it_says_otherwise(folder):
     folder.keep_config({"run": {}})
     assert path.stat().st_mtime_ns == before
     folder.keep_config({"run": {}, "values": (1, 2)})
-    assert folder.config == {"format": 2, "run": {}, "values": [1, 2]}
+    assert folder.config == {"format": 3, "run": {}, "values": [1, 2]}
 
 
 def test_scores_leave_out_what_is_not_finite(tmp_path):

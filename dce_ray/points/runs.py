@@ -1,0 +1,75 @@
+"""The runs of a search as the model and the policy see them: which point, which replicate, and the score's curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.record import RunRecord
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Replicate:
+    """What a run's noise comes from."""
+
+    fold: int
+    """Fold of the train videos that is held out; 0 with ``protocol=paper``, where nothing is and seeds alone differ."""
+    round: int
+    """How often all folds came before: the run's seed is the search's seed plus the round."""
+
+
+@dataclass(frozen=True, slots=True)
+class PointRun:
+    """One run of the search: of a point, or of the plain baseline."""
+
+    number: int
+    """Order of start among all runs of the search, plain's included, from 0."""
+    point: int | None
+    """Number of the point, from 0; None for the plain baseline."""
+    scalars: Mapping[str, float]
+    """The searched scalars by name, in their own units; empty for the plain baseline."""
+    replicate: Replicate
+    state: str
+    """``running``, ``finished`` or ``failed`` (``pruned`` with ``policy=single``)."""
+    curve: Mapping[int, float] = field(default_factory=dict)
+    """Score on the selecting split by iteration, fractions in [0, 1], finite ones only."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether this run is the plain baseline's."""
+        return self.point is None
+
+    @property
+    def usable(self) -> bool:
+        """Whether the run reached its end and was evaluated."""
+        return self.state == "finished" and bool(self.curve)
+
+
+def replicate_of(point: int, number: int, folds: int) -> Replicate:
+    """The ``number``-th replicate of a point: all points go through the same list, each from a fold of its own.
+
+    >>> [replicate_of(1, number, 3) for number in range(4)]  # doctest: +NORMALIZE_WHITESPACE
+    [Replicate(fold=1, round=0), Replicate(fold=2, round=0), Replicate(fold=0, round=0), Replicate(fold=1, round=1)]
+
+    Args:
+        point: number of the point, from 0; the plain baseline counts as 0.
+        number: how many replicates the point has had already.
+        folds: K; 1 with ``protocol=paper``.
+    """
+    return Replicate((point + number) % folds, number // folds)
+
+
+def read_runs(folder: ExperimentFolder) -> list[PointRun]:
+    """The runs of a search on the selecting split, by their number, as their folders say now."""
+    searched = folder.config["space"]
+    names = [name for name, item in searched.items() if isinstance(item, Mapping)]
+    found = [(run.record(), run) for run in folder.trials()]
+    runs = [_point_run(record, run.scores(), names, int(folder.config["run"]["seed"])) for record, run in found]
+    return sorted(runs, key=lambda run: run.number)
+
+
+def _point_run(record: RunRecord, curve: Mapping[int, float], names: list[str], seed: int) -> PointRun:
+    scalars = {name: record.params[name] for name in names if name in record.params}
+    replicate = Replicate(record.fold or 0, record.seed - seed)
+    return PointRun(record.number, record.point, scalars, replicate, record.state, curve)

@@ -1,0 +1,127 @@
+"""The fair iteration: where a run's curve is read, so that no run is valued at its own luckiest evaluation.
+
+The best of a run's many evaluations is the score plus whatever noise happened to be largest: it favours runs that
+wobble. Here a run is read at an iteration that *other* runs chose, so its score there is an unbiased one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dce_ray.errors import SearchError
+from dce_ray.points.runs import PointRun
+
+CROSS_FITTED_FROM = 3
+"""Usable replicates from which on a point chooses its iterations itself, each run's by the point's other runs."""
+DIGITS = 12
+"""Decimals in which two mean scores have to agree to count as equal; the earliest of equals is taken."""
+
+Curves = NDArray[np.float64]
+"""(runs, iterations) scores, NaN where a run was not evaluated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a run is worth, and where that was read."""
+
+    iteration: int
+    """Iteration of the run's curve that other runs chose."""
+    value: float
+    """Score there, a fraction in [0, 1]."""
+
+
+def fair_scores(runs: Sequence[PointRun]) -> dict[int, Scored]:
+    """The score of each usable run by its number, read at an iteration that was chosen without it.
+
+    * A point (or the plain baseline) with fewer than :data:`CROSS_FITTED_FROM` usable runs is read at the maximum of
+      the mean curve over all usable runs of the *other* points, plain's among them.
+    * From then on, each of its runs is read at the maximum of the mean curve over the *point's own other* runs.
+    * A run beside which there is no other is read at its last iteration.
+
+    Means are taken at iterations that all of the choosing runs and the run itself have (at those that most of the
+    choosing runs have, where there is none that all have). The earliest of equals is taken. Runs that failed, were
+    pruned or are still running are passed over.
+
+    Raises:
+        SearchError: two runs have the same number, or a score is not a number.
+    """
+    usable = [run for run in runs if run.usable]
+    _refuse_faults(usable)
+    if not usable:
+        return {}
+    iterations, curves = _table(usable)
+    arms = [run.point for run in usable]
+    counts = Counter(arms)
+    present, filled = ~np.isnan(curves), np.nan_to_num(curves)
+    total, held = filled.sum(0), present.sum(0)
+    found = {}
+    for point in counts:
+        rows = np.flatnonzero([arm == point for arm in arms])
+        own, own_held = filled[rows].sum(0), present[rows].sum(0)
+        for row in rows:
+            if counts[point] >= CROSS_FITTED_FROM:
+                chosen = _maximum(own - filled[row], own_held - present[row], present[row])
+            else:
+                chosen = _maximum(total - own, held - own_held, present[row])
+            found[usable[row].number] = Scored(iterations[chosen], float(curves[row, chosen]))
+    return dict(sorted(found.items()))
+
+
+def chosen_iteration(runs: Sequence[PointRun], point: int | None) -> int:
+    """Up to which iteration a point is trained when it is confirmed on data that none of these runs saw.
+
+    The maximum of the mean curve over the point's own usable runs, where there are :data:`CROSS_FITTED_FROM` or more;
+    over all usable runs of all points before.
+
+    Args:
+        runs: of all points.
+        point: number of the point; None for the plain baseline.
+
+    Raises:
+        SearchError: no run of the point is usable, or a score is not a number.
+    """
+    usable = [run for run in runs if run.usable]
+    _refuse_faults(usable)
+    own = [run for run in usable if run.point == point]
+    if not own:
+        name = "the plain baseline" if point is None else f"point {point}"
+        raise SearchError(f"{name} has no finished run that was evaluated, so nothing chooses its iteration; run it")
+    iterations, curves = _table(own if len(own) >= CROSS_FITTED_FROM else usable)
+    present = ~np.isnan(curves)
+    reachable = np.isin(iterations, sorted({iteration for run in own for iteration in run.curve}))
+    return iterations[_maximum(np.nan_to_num(curves).sum(0), present.sum(0), reachable)]
+
+
+def _maximum(sums: NDArray[np.float64], held: NDArray[np.int64], allowed: NDArray[np.bool_]) -> int:
+    """Column of the largest mean among those allowed that most of the choosing runs have; the last if none has any."""
+    most = held[allowed].max()
+    if most == 0:
+        return int(np.flatnonzero(allowed)[-1])
+    means = np.where(allowed & (held == most), np.round(sums / most, DIGITS), -np.inf)
+    return int(means.argmax())
+
+
+def _table(runs: Sequence[PointRun]) -> tuple[list[int], Curves]:
+    iterations = sorted({iteration for run in runs for iteration in run.curve})
+    rows = [[run.curve.get(iteration, math.nan) for iteration in iterations] for run in runs]
+    return iterations, np.array(rows, dtype=np.float64)
+
+
+def _refuse_faults(usable: Sequence[PointRun]) -> None:
+    twice = sorted(number for number, count in Counter(run.number for run in usable).items() if count > 1)
+    if twice:
+        raise SearchError(f"runs are told apart by their number, but {twice} came up twice; pass each run once")
+    bad = [
+        f"run {run.number}, iteration {iteration}: {value}"
+        for run in usable
+        for iteration, value in run.curve.items()
+        if not math.isfinite(value)
+    ]
+    if bad:
+        raise SearchError(f"a score has to be a number ({'; '.join(bad)}); leave such evaluations out of the curve")

@@ -1,0 +1,78 @@
+"""How a search stands: its runs, their fair scores and what the model makes of them, read from its folder alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dce_ray.config import ScalarRange
+from dce_ray.errors import SearchError
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.record import RunRecord
+from dce_ray.points.model import PointEstimate, Posterior, fit
+from dce_ray.points.runs import PointRun, read_runs
+from dce_ray.points.scores import Scored, fair_scores
+from dce_ray.points.threads import one_thread
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of the points of a search."""
+
+    runs: tuple[PointRun, ...]
+    """All that were started, by their number."""
+    scores: Mapping[int, Scored]
+    """Fair score of every usable run, by its number."""
+    posterior: Posterior
+    records: Mapping[int, RunRecord]
+    """By the run's number."""
+
+    @property
+    def ranked(self) -> list[PointEstimate]:
+        """Points with a usable run, the highest mean first; equal ones by their number."""
+        return sorted(self.posterior.points, key=lambda point: (-point.mean, point.point or 0))
+
+    def runs_of(self, point: int | None) -> list[PointRun]:
+        """Runs of a point, or of the plain baseline (None), by their number."""
+        return [run for run in self.runs if run.point == point]
+
+    def record_of(self, point: int | None) -> RunRecord:
+        """The first run's record of a point, or of the plain baseline (None): its configuration and origin.
+
+        Raises:
+            SearchError: it has no run.
+        """
+        runs = self.runs_of(point)
+        if not runs:
+            raise SearchError(f"point {point} has no run in this search")
+        return self.records[runs[0].number]
+
+    def text(self) -> str:
+        """Who leads by the model, beside the plain baseline; in percent."""
+        if not self.ranked:
+            return ""
+        text = f"leading by the model: {_estimate(f'point {self.ranked[0].point}', self.ranked[0])}"
+        plain = self.posterior.plain
+        return f"{text}; {_estimate('plain baseline', plain)}" if plain else text
+
+
+def read_standing(folder: ExperimentFolder) -> Standing | None:
+    """The standing of a search with ``policy=replicates``; None where no run has ended with a score yet."""
+    runs = read_runs(folder)
+    if not any(run.usable for run in runs):
+        return None
+    records = {record.number: record for run in folder.trials() if (record := run.record())}
+    with one_thread():
+        posterior = fit(runs, searched_ranges(folder.config))
+    return Standing(tuple(runs), fair_scores(runs), posterior, records)
+
+
+def searched_ranges(config: Mapping[str, Any]) -> dict[str, ScalarRange]:
+    """The searched scalars of a search's ``config.json``, with their ranges."""
+    return {name: ScalarRange(**item) for name, item in config["space"].items() if isinstance(item, Mapping)}
+
+
+def _estimate(name: str, one: PointEstimate) -> str:
+    runs = "1 run" if one.runs == 1 else f"{one.runs} runs"
+    return f"{name} with {100 * one.mean:.2f} +- {100 * one.deviation:.2f} ({runs})"
