@@ -47,7 +47,7 @@ def detection_ap(proposals: Proposals, ground_truth: GroundTruth, tiou_threshold
     """
     thresholds = check_thresholds(tiou_thresholds)
     check_detections(proposals, ground_truth)
-    ranked = proposals.select(_by_class_and_score(proposals))
+    ranked = proposals.select(by_class_and_score(proposals))
     hit_KN = match(ranked, ground_truth, thresholds)
     return _interpolated_ap(hit_KN, ranked.label, np.bincount(ground_truth.label, minlength=classes_of(ground_truth)))
 
@@ -57,7 +57,7 @@ def classes_of(ground_truth: GroundTruth) -> int:
     return len(ground_truth.class_names)
 
 
-def _by_class_and_score(proposals: Proposals) -> Whole:
+def by_class_and_score(proposals: Proposals) -> Whole:
     """Rows by class, then falling score, then row."""
     by_score = np.argsort(-proposals.score, kind="stable")
     label = proposals.label[by_score]

@@ -85,7 +85,7 @@ class MapTable:
         header = ["", *(f"{tiou:g}" for tiou in self.thresholds), *(f"avg {name}" for name in self.averages)]
         body = [["mAP", *(_percent(value) for value in (*self.map, *self.averages.values()))]]
         if per_class:
-            spans = [_span(self.thresholds, name) for name in self.averages]
+            spans = [span_of(self.thresholds, name) for name in self.averages]
             for name, ap_K in zip(self.class_names, self.class_ap.T, strict=True):
                 body.append([name, *(_percent(value) for value in (*ap_K, *(ap_K[span].mean() for span in spans)))])
         return header, body
@@ -114,7 +114,7 @@ class MapTable:
     def csv(self, per_class: bool = True) -> str:
         """The table as CSV: fractions in full precision, an empty cell where a class has no instance."""
         header, body = self.rows(per_class)
-        spans = [_span(self.thresholds, name) for name in self.averages]
+        spans = [span_of(self.thresholds, name) for name in self.averages]
         values = [[*self.map, *self.averages.values()]]
         if per_class:
             values += [[*ap_K, *(ap_K[span].mean() for span in spans)] for ap_K in self.class_ap.T]
@@ -225,7 +225,7 @@ def map_table(
     return MapTable(
         thresholds=levels,
         map=means,
-        averages={name: float(means[_span(levels, name)].mean()) for name in averages},
+        averages={name: float(means[span_of(levels, name)].mean()) for name in averages},
         class_ap=class_ap,
         class_names=tuple(class_names),
         classification_map=float(classification_map),
@@ -235,7 +235,7 @@ def map_table(
     )
 
 
-def _span(thresholds: Sequence[float], name: str) -> NDArray[np.int64]:
+def span_of(thresholds: Sequence[float], name: str) -> NDArray[np.int64]:
     """Positions of the thresholds from ``first`` to ``last``, both included.
 
     Raises:

@@ -1,0 +1,251 @@
+"""Verdicts on confirmations whose numbers are known: every outcome, what failed, and the sentence for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+
+import pytest
+from confirmed import RUN, add_runs, candidate, make_folder
+
+from dce_ray.presets import merge
+from dce_ray.report.confirmation import write_confirmation
+from dce_ray.verdict.judge import differences_of, judge, paired_runs
+from dce_ray.verdict.stein import identity_of, plan_seeds
+from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
+
+WINNER, PLAIN = candidate(), candidate("baseline", value=0.49)
+PAPER, RELEASED = candidate("paper", "paper"), candidate("released", "released")
+T_2 = 4.302652730
+
+
+def judged(tmp_path, ours, theirs, *others, config=None, candidates=None, **confirm):
+    """The verdict of winner and plain baseline with these scores in percent; ``others`` are (candidate, scores)."""
+    folder = make_folder(tmp_path, **(config or {}), **confirm)
+    add_runs(folder, WINNER, ours)
+    add_runs(folder, PLAIN, theirs)
+    for one, percents in others:
+        add_runs(folder, one, percents)
+    return judge(folder, candidates or [WINNER, *(one for one, _ in others), PLAIN])
+
+
+def test_better_by_hand(tmp_path):
+    # Differences 3, 2, 4: mean 3, deviation 1, half width 4.3027 / sqrt(3).
+    verdict = judged(tmp_path, [43, 44, 48], [40, 42, 44])
+    assert verdict.outcome == "better"
+    assert (verdict.gain, verdict.pairs, verdict.first_pairs) == (pytest.approx(3.0), 3, 3)
+    assert verdict.deviation == pytest.approx(1.0)
+    assert verdict.low == pytest.approx(3 - T_2 / math.sqrt(3))
+    assert verdict.high == pytest.approx(3 + T_2 / math.sqrt(3))
+    assert verdict.seeds_for_power == 10
+    assert verdict.expected_gain == pytest.approx(1.0)
+    assert verdict.confirmation_runs == 6
+    assert verdict.published.outcome == "not tested"
+    assert verdict.published.reason == "no published setting was confirmed"
+    assert verdict.sentence.startswith(
+        "verdict: better: top1 (point 7) beats the plain baseline on test, +3.00 mAP, "
+        "95 % interval [+0.52, +5.48] (3 pairs of seeds)"
+    )
+    assert "the search's model expected +1.00 mAP on holdout" in verdict.sentence
+    assert "optimistic" not in verdict.sentence
+
+
+def test_worse(tmp_path):
+    verdict = judged(tmp_path, [40, 42, 44], [43, 44, 48])
+    assert (verdict.outcome, verdict.gain) == ("worse", pytest.approx(-3.0))
+    assert "is worse than the plain baseline on test, -3.00 mAP" in verdict.sentence
+
+
+def test_undecided_says_what_it_would_take_and_tests_nothing_else(tmp_path):
+    verdict = judged(tmp_path, [43, 40, 44], [40, 42, 44], (PAPER, [10, 11, 12]))
+    assert (verdict.outcome, verdict.published.outcome) == ("undecided", "not tested")
+    assert verdict.published.reason == "the first comparison is undecided"
+    assert verdict.published.gain is None
+    assert f"a true difference of 1 point would take {verdict.seeds_for_power} seeds" in verdict.sentence
+    assert "is not shown to differ from the plain baseline" in verdict.sentence
+
+
+def test_published_values_come_second_by_the_first_stage_alone(tmp_path):
+    verdict = judged(tmp_path, [43, 44, 48], [40, 42, 44], (PAPER, [42.9, 43.8, 47.7]), (RELEASED, [1, 2, 3]))
+    # 0.1, 0.2, 0.3: mean 0.2, deviation 0.1, half width 4.3027 * 0.1 / sqrt(3) = 0.248.
+    other = verdict.published
+    assert (other.setting, other.outcome, other.pairs) == ("paper", "undecided", 3)
+    assert (other.gain, other.high) == (pytest.approx(0.2), pytest.approx(0.2 + T_2 * 0.1 / math.sqrt(3)))
+    assert "whether tuning beat the published values is undecided (paper), +0.20 [-0.05, +0.45]" in verdict.sentence
+
+
+@pytest.mark.parametrize(("paper", "outcome"), [([30, 31, 35.5], "better"), ([60, 61, 65.5], "worse")])
+def test_published_values_beaten_and_not(tmp_path, paper, outcome):
+    verdict = judged(tmp_path, [43, 44, 48], [40, 42, 44], (PAPER, paper))
+    assert verdict.published.outcome == outcome
+    assert ("tuning beat" if outcome == "better" else "tuning did worse than") in verdict.sentence
+
+
+def test_the_released_values_stand_in_where_the_paper_has_none(tmp_path):
+    verdict = judged(tmp_path, [43, 44, 48], [40, 42, 44], (RELEASED, [1, 2, 3]))
+    assert (verdict.published.setting, verdict.published.outcome) == ("released", "better")
+
+
+def test_published_values_among_the_best_are_found_by_their_origin(tmp_path):
+    second = candidate("top2", "paper")
+    verdict = judged(tmp_path, [43, 44, 48], [40, 42, 44], (second, [1, 2, 3.5]))
+    assert (verdict.published.setting, verdict.published.outcome) == ("paper", "better")
+
+
+def test_a_winner_that_is_published_is_compared_once(tmp_path):
+    folder = make_folder(tmp_path)
+    winner = candidate(origin="paper")
+    add_runs(folder, winner, [43, 44, 48])
+    add_runs(folder, PLAIN, [40, 42, 44])
+    verdict = judge(folder, [winner, PLAIN])
+    assert verdict.published.outcome == "not tested"
+    assert "the winner is the published setting (paper)" in verdict.sentence
+
+
+def test_published_runs_that_failed_leave_it_untested(tmp_path):
+    verdict = judged(tmp_path, [43, 44, 48], [40, 42, 44], (PAPER, [40, None, None]))
+    assert verdict.published.reason == "1 pairs of seeds finished"
+    assert verdict.published.outcome == "not tested"
+
+
+def test_a_failed_run_takes_its_pair_with_it(tmp_path):
+    verdict = judged(tmp_path, [43, None, 48], [40, 42, 44])
+    assert (verdict.pairs, verdict.planned_pairs, verdict.gain) == (2, 3, pytest.approx(3.5))
+    assert "(2 pairs of seeds, 1 more failed)" in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("ours", "words"),
+    [
+        ([43, None, None], r"\+3\.00 mAP without an interval: 1 pair of seeds finished and an interval needs two"),
+        ([None, None, None], "could not be compared with the plain baseline on test: 0 pairs of seeds finished"),
+    ],
+)
+def test_fewer_than_two_pairs_decide_nothing(tmp_path, ours, words):
+    verdict = judged(tmp_path, ours, [40, 42, 44])
+    assert (verdict.outcome, verdict.low, verdict.seeds_for_power) == ("undecided", None, None)
+    assert re.search(words, verdict.sentence)
+
+
+def test_one_seed_is_undecided(tmp_path):
+    verdict = judged(tmp_path, [43], [40], seeds=1)
+    assert (verdict.outcome, verdict.gain) == ("undecided", pytest.approx(3.0))
+    assert verdict.published.reason == "the first comparison is undecided"
+    assert "that interval" not in verdict.sentence
+
+
+def test_without_a_plain_baseline_there_is_nothing_to_compare_with(tmp_path):
+    verdict = judged(tmp_path, [43, 44, 48], [], candidates=[WINNER])
+    assert (verdict.outcome, verdict.gain, verdict.expected_gain) == ("undecided", None, None)
+    assert "it has no finished run on the selecting split" in verdict.sentence
+
+
+def test_runs_of_another_choice_do_not_count(tmp_path):
+    folder = make_folder(tmp_path)
+    add_runs(folder, candidate(iteration=50), [90, 90, 90])  # a former winner's, of the same names
+    add_runs(folder, PLAIN, [40, 42, 44])
+    assert paired_runs(folder, WINNER, PLAIN, range(3)) == {}
+
+
+def test_the_interval_of_the_second_stage_has_the_first_one_s_deviation(tmp_path):
+    folder = make_folder(tmp_path, precision=2.0)
+    add_runs(folder, WINNER, [43, 44, 48])
+    add_runs(folder, PLAIN, [40, 42, 44])
+    first = differences_of(paired_runs(folder, WINNER, PLAIN, range(3)))
+    plan = plan_seeds(first, seeds=3, precision=2.0, max_seeds=20, identity=identity_of(WINNER, PLAIN))
+    assert plan.total == 5  # (4.3027 / 2)^2 = 4.63
+    plan.write(folder)
+    add_runs(folder, WINNER, [50, 60], first=3)
+    add_runs(folder, PLAIN, [49, 55], first=3)
+    add_runs(folder, WINNER, [99], first=5)  # nobody asked for this one
+    add_runs(folder, PLAIN, [1], first=5)
+    verdict = judge(folder, [WINNER, PLAIN])
+    assert (verdict.pairs, verdict.first_pairs) == (5, 3)
+    assert verdict.gain == pytest.approx(3.0)  # 3, 2, 4, 1, 5
+    assert verdict.high == pytest.approx(3 + T_2 / math.sqrt(5))
+
+
+def test_a_plan_of_two_other_settings_is_left_alone(tmp_path):
+    folder = make_folder(tmp_path)
+    plan_seeds([9.0, 1.0, 5.0], seeds=3, precision=1.0, max_seeds=20, identity="of others").write(folder)
+    add_runs(folder, WINNER, [43, 44, 48])
+    add_runs(folder, PLAIN, [40, 42, 44])
+    assert judge(folder, [WINNER, PLAIN]).deviation == pytest.approx(1.0)
+
+
+def test_not_confirmed_says_what_to_do(tmp_path):
+    folder = make_folder(tmp_path, seeds=0)
+    verdict = judge(folder, [WINNER, PLAIN])
+    assert (verdict.outcome, verdict.gain, verdict.pairs) == (UNCONFIRMED, None, 0)
+    assert verdict.sentence.startswith(
+        "verdict: unconfirmed: top1 (point 7) was not measured on test (confirm.seeds=0)"
+    )
+    assert verdict.sentence.endswith(f"python -m dce_ray.search resume={folder.path} confirm.seeds=5.")
+    assert "expected +1.00 mAP on holdout" in verdict.sentence
+
+
+@pytest.mark.parametrize("seeds", [0, 3])
+def test_selection_on_test_is_said(tmp_path, seeds):
+    run = merge(RUN, {"protocol": "paper"})
+    verdict = judged(tmp_path, [43, 44, 48], [40, 42, 44], config={"run": run}, seeds=seeds)
+    assert "optimistic, since selection has seen the test set (protocol=paper)" in verdict.sentence
+    assert "not measured on test" not in verdict.sentence
+
+
+def test_what_single_runs_promised_is_called_so(tmp_path):
+    winner = candidate(deviation=None)
+    folder = make_folder(tmp_path, run=merge(RUN, {"metric": "classification"}))
+    add_runs(folder, winner, [43, 44, 48])
+    add_runs(folder, PLAIN, [40, 42, 44])
+    words = "single runs on holdout promised +1.00 classification mAP, which is optimistic"
+    assert words in judge(folder, [winner, PLAIN]).sentence
+
+
+def test_the_uncertainty_that_is_not_covered_is_named(tmp_path):
+    verdict = judged(tmp_path, [43, 44, 48], [40, 42, 44])
+    assert verdict.test_videos.low is None
+    assert "the uncertainty of the test videos is not covered" in verdict.sentence
+    assert "/nowhere/store" in verdict.test_videos.note
+
+
+def test_a_verdict_comes_back_from_its_file(tmp_path):
+    folder = make_folder(tmp_path)
+    assert Verdict.read(folder) is None
+    add_runs(folder, WINNER, [43, 44, 48])
+    add_runs(folder, PLAIN, [40, 42, 44])
+    add_runs(folder, PAPER, [30, 31, 35])
+    write_confirmation(folder, [WINNER, PAPER, PLAIN])
+    verdict = Verdict.read(folder)
+    assert verdict == judge(folder, [WINNER, PAPER, PLAIN])
+    assert verdict.to_mapping()["interval"] == [verdict.low, verdict.high]
+
+
+@pytest.mark.parametrize("seeds", [0, 1, 3])
+def test_every_sentence_is_one_line_with_one_full_stop_at_its_end(tmp_path, seeds):
+    sentence = judged(tmp_path, [43, 44, 48], [40, 42, 44], (PAPER, [30, 31, 35]), seeds=seeds).sentence
+    assert sentence.startswith("verdict: ")
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    assert ". " not in sentence
+
+
+def test_the_same_score_with_every_seed_is_said_and_no_seeds_are_asked_for(tmp_path):
+    verdict = judged(tmp_path, [41, 42, 44], [41, 42, 44])
+    assert (verdict.outcome, verdict.low, verdict.high) == ("undecided", 0.0, 0.0)
+    assert "scored the same with every seed" in verdict.sentence
+    assert "80 % power" not in verdict.sentence
+
+
+def test_a_second_look_at_test_is_said(tmp_path):
+    """Who resumes until a winner is better has looked often; the interval knows of one look alone."""
+    folder = make_folder(tmp_path)
+    add_runs(folder, WINNER, [43, 44, 48])
+    add_runs(folder, PLAIN, [40, 42, 44])
+    plan = plan_seeds([3.0, 2.0, 4.0], seeds=3, precision=None, max_seeds=3, identity=identity_of(WINNER, PLAIN))
+    plan.write(folder)
+    assert "looked at test" not in judge(folder, [WINNER, PLAIN]).sentence
+    dataclasses.replace(plan, looks=2).write(folder)
+    verdict = judge(folder, [WINNER, PLAIN])
+    assert verdict.looks == 2
+    assert "this search has looked at test 2 times" in verdict.sentence
