@@ -182,7 +182,7 @@ def write_report(target: Path, tables: Sequence[Table], groups: Mapping[str, Seq
         if members:
             with house_style():
                 svg = write_figure(comparison_figure(title, [one.comparison for one in members]), target, table.name)
-            shown = f"Plain baselines and SCS + MCM on {data}, with intervals."
+            shown = f"Plain baselines and SCS + MCM on {data}."
             parts.append(html.figure(svg, shown, f"figure-{data}"))
         page.add(f"data-{data}", title, *parts)
     write_atomically(target / "report.html", page.render())

@@ -5,14 +5,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def confirmation_caption(config: Mapping[str, Any]) -> str:
-    """What a confirmation's table is of; with ``protocol=paper`` it says that selection saw the test set."""
-    seeds = config["confirm"]["seeds"]
-    what = f"{config['run']['baseline']} on {config['data_set']}, test mAP in percent, {seeds} seeds"
+def seeds_text(counts: Sequence[int]) -> str:
+    """How many seeds several settings have.
+
+    >>> seeds_text([1]), seeds_text([9, 5, 9]), seeds_text([])
+    ('1 seed', '5 to 9 seeds', 'no seeds')
+    """
+    numbers = sorted(set(counts))
+    if not numbers:
+        return "no seeds"
+    text = str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+    return f"{text} seed{'' if numbers == [1] else 's'}"
+
+
+def confirmation_caption(config: Mapping[str, Any], counts: Sequence[int]) -> str:
+    """What a confirmation's table is of; with ``protocol=paper`` it says that selection saw the test set.
+
+    Args:
+        config: of the search.
+        counts: planned seeds of each setting.
+    """
+    what = f"{config['run']['baseline']} on {config['data_set']}, test mAP in percent, {seeds_text(counts)}"
     if config["protocol"] == "paper":
         return (
             f"{what}; protocol=paper: settings and iterations were selected on the test set, as published (optimistic)"
@@ -49,7 +66,7 @@ def test_text(config: Mapping[str, Any], *, confirmed: bool) -> str:
     if config["protocol"] == "paper":
         return ""
     if confirmed:
-        return "Test was read once, after selection."
+        return "Test was read after selection alone, by each run once."
     return "Test was not read: confirm.seeds=0." if config["confirm"]["seeds"] == 0 else "Test was not read yet."
 
 

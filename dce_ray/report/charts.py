@@ -1,4 +1,4 @@
-"""Charts of means with 95 % intervals, drawn from plain points; call inside ``house_style()``."""
+"""Charts of means, with the intervals that their points have; call inside ``house_style()``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dce_ray.report.statistics import Estimate
+from dce_ray.report.captions import seeds_text
 from dce_ray.report.style import (
     COLOURS,
     INK,
@@ -19,6 +19,7 @@ from dce_ray.report.style import (
     title_with_legend,
     write_instead,
 )
+from dce_ray.verdict.statistics import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,20 +39,19 @@ class Point:
     """Paired difference to the reference, in percent points; None for the reference itself."""
 
 
-def seeds_text(points: Sequence[Point]) -> str:
-    """How many seeds the points have.
+def marks_text(points: Sequence[Point]) -> str:
+    """What mark and bar are, and how many seeds the points have.
 
-    >>> seeds_text([Point("a", {0: 40.0, 1: 41.0}, None), Point("b", {0: 42.0}, None)])
-    '1 to 2 seeds'
+    >>> marks_text([Point("a", {0: 40.0, 1: 41.0}, None), Point("b", {0: 42.0}, None)])
+    'mean, 1 to 2 seeds'
     """
-    counts = sorted({len(point.values) for point in points})
-    if not counts:
-        return "no seeds"
-    text = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"{text} seed{'' if counts == [1] else 's'}"
+    shown = any(point.estimate and point.estimate.half_width is not None for point in points)
+    return f"mean{' and 95 % interval' if shown else ''}, {seeds_text([len(point.values) for point in points])}"
 
 
-def interval_chart(points: Sequence[Point], title: str, measure: str, reference: str) -> Figure:
+def interval_chart(
+    points: Sequence[Point], title: str, measure: str, reference: str, explained: str = "paired on the right"
+) -> Figure:
     """One line per setting: seeds as rings, mean and interval; on the right the paired difference to the reference.
 
     Args:
@@ -59,6 +59,7 @@ def interval_chart(points: Sequence[Point], title: str, measure: str, reference:
         title: of the figure.
         measure: what the values are; the unit is added.
         reference: label of the setting that the differences are taken to.
+        explained: what the caption says of the differences.
     """
     figure, (left, right) = new_figure(
         6.6,
@@ -85,8 +86,7 @@ def interval_chart(points: Sequence[Point], title: str, measure: str, reference:
     _set_up_rows(left, right, [point.label for point in points])
     left.set_xlabel(f"{measure} (%)")
     right.set_xlabel(f"difference to {reference}\n(percentage points)")
-    explained = f"Ring: one seed. Mark and bar: mean and 95 % interval, {seeds_text(points)}"
-    caption_below(figure, f"{explained}; paired on the right.")
+    caption_below(figure, f"Ring: one seed. Mark: {marks_text(points)}; {explained}.")
     return figure
 
 
@@ -152,7 +152,7 @@ def group_chart(groups: Mapping[str, Sequence[Point]], title: str, measure: str)
         axes.plot([], [], **_marker_of(index), linestyle="none", label=label)
     _set_up_groups(axes, list(groups))
     title_with_legend(figure, title, *axes.get_legend_handles_labels())
-    caption_below(figure, f"Ring: one seed. Mark and bar: mean and 95 % interval, {seeds_text(points)}.")
+    caption_below(figure, f"Ring: one seed. Mark: {marks_text(points)}.")
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The confirmation's result: tables over seeds on test, the paired difference to the plain baseline, best.yaml."""
+"""The confirmation's result: tables over seeds on test, paired differences to the plain baseline, best.yaml."""
 
 from __future__ import annotations
 
@@ -8,31 +8,42 @@ from typing import Any
 
 import yaml
 
-from dce_ray.experiment.candidate import Candidate
+from dce_ray.experiment.candidate import WINNER, Candidate
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN, decisive
 from dce_ray.files import write_atomically, write_json
 from dce_ray.grids import markdown_line
 from dce_ray.report.captions import confirmation_caption, selection_text, test_text
-from dce_ray.report.measured import Measured, gather
+from dce_ray.report.measured import Measured, gather, ranking_column
 from dce_ray.report.rendering import comma_separated, latex, markdown
-from dce_ray.report.statistics import Estimate
-from dce_ray.report.tables import Table, sweep_table
+from dce_ray.report.tables import Table, described, sweep_table
+from dce_ray.verdict.judge import judge
+from dce_ray.verdict.statistics import Estimate
+from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
 
 
 def write_confirmation(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> str:
-    """Write confirmation.json, .md, .csv and .tex from the runs in ``confirm/``; the Markdown text.
+    """Write confirmation.json, .md, .csv and .tex from the runs in ``confirm/``; the Markdown text without the verdict.
 
-    The winner is the first candidate: the best on the selecting split, whatever test says.
+    The winner is the first candidate: the best on the selecting split, whatever test says. With ``confirm.seeds=0``
+    there is confirmation.json alone, which says that nothing was confirmed; a result that was there before stands.
 
     Raises:
         OutputError: the disk is full or not writable.
     """
-    config, measured = folder.config, _measured(folder, candidates)
-    table = settings_table(config, measured, notes(config, candidates))
-    text = "\n".join([markdown(table), "", candidate_lines(candidates, measured)])
-    write_json(folder.confirmation, confirmation_mapping(config, candidates, measured, table))
-    write_atomically(folder.confirmation.with_suffix(".md"), text)
+    config = folder.config
+    if config["confirm"]["seeds"] == 0:
+        known = Verdict.read(folder)
+        if known is None or known.outcome == UNCONFIRMED:
+            table = settings_table(config, [], None, notes(config, candidates, confirmed=False))
+            content = confirmation_mapping(config, candidates, [], table, judge(folder, candidates))
+            write_json(folder.confirmation, content)
+        return "No confirmation was asked for (confirm.seeds=0)."
+    measured, verdict = _measured(folder, candidates), judge(folder, candidates)
+    table = settings_table(config, measured, verdict, notes(config, candidates))
+    text = "\n".join([markdown(table), "", candidate_lines(candidates, measured, verdict)])
+    write_json(folder.confirmation, confirmation_mapping(config, candidates, measured, table, verdict))
+    write_atomically(folder.confirmation.with_suffix(".md"), f"{text}\n{verdict.sentence}\n")
     write_atomically(folder.confirmation.with_suffix(".csv"), comma_separated(table))
     write_atomically(folder.confirmation.with_suffix(".tex"), latex(table))
     return text
@@ -41,18 +52,25 @@ def write_confirmation(folder: ExperimentFolder, candidates: Sequence[Candidate]
 def confirmation_table(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> Table:
     """Every candidate's mAP on test over the seeds, and its paired difference to the plain baseline, in percent."""
     config = folder.config
-    return settings_table(config, _measured(folder, candidates), notes(config, candidates))
+    return settings_table(config, _measured(folder, candidates), Verdict.read(folder), notes(config, candidates))
 
 
-def settings_table(config: Mapping[str, Any], settings: Sequence[Measured], notes: Sequence[str] = ()) -> Table:
+def settings_table(
+    config: Mapping[str, Any], settings: Sequence[Measured], verdict: Verdict | None, notes: Sequence[str] = ()
+) -> Table:
     """The table of a confirmation, as its files and the search's page show it.
 
     Args:
         config: of the search.
         settings: in the order of the lines.
+        verdict: whose planned comparison gets its interval; None before there is one.
         notes: below the table; the page, which knows no candidates, has none.
     """
-    return sweep_table("confirmation", confirmation_caption(config), settings, PLAIN, notes)
+    planned: dict[str, dict[str, Estimate]] = {}
+    if verdict is not None and verdict.planned_comparison is not None:
+        planned = {WINNER: {ranking_column(settings): verdict.planned_comparison}}
+    counts = [one.planned for one in settings]
+    return sweep_table("confirmation", confirmation_caption(config, counts), settings, PLAIN, notes, planned=planned)
 
 
 def _measured(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> list[Measured]:
@@ -67,15 +85,17 @@ def _measured(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> list
     )
 
 
-def notes(config: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[str]:
-    """Which supervision the selection used, and what the names mean."""
-    lines = [f"{selection_text(config['protocol'], config['metric'])} {test_text(config, confirmed=True)}".rstrip()]
+def notes(config: Mapping[str, Any], candidates: Sequence[Candidate], *, confirmed: bool = True) -> list[str]:
+    """Which supervision the selection used, whether test was read (``confirmed``), and what the names mean."""
+    supervision = selection_text(config["protocol"], config["metric"])
+    lines = [f"{supervision} {test_text(config, confirmed=confirmed)}".rstrip()]
     if candidates and not candidates[0].plain:
         winner, plain = candidates[0], next((candidate for candidate in candidates if candidate.plain), None)
         split = (
             "test, where it is measured too" if config["protocol"] == "paper" else "the selecting split, not on test"
         )
-        lines.append(f"{winner.setting} (trial {winner.trial}) is the winner: the best trial on {split}.")
+        how = "the highest mean of the search's model" if winner.deviation is not None else "the best run"
+        lines.append(f"{winner.setting} (point {winner.point}) is the winner: {how} on {split}.")
         if plain and plain.value > winner.value:
             lines.append(
                 f"The plain baseline scored higher there ({100 * plain.value:.2f}) than the winner "
@@ -86,18 +106,20 @@ def notes(config: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[st
     return lines
 
 
-def candidate_lines(candidates: Sequence[Candidate], measured: Sequence[Measured]) -> str:
+def candidate_lines(candidates: Sequence[Candidate], measured: Sequence[Measured], verdict: Verdict) -> str:
     """One line per candidate: where it comes from, what it was on the selecting split, test mean and deviation."""
-    header = ["", "from", "trial", "selecting split", "iteration"]
-    header += ["test mean", "standard deviation", "difference (95 %)"]
+    header = ["", "from", "point", "selecting split", "iteration"]
+    header += ["test mean", "standard deviation", "difference (planned: 95 %)"]
     lines = [markdown_line(header), "|" + "---|" * len(header)]
     by_name = {one.name: one for one in measured}
     for candidate in candidates:
         one = by_name.get(candidate.setting)
         value, gain = _ranking_average(one, by_name.get(PLAIN))
+        if gain is not None and candidate is candidates[0]:
+            gain = verdict.planned_comparison
         deviation = f"{value.deviation:.2f}" if value and value.deviation is not None else "-"
-        trial = "-" if candidate.trial is None else str(candidate.trial)
-        cells = [candidate.setting, candidate.chosen_by.origin, trial]
+        point = "-" if candidate.point is None else str(candidate.point)
+        cells = [candidate.setting, candidate.origin, point]
         cells += [f"{100 * candidate.value:.2f}", str(candidate.iteration)]
         cells += [f"{value.mean:.2f}" if value else "-", deviation, _difference_text(gain)]
         lines.append(markdown_line(cells))
@@ -117,11 +139,15 @@ def _ranking_average(one: Measured | None, plain: Measured | None) -> tuple[Esti
         return None, None
     column = list(cells)[-1]
     gain = one.gain(plain)[0].get(column) if plain and plain is not one else None
-    return cells[column], gain
+    return cells[column], gain and gain.described
 
 
 def confirmation_mapping(
-    config: Mapping[str, Any], candidates: Sequence[Candidate], measured: Sequence[Measured], table: Table
+    config: Mapping[str, Any],
+    candidates: Sequence[Candidate],
+    measured: Sequence[Measured],
+    table: Table,
+    verdict: Verdict,
 ) -> dict[str, Any]:
     """The content of confirmation.json; fractions in ``scores`` and ``value``, percent in the estimates."""
     by_name = {one.name: one for one in measured}
@@ -135,11 +161,12 @@ def confirmation_mapping(
             | {
                 "scores": {str(seed): dict(score) for seed, score in one.scores.items()},
                 "planned_seeds": one.planned,
-                "test_percent": {column: asdict(cell) for column, cell in one.cells().items()},
-                "difference_percent": {column: asdict(cell) for column, cell in gain.items()},
+                "test_percent": {column: asdict(cell) for column, cell in described(one.cells()).items()},
+                "difference_percent": {column: asdict(cell) for column, cell in described(gain).items()},
             }
         )
     return {
+        "verdict": verdict.to_mapping(),
         "caption": table.caption,
         "notes": list(table.notes),
         "protocol": config["protocol"],
@@ -155,7 +182,7 @@ def write_best(folder: ExperimentFolder, winner: Candidate) -> None:
     mapping = winner.configuration()
     split = "test" if config["protocol"] == "paper" else "holdout"
     origin = (
-        f"# Trial {winner.trial} of {folder.path.name}: {100 * winner.value:.2f} on {split} "
+        f"# Point {winner.point} of {folder.path.name}: {100 * winner.value:.2f} on {split} "
         f"at iteration {winner.iteration}, up to which the confirmation trains.\n"
         f"# {selection_text(config['protocol'], config['metric'])}\n"
         f"# python -m dce_ray.train baseline={mapping['baseline']} config={folder.best}\n"

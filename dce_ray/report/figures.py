@@ -7,7 +7,8 @@ states apart, colour only repeats them. Values are shown in percent.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dce_ray.config import SCALARS, ScalarRange
@@ -36,8 +37,10 @@ STATE_MARKS: dict[str, dict[str, Any]] = {
     "pruned": {"marker": "x", "color": MUTED, "linewidth": 1.0, "s": 20, "zorder": 2},
 }
 """Finished trials are filled discs, pruned ones crosses; failed ones stand as triangles on the axis."""
-FIRST_POINT = {"marker": "D", "facecolor": "none", "edgecolor": INK, "linewidth": 1.0, "s": 75, "zorder": 4}
-BEST = {"marker": "*", "facecolor": ORANGE, "edgecolor": INK, "linewidth": 0.7, "s": 150, "zorder": 5}
+Marks = dict[str, Any]
+"""Keywords of matplotlib's ``scatter``."""
+FIRST_POINT: Marks = {"marker": "D", "facecolor": "none", "edgecolor": INK, "linewidth": 1.0, "s": 75, "zorder": 4}
+BEST: Marks = {"marker": "*", "facecolor": ORANGE, "edgecolor": INK, "linewidth": 0.7, "s": 150, "zorder": 5}
 
 
 def history(table: TrialTable, measure: str) -> Figure:
@@ -115,12 +118,17 @@ def slices(table: TrialTable, measure: str) -> Figure:
         axes.set_xlabel(SYMBOLS[name])
         _slice(axes, table, name)
     figure.supylabel(f"{measure} (%)", fontsize=8.5)
+    shared_legend(figure, grid.flat)
+    return figure
+
+
+def shared_legend(figure: Figure, panels: Iterable[Axes]) -> None:
+    """One legend below all panels, each label once."""
     handles = {
-        label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     if handles:
         figure.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=4, handletextpad=0.3)
-    return figure
 
 
 def _slice(axes: Axes, table: TrialTable, name: str) -> None:
@@ -128,14 +136,24 @@ def _slice(axes: Axes, table: TrialTable, name: str) -> None:
     values = {value for value, _ in places}
     searched = table.ranges.get(name)
     if len(values) < 2 and (searched is None or searched.constant):
-        axes.set(xticks=[])
-        fixed = f"fixed at {values.pop():g}" if values else "not recorded"
-        axes.text(0.5, 0.5, fixed, transform=axes.transAxes, ha="center", va="center", color=MUTED)
+        write_fixed(axes, values)
         return
     _scatter_states(axes, table, places)
     if searched is None:
         axes.text(0.5, 1.0, "not searched on its own", transform=axes.transAxes, ha="center", color=MUTED, fontsize=7.5)
         return
+    set_up_range(axes, searched)
+
+
+def write_fixed(axes: Axes, values: Collection[float], instead: str | None = None) -> None:
+    """Say in a panel why there is nothing to look along: ``instead``, or the one value that there is."""
+    axes.set(xticks=[])
+    fixed = f"fixed at {min(values):g}" if values else "not recorded"
+    axes.text(0.5, 0.5, instead or fixed, transform=axes.transAxes, ha="center", va="center", color=MUTED)
+
+
+def set_up_range(axes: Axes, searched: ScalarRange) -> None:
+    """Let the horizontal axis be the range of a scalar."""
     if searched.log:
         from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -151,28 +169,69 @@ def _slice(axes: Axes, table: TrialTable, name: str) -> None:
 
 def parallel_coordinates(table: TrialTable, measure: str) -> Figure:
     """One line per trial through its parameters to its value; the best trial is drawn boldly on top."""
-    figure, axes = new_figure(6.6, 3.4)
-    axes.set_title("Parallel coordinates", pad=18)
     rows = [row for row in table.in_state("finished", "pruned") if row.value is not None]
     names = [name for name in SCALARS if all(row.parameter(name) is not None for row in rows)]
-    if not rows:
-        write_instead(axes, "No trial reached a value yet.")
-        return figure
-    rulers = [_ruler(table, name, [float(row.parameter(name) or 0) for row in rows]) for name in names]
-    values = [100 * (row.value or 0) for row in rows]
-    rulers.append(ScalarRange(min(values), max(values)))
-    for row, value in zip(rows, values, strict=True):
-        entries = [*(float(row.parameter(name) or 0) for name in names), value]
-        heights = [_height(entry, ruler) for entry, ruler in zip(entries, rulers, strict=True)]
-        axes.plot(range(len(heights)), heights, **_line_of(row, table))
-    _draw_rulers(axes, rulers, [*(SYMBOLS[name] for name in names), "value (%)"])
+    lines = [
+        Line({name: float(row.parameter(name) or 0) for name in names}, row.value or 0.0, _kind(row, table))
+        for row in rows
+    ]
     counts = f"{len(table.in_state('finished'))} finished (solid), {len(table.in_state('pruned'))} pruned (dotted)"
-    caption_below(figure, f"Value: {measure}. {counts}; the best is drawn bold with discs.")
+    explained = f"Value: {measure}. {counts}; the best is drawn bold with discs."
+    return parallel_chart(lines, table.ranges, explained, "No trial reached a value yet.")
+
+
+def _kind(row: TrialRow, table: TrialTable) -> str:
+    return "best" if row is table.best else "aside" if row.state == "pruned" else "usual"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a parallel-coordinates plot."""
+
+    scalars: Mapping[str, float]
+    """By name; all lines have the same."""
+    value: float
+    """A fraction in [0, 1]."""
+    kind: str
+    """Key of :data:`LINE_KINDS`."""
+
+
+LINE_KINDS: dict[str, dict[str, Any]] = {
+    "best": {"color": ORANGE, "linewidth": 2.4, "marker": "o", "markeredgecolor": INK, "zorder": 4, "clip_on": False},
+    "usual": {"color": BLUE, "linewidth": 0.9, "alpha": 0.75, "zorder": 2},
+    "aside": {"color": MUTED, "linewidth": 0.7, "linestyle": ":", "alpha": 0.8, "zorder": 1},
+}
+
+
+def parallel_chart(lines: Sequence[Line], ranges: Mapping[str, ScalarRange], explained: str, empty: str) -> Figure:
+    """Lines through the rulers of the scalars to a ruler of the value.
+
+    Args:
+        lines: to draw.
+        ranges: of the searched scalars; the others' rulers hold what the lines have.
+        explained: the caption.
+        empty: what is written where there is no line.
+    """
+    figure, axes = new_figure(6.6, 3.4)
+    axes.set_title("Parallel coordinates", pad=18)
+    if not lines:
+        write_instead(axes, empty)
+        return figure
+    names = list(lines[0].scalars)
+    rulers = [_ruler(ranges.get(name), [line.scalars[name] for line in lines]) for name in names]
+    values = [100 * line.value for line in lines]
+    rulers.append(ScalarRange(min(values), max(values)))
+    for line, value in zip(lines, values, strict=True):
+        entries = [*(line.scalars[name] for name in names), value]
+        heights = [_height(entry, ruler) for entry, ruler in zip(entries, rulers, strict=True)]
+        axes.plot(range(len(heights)), heights, **LINE_KINDS[line.kind])
+    _draw_rulers(axes, rulers, [*(SYMBOLS[name] for name in names), "value (%)"])
+    caption_below(figure, explained)
     return figure
 
 
-def _ruler(table: TrialTable, name: str, values: Sequence[float]) -> ScalarRange:
-    searched = table.ranges.get(name, ScalarRange(min(values), max(values)))
+def _ruler(searched: ScalarRange | None, values: Sequence[float]) -> ScalarRange:
+    searched = searched or ScalarRange(min(values), max(values))
     return ScalarRange(min(searched.low, *values), max(searched.high, *values), searched.log)
 
 
@@ -182,14 +241,6 @@ def _height(value: float, ruler: ScalarRange) -> float:
         return 0.5
     low, high, place = (math.log(x) if ruler.log else x for x in (ruler.low, ruler.high, value))
     return (place - low) / (high - low)
-
-
-def _line_of(row: TrialRow, table: TrialTable) -> dict[str, Any]:
-    if row is table.best:
-        return {"color": ORANGE, "linewidth": 2.4, "marker": "o", "markeredgecolor": INK, "zorder": 4, "clip_on": False}
-    if row.state == "pruned":
-        return {"color": MUTED, "linewidth": 0.7, "linestyle": ":", "alpha": 0.8, "zorder": 1}
-    return {"color": BLUE, "linewidth": 0.9, "alpha": 0.75, "zorder": 2}
 
 
 def _draw_rulers(axes: Axes, rulers: Sequence[ScalarRange], labels: Sequence[str]) -> None:
@@ -210,10 +261,12 @@ def _draw_rulers(axes: Axes, rulers: Sequence[ScalarRange], labels: Sequence[str
         axes.text(place, -0.03, f"{ruler.low:.3g}", ha="center", va="top", fontsize=7.5, color=MUTED)
 
 
-def importance_chart(importance: Importance) -> Figure:
+def importance_chart(
+    importance: Importance, title: str = "Parameter importance", measure: str = "share of importance"
+) -> Figure:
     """Share of each parameter as a bar with its number, or the reason why there is none."""
     figure, axes = new_figure(6.6, 2.6)
-    axes.set_title("Parameter importance")
+    axes.set_title(title)
     if not importance.shares:
         write_instead(axes, importance.note)
         return figure
@@ -222,7 +275,7 @@ def importance_chart(importance: Importance) -> Figure:
     axes.barh([SYMBOLS[name] for name in names], shares, height=0.6, facecolor=BLUE, edgecolor=PAPER, hatch=HATCHES[1])
     for place, share in enumerate(shares):
         axes.text(share, place, f"  {share:.0f}", va="center", fontsize=8)
-    axes.set(xlabel="share of importance (%)", xlim=(0, max(shares) * 1.12))
+    axes.set(xlabel=f"{measure} (%)", xlim=(0, max(1.0, *shares) * 1.12))
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0, labelsize=9)
     caption_below(figure, importance.note)

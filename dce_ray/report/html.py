@@ -31,7 +31,7 @@ nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; list-style: none; 
 table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--muted); padding-bottom: .5rem; }
 th, td { padding: .28rem .5rem; text-align: left; border-bottom: 1px solid var(--grid); white-space: nowrap; }
-thead th { background: var(--band); vertical-align: bottom; }
+thead th { background: var(--band); vertical-align: bottom; white-space: normal; }
 tbody th { font-weight: 600; }
 tbody th[scope=rowgroup] { vertical-align: top; }
 tbody th[scope=row] { font-weight: 400; }
@@ -40,8 +40,9 @@ thead th[scope=colgroup] { text-align: center; }
 .spread { font-size: .82em; color: var(--muted); }
 td.missing { color: var(--muted); }
 td.difference { font-style: italic; }
-tr.best > * { font-weight: 700; background: var(--band); }
-td.text { white-space: normal; min-width: 16rem; }
+tr.best > *, tr.best > th[scope=row] { font-weight: 700; background: var(--band); }
+tr.reference > * { font-style: italic; border-bottom: 2px solid var(--muted); }
+td.text { white-space: normal; min-width: 12rem; }
 figure { margin: 1.5rem 0; }
 figure svg { width: 100%; height: auto; max-width: 58rem; }
 .notes { color: var(--muted); font-size: .84rem; }
@@ -125,8 +126,40 @@ def figure(svg: str, description: str, anchor: str) -> str:
     return f'<figure id="{anchor}">{body}</figure>'
 
 
+class Number(str):
+    """The text of a number: it stands right, as numbers do."""
+
+    __slots__ = ()
+
+
+def percent(fraction: float | None, digits: int = 2) -> Number | None:
+    """A fraction in percent; None stays missing.
+
+    >>> percent(0.45678), percent(None)
+    ('45.68', None)
+    """
+    return None if fraction is None else Number(f"{100 * fraction:.{digits}f}")
+
+
+def probability(value: float | None) -> Number | None:
+    """A probability with two decimals, never rounded to certainty; None stays missing.
+
+    >>> probability(0.731), probability(0.9991), probability(0.0), probability(None)
+    ('0.73', '> 0.99', '< 0.01', None)
+    """
+    if value is None:
+        return None
+    return Number("< 0.01" if value < 0.01 else "> 0.99" if value > 0.99 else f"{value:.2f}")
+
+
 def data_table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, best: int | None = None, tall: bool = False
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    best: int | None = None,
+    reference: int | None = None,
+    tall: bool = False,
 ) -> str:
     """A table of plain values: the first column names the line, numbers stand right, None is shown as missing.
 
@@ -135,18 +168,19 @@ def data_table(
         columns: their headings.
         rows: values, in the order of the columns.
         best: index of the line to set off.
+        reference: index of the line that the others are compared with.
         tall: whether the table scrolls by itself.
     """
     lines, right = [], set()
+    marks = {best: ' class="best"', reference: ' class="reference"'}
     for index, row in enumerate(rows):
         right |= {place for place, value in enumerate(row) if place and _numeric(value)}
         name, *values = row
         cells = "".join(_cell(value) for value in values)
-        mark = ' class="best"' if index == best else ""
-        lines.append(f'<tr{mark}><th scope="row">{escape(_shown(name))}</th>{cells}</tr>')
+        lines.append(f'<tr{marks.get(index, "")}><th scope="row">{escape(_shown(name))}</th>{cells}</tr>')
     number = ' class="number"'
     headings = "".join(
-        f'<th scope="col"{number if place in right else ""}>{escape(column)}</th>'
+        f'<th scope="col"{number if place in right else ""}>{_heading(column)}</th>'
         for place, column in enumerate(columns)
     )
     kind = "scroll tall" if tall else "scroll"
@@ -155,6 +189,11 @@ def data_table(
         f"<caption>{escape(title)}</caption>\n<thead><tr>{headings}</tr></thead>\n"
         f"<tbody>\n{chr(10).join(lines)}\n</tbody>\n</table></div>"
     )
+
+
+def _heading(column: str) -> str:
+    """A column's name, which may break behind its underscores."""
+    return escape(column).replace("_", "_<wbr>")
 
 
 def _cell(value: Any) -> str:
@@ -167,7 +206,7 @@ def _cell(value: Any) -> str:
 
 
 def _numeric(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float | Number) and not isinstance(value, bool)
 
 
 def _shown(value: Any) -> str:

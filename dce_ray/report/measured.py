@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dce_ray.evaluation import MapTable
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
 from dce_ray.experiment.record import RunRecord
 from dce_ray.files import read_json
-from dce_ray.report.statistics import Estimate, mean_interval, paired_interval
+from dce_ray.verdict.statistics import Estimate, mean_interval, paired_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,11 @@ class Measured:
 def _shared_columns(scores: Mapping[int, Mapping[str, float]]) -> list[str]:
     first, *others = scores.values() or [{}]
     return [column for column in first if all(column in other for other in others)]
+
+
+def ranking_column(settings: Sequence[Measured]) -> str:
+    """The average that ranks: the last column of the first finished run; empty where there is none."""
+    return next((list(score)[-1] for one in settings for score in one.scores.values()), "")
 
 
 def score_columns(table: MapTable) -> dict[str, float]:

@@ -8,8 +8,8 @@ from itertools import groupby
 from dce_ray import grids
 from dce_ray.grids import escape_latex, latex_line
 from dce_ray.report.html import escape
-from dce_ray.report.statistics import Estimate
 from dce_ray.report.tables import Row, Table
+from dce_ray.verdict.statistics import Estimate
 
 MISSING = "—"
 """What stands in a cell without a number; in CSV the cell is empty and its line is there."""
@@ -25,17 +25,21 @@ def column_heading(column: str) -> str:
 
 
 def cell_text(cell: Estimate | None, signed: bool, between: str = " ± ") -> str:
-    """A cell with one decimal; :data:`MISSING` for None.
+    """A cell with one decimal: its interval, else its standard deviation in brackets; :data:`MISSING` for None.
 
     >>> cell_text(Estimate(46.38, 1.1, 0.84, 3), signed=False), cell_text(Estimate(1.2, None, None, 1), signed=True)
     ('46.4 ± 0.8', '+1.2')
+    >>> cell_text(Estimate(46.38, 1.1, None, 3), signed=False)
+    '46.4 (1.1)'
     """
     if cell is None:
         return MISSING
     value = f"{cell.mean:+.1f}" if signed else f"{cell.mean:.1f}"
     if value in ("-0.0", "+0.0"):
         value = "0.0"
-    return value if cell.half_width is None else f"{value}{between}{cell.half_width:.1f}"
+    if cell.half_width is not None:
+        return f"{value}{between}{cell.half_width:.1f}"
+    return value if cell.deviation is None else f"{value} ({cell.deviation:.1f})"
 
 
 def seeds_cell(row: Row) -> str:
@@ -146,8 +150,8 @@ def _html_cells(table: Table, row: Row) -> str:
         if cell is None:
             cells.append(f'<td class="number missing" aria-label="missing">{MISSING}</td>')
         else:
-            value, _, spread = cell_text(cell, row.difference).replace("-", "−").partition(" ± ")
-            text = f'{value} <span class="spread">± {spread}</span>' if spread else value
+            value, _, spread = cell_text(cell, row.difference).replace("-", "−").partition(" ")
+            text = f'{value} <span class="spread">{spread}</span>' if spread else value
             kind = "number difference" if row.difference else "number"
             cells.append(f'<td class="{kind}">{text}</td>')
     return "".join(cells)

@@ -6,22 +6,19 @@ Every figure says its unit and the number of seeds, and reads without colour.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dce_ray.experiment.record import PLAIN_LABEL
-from dce_ray.report.charts import Curve, Point, curve_chart, group_chart, interval_chart, seeds_text
+from dce_ray.experiment.record import PLAIN, PLAIN_LABEL
+from dce_ray.report.charts import Curve, Point, curve_chart, group_chart, interval_chart, marks_text
 from dce_ray.report.labels import SEARCHED_LABEL, baseline_title, in_order, setting_label
-from dce_ray.report.measured import Measured
+from dce_ray.report.measured import Measured, ranking_column
 from dce_ray.report.style import INK, SYMBOLS, caption_below, new_figure, title_with_legend
 from dce_ray.report.tables import Comparison
+from dce_ray.verdict.statistics import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-def ranking_column(settings: Sequence[Measured]) -> str:
-    """The average that ranks: the last column of the first finished run; empty where there is none."""
-    return next((list(score)[-1] for one in settings for score in one.scores.values()), "")
 
 
 def column_measure(column: str) -> str:
@@ -45,15 +42,41 @@ def comparison_figure(title: str, comparisons: Sequence[Comparison]) -> Figure:
     column = ranking_column([part for one in comparisons for part in (one.plain, one.ours)])
     several = len({one.baseline for one in comparisons}) < len(comparisons)
     order = in_order(one.baseline for one in comparisons)
-    groups = {}
+    groups: dict[str, list[Point]] = {}
     for one in sorted(comparisons, key=lambda one: order.index(one.baseline)):
         name = baseline_title(one.baseline) + (f"\n{one.name}" if several else "")
         aside = f" ({one.remark})" if one.remark else ""
         groups[name] = [
-            point_of(one.plain, column, label=PLAIN_LABEL),
-            point_of(one.ours, column, label=f"{SEARCHED_LABEL}{aside}"),
+            described(point_of(one.plain, column, label=PLAIN_LABEL)),
+            described(point_of(one.ours, column, label=f"{SEARCHED_LABEL}{aside}")),
         ]
     return group_chart(groups, f"{title}, test", column_measure(column))
+
+
+def described(point: Point, planned: Estimate | None = None) -> Point:
+    """The point without intervals, but for ``planned`` in the place of its difference."""
+    estimate, gain = (one and one.described for one in (point.estimate, point.gain))
+    return replace(point, estimate=estimate, gain=planned or gain)
+
+
+def confirmation_figure(settings: Sequence[Measured], winner: str | None, planned: Estimate | None) -> Figure:
+    """Every confirmed setting with its difference to the plain baseline; one interval, of the planned comparison.
+
+    Args:
+        settings: in the order of the lines.
+        winner: name of the setting whose difference ``planned`` is.
+        planned: winner less plain baseline, in percentage points; None before there is a verdict.
+    """
+    column = ranking_column(settings)
+    plain = next((one for one in settings if one.name == PLAIN), None)
+    points = [
+        described(point_of(one, column, plain), planned if one.name == winner and one.scores else None)
+        for one in settings
+    ]
+    told = planned is not None and planned.half_width is not None
+    explained = "paired on the right" + (", with the 95 % interval of the planned comparison" if told else "")
+    measure = f"{column_measure(column)} on test"
+    return interval_chart(points, "Confirmation on test", measure, setting_label(PLAIN), explained)
 
 
 def components_figure(title: str, settings: Mapping[str, Sequence[Measured]]) -> Figure:
@@ -100,5 +123,5 @@ def sweep_figure(
         if axes is not grid.flat[0]:
             axes.set_ylabel("")
     title_with_legend(figure, title, *grid.flat[0].get_legend_handles_labels())
-    caption_below(figure, f"On test; mark and bar: mean and 95 % interval, {seeds_text(points)}.")
+    caption_below(figure, f"On test; mark: {marks_text(points)}.")
     return figure

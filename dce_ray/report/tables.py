@@ -1,6 +1,6 @@
 """Tables of reports: rows of printed and measured numbers that never lose their label.
 
-A cell is an :class:`~dce_ray.report.statistics.Estimate` in percent; a cell that is absent is missing and is shown as
+A cell is an :class:`~dce_ray.verdict.statistics.Estimate` in percent; a cell that is absent is missing and is shown as
 such. Printed rows say ``printed``, measured rows say ``measured`` and their number of seeds.
 """
 
@@ -14,7 +14,7 @@ from dce_ray.experiment.record import PLAIN, PLAIN_LABEL
 from dce_ray.report.labels import SEARCHED_LABEL, baseline_title, data_title, in_order
 from dce_ray.report.measured import Measured
 from dce_ray.report.published import TABLE_5, PrintedTable, printed_comparison, printed_table
-from dce_ray.report.statistics import Estimate
+from dce_ray.verdict.statistics import Estimate
 
 PRINTED, MEASURED = "printed", "measured"
 
@@ -118,11 +118,11 @@ def _measured_rows(one: Comparison, several: bool) -> list[Row]:
             group,
             f"{PLAIN_LABEL}{', ' + one.name if several else ''}",
             MEASURED,
-            one.plain.cells(),
+            described(one.plain.cells()),
             len(one.plain.scores),
         ),
-        Row(group, f"{SEARCHED_LABEL}{aside}", MEASURED, one.ours.cells(), len(one.ours.scores)),
-        Row(group, f"absolute improvement{aside}", MEASURED, gain, pairs, difference=True),
+        Row(group, f"{SEARCHED_LABEL}{aside}", MEASURED, described(one.ours.cells()), len(one.ours.scores)),
+        Row(group, f"absolute improvement{aside}", MEASURED, described(gain), pairs, difference=True),
     ]
 
 
@@ -135,8 +135,8 @@ def _comparison_notes(title: str, printed: PrintedTable | None, experiments: Seq
     else:
         yield f"The paper prints no numbers for {title}."
     yield (
-        "Lines marked measured: mean over seeds of this project's runs; ± is half a 95 % interval "
-        "(Student's t; improvements are paired by seed)."
+        "Lines marked measured: mean over seeds of this project's runs, standard deviation in brackets (improvements "
+        "are paired by seed); whether an improvement is one, the verdict of its search says."
     )
     for one in experiments:
         for part in (one.plain, one.ours):
@@ -149,8 +149,19 @@ def _comparison_notes(title: str, printed: PrintedTable | None, experiments: Seq
         yield "Nothing was measured yet: the measured lines are empty."
 
 
+def described(cells: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """The cells without intervals: what was not planned as a test only describes."""
+    return {column: cell.described for column, cell in cells.items()}
+
+
 def sweep_table(
-    name: str, caption: str, settings: Sequence[Measured], plain: str | None, notes: Sequence[str] = ()
+    name: str,
+    caption: str,
+    settings: Sequence[Measured],
+    plain: str | None,
+    notes: Sequence[str] = (),
+    *,
+    planned: Mapping[str, Mapping[str, Estimate]] | None = None,
 ) -> Table:
     """One line per setting of an ablation, and its paired difference to the setting called ``plain``.
 
@@ -166,21 +177,31 @@ def sweep_table(
         settings: in the order of the lines.
         plain: name of the setting that the others are compared with; None for no differences.
         notes: below the table.
+        planned: differences that were planned as tests, by setting and column: these alone have intervals. None: all
+            cells have.
     """
     columns = _ordered(column for one in settings for score in one.scores.values() for column in score)
     reference = next((one for one in settings if one.name == plain), None)
     rows = []
     for one in settings:
-        rows.append(Row(one.name, "mAP", MEASURED, one.cells(), len(one.scores)))
+        cells = one.cells() if planned is None else described(one.cells())
+        rows.append(Row(one.name, "mAP", MEASURED, cells, len(one.scores)))
         if reference is not None and one is not reference:
             gain, pairs = one.gain(reference)
+            if planned is not None:
+                gain = described(gain) | (dict(planned.get(one.name, {})) if gain else {})
             rows.append(Row(one.name, f"difference to {reference.name}", MEASURED, gain, pairs, difference=True))
     short = [
         f"{one.name}: {len(one.scores)} of {one.planned} seeds finished."
         for one in settings
         if len(one.scores) < one.planned
     ]
-    spread = "Mean over seeds; ± is half a 95 % interval (Student's t; differences are paired by seed)."
+    spread = (
+        "Mean over seeds; ± is half a 95 % interval (Student's t; differences are paired by seed)."
+        if planned is None
+        else "Mean over seeds, standard deviation in brackets; differences are paired by seed. ± is half a 95 % "
+        "interval and stands at the planned comparison alone; all else describes."
+    )
     return Table(name, caption, columns, tuple(rows), (spread, *notes, *short))
 
 

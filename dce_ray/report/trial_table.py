@@ -1,30 +1,24 @@
 """One row per trial, read from the study: what the trials table, the figures and the report show.
 
-The study decides which trials there are and how each ended; the trial's folder only adds what Optuna does not keep
-(fixed and tied parameters, diagnostics, where the parameters came from). A value that is nowhere known is None.
+A trial is a run: of a point, or with ``policy=replicates`` of the plain baseline, too. The study decides which trials
+there are and how each ended; the trial's folder only adds what Optuna does not keep (fixed and tied parameters,
+diagnostics, where the parameters came from). A value that is nowhere known is None.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from dce_ray import grids
 from dce_ray.config import SCALARS, ScalarRange
-from dce_ray.config_base import key_of
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
 from dce_ray.experiment.study import STATE_OF, read_study
-from dce_ray.files import write_atomically
+from dce_ray.report import table_files
 from dce_ray.train.run_files import Reading, best_of
 
 
@@ -37,6 +31,12 @@ class TrialRow:
     """Name of the trial's folder."""
     state: str
     """``finished``, ``pruned``, ``failed``, ``running`` or ``waiting``."""
+    point: int | None
+    """Number of the point that it is a run of; None for the plain baseline. With ``policy=single`` every trial is a
+    point of its own."""
+    fold: int | None
+    """Fold of the train videos that it is scored on; None with ``protocol=paper``, where none is held out."""
+    seed: int | None
     delta: float | None
     theta_rep: float | None
     theta_pro: float | None
@@ -44,9 +44,10 @@ class TrialRow:
     gamma: float | None
     lambda_: float | None
     value: float | None
-    """What ranks, a fraction in [0, 1]: the best score over the trial's evaluations."""
-    best_iteration: int | None
-    """Iteration at which the highest score was reported."""
+    """What was told to the study, a fraction in [0, 1]: with ``policy=replicates`` the score at an iteration that other
+    runs chose, with ``policy=single`` the best one over the trial's evaluations."""
+    value_iteration: int | None
+    """Iteration at which ``value`` was read; with ``policy=single`` where the highest score was reported so far."""
     iterations: int | None
     """Iterations run."""
     psi_share: float | None
@@ -54,7 +55,7 @@ class TrialRow:
     mcm_share: float | None
     """Share of proposals that consistency mining acts on, in [0, 1], at the last reading."""
     origin: str | None
-    """``paper``, ``released`` or ``search``: where the parameters came from."""
+    """``paper``, ``released`` or ``search``: where the parameters came from; ``baseline`` for the plain baseline."""
     duration_s: float | None
     error: str | None
     """Why it failed."""
@@ -63,10 +64,6 @@ class TrialRow:
         """Value of one of :data:`SCALARS`."""
         value: float | None = getattr(self, field_of(name))
         return value
-
-    def values(self) -> list[Any]:
-        """In the order of :func:`column_names`."""
-        return [getattr(self, item.name) for item in dataclasses.fields(self)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,10 @@ class TrialTable:
 
     @property
     def best(self) -> TrialRow | None:
-        """The finished trial with the highest value; the first one of equals, None where none finished."""
+        """The finished trial with the highest value; the first one of equals, None where none finished.
+
+        One run's value: with ``policy=replicates`` it says little, and the best point is the model's.
+        """
         scored = [row for row in self.in_state("finished") if row.value is not None]
         return max(scored, key=lambda row: (row.value, -row.number), default=None)
 
@@ -108,25 +108,42 @@ def read_trials(folder: ExperimentFolder, study: optuna.Study | None = None) -> 
 
 
 def _row(trial: optuna.trial.FrozenTrial, record: RunRecord | None, progress: Sequence[Reading]) -> TrialRow:
-    best_step, best_score = best_of(trial.intermediate_values) or (None, None)
-    params = {**(record.params if record else {}), **trial.user_attrs.get("params", {}), **trial.params}
-    value = trial.value if trial.value is not None and math.isfinite(trial.value) else None
-    if trial.state == optuna.trial.TrialState.PRUNED:  # Optuna keeps the last score there, finished trials the best
-        value = best_score
+    attributes = trial.user_attrs
+    known = {**(record.params if record else {}), **attributes.get("params", {}), **attributes.get("scalars", {})}
+    params = {**known, **trial.params}
+    iteration, value = _outcome(trial)
     return TrialRow(
         number=trial.number,
-        key=trial.user_attrs.get("key"),
+        key=attributes.get("key"),
         state=STATE_OF[trial.state],
+        point=attributes["point"] if _replicated(trial) else trial.number,
+        fold=record.fold if record else None,
+        seed=record.seed if record else None,
         **{field_of(name): params.get(name) for name in SCALARS},
         value=value,
-        best_iteration=best_step,
+        value_iteration=iteration,
         iterations=max([*trial.intermediate_values, *(line.iteration for line in progress)], default=None),
         psi_share=_last_reading(progress, "psi_share"),
         mcm_share=_last_reading(progress, "mcm_share"),
-        origin=trial.user_attrs.get("origin", record.origin if record else None),
+        origin=attributes.get("origin", record.origin if record else None),
         duration_s=trial.duration.total_seconds() if trial.duration else None,
-        error=trial.user_attrs.get("error"),
+        error=attributes.get("error"),
     )
+
+
+def _outcome(trial: optuna.trial.FrozenTrial) -> tuple[int | None, float | None]:
+    """Where the value was read, and the value."""
+    value = trial.value if trial.value is not None and math.isfinite(trial.value) else None
+    if _replicated(trial):
+        return trial.user_attrs.get("iteration"), value
+    iteration, best = best_of(trial.intermediate_values) or (None, None)
+    # Of a pruned trial Optuna keeps the last score, where finished ones have the best.
+    return iteration, best if trial.state == optuna.trial.TrialState.PRUNED else value
+
+
+def _replicated(trial: optuna.trial.FrozenTrial) -> bool:
+    """Whether the trial is one of several runs of its point, or of the plain baseline (``policy=replicates``)."""
+    return "round" in trial.user_attrs
 
 
 def _last_reading(progress: Sequence[Reading], name: str) -> float | None:
@@ -139,28 +156,10 @@ def field_of(scalar: str) -> str:
     return "lambda_" if scalar == "lambda" else scalar
 
 
-def column_names() -> list[str]:
-    """Columns of the written tables; the field ``lambda_`` is ``lambda`` there."""
-    return [key_of(item.name) for item in dataclasses.fields(TrialRow)]
-
-
 def write_trials(table: TrialTable, parquet: Path, comma_separated: Path) -> None:
-    """Write the same rows as Parquet (typed, missing is null) and CSV (missing is empty).
+    """Write the rows as Parquet and CSV.
 
     Raises:
         OutputError: the disk is full or not writable.
     """
-    schema, names, rows = _schema(), column_names(), [row.values() for row in table.rows]
-    buffer = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema=schema), buffer)
-    write_atomically(parquet, buffer.getvalue().to_pybytes())
-    write_atomically(comma_separated, grids.comma_separated(names, rows))
-
-
-def _schema() -> pa.Schema:
-    arrow = {int: pa.int64(), float: pa.float64(), str: pa.string()}
-    fields = []
-    for name, hint in typing.get_type_hints(TrialRow).items():
-        kind = next(kind for kind in arrow if kind in (hint, *typing.get_args(hint)))
-        fields.append((key_of(name), arrow[kind]))
-    return pa.schema(fields)
+    table_files.write_rows(TrialRow, table.rows, parquet, comma_separated)

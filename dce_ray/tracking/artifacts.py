@@ -21,6 +21,8 @@ SEARCH_FILES = (
     "best.yaml",
     "trials.csv",
     "trials.parquet",
+    "points.csv",
+    "points.parquet",
     "report.html",
     "confirmation.md",
     "confirmation.csv",
@@ -50,8 +52,8 @@ def run_files(run: RunFolder) -> Iterator[tuple[Path, str]]:
 
 
 def search_tables(folder: ExperimentFolder) -> dict[str, Table]:
-    """Tables of the search by name: all trials, and the confirmation."""
-    files = {"trials": folder.path / "trials.csv", "confirmation": folder.path / "confirmation.csv"}
+    """Tables of the search by name: all trials, the points (policy=replicates), and the confirmation."""
+    files = {name: folder.path / f"{name}.csv" for name in ("trials", "points", "confirmation")}
     return {name: from_csv(path) for name, path in files.items() if path.is_file()}
 
 

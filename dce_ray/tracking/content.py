@@ -14,18 +14,26 @@ from typing import Any
 from dce_ray.commandline import flatten
 from dce_ray.config import SCALARS
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
-from dce_ray.experiment.record import RunRecord
+from dce_ray.experiment.record import PLAIN, PLAIN_LABEL, RunRecord
+from dce_ray.files import read_json
 
 EXPERIMENT_TAG = "dce.experiment"
 """Tag with the identity of the experiment folder; see :func:`dce_ray.tracking.state.search_identity`."""
 RUN_TAG = "dce.run"
 """Tag with the identity of the run within it; see :class:`RunContent`."""
 SEARCH, ABLATIONS = "search", "ablations"
-"""Kinds of a parent run: what the runs of the folder belong to. All other kinds are roles of records."""
+"""Kinds of a parent run: what the runs of the folder belong to."""
+POINT = "point"
+"""Kind of a run that stands for a point, or for the plain baseline, and has its replicates below it
+(``policy=replicates``). All other kinds are roles of records."""
 LONGEST_TEXT = 5000
 """Longest tag that every MLflow store takes, in characters."""
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "pruned": "KILLED", "interrupted": "KILLED", "running": "RUNNING"}
 """MLflow's status of a state; a pruned trial was stopped from outside, its tag ``status`` says why."""
+NOTE_TAG = "mlflow.note.content"
+"""What MLflow's UI shows as the description of a run."""
+NO_VERDICT = "verdict: none yet"
+"""Description of a search without a verdict; those that have one begin with ``verdict:`` too."""
 SUPERSEDED = "superseded"
 """The tag ``status`` of a run that its folder holds no more: the confirmation was planned anew."""
 
@@ -47,7 +55,7 @@ class RunContent:
     """One MLflow run: the search itself, or one of its runs."""
 
     kind: str
-    """:data:`SEARCH` or :data:`ABLATIONS`, or the record's role."""
+    """:data:`SEARCH`, :data:`ABLATIONS` or :data:`POINT`, or the record's role."""
     identity: str
     """Names the run within its search for ever."""
     name: str
@@ -60,6 +68,8 @@ class RunContent:
     end_ms: int | None
     results: tuple[Value, ...] = ()
     """Values that exist once the run has ended."""
+    parent: str | None = None
+    """Identity of the run that this one is nested below; None: the search's, which itself is nested below none."""
 
 
 def data_name(folder: ExperimentFolder) -> str:
@@ -94,7 +104,8 @@ def run_content(folder: ExperimentFolder, run: RunFolder, *, live: bool) -> RunC
     """
     record = run.record()
     state = "interrupted" if record.state == "running" and not live else record.state
-    tags = _common_tags(folder) | {
+    replicated = record.role in ("plain", "trial") and folder.config.get("policy") == "replicates"
+    tags = common_tags(folder) | {
         "kind": record.role,
         "setting": record.setting,
         "components": record.components,
@@ -109,16 +120,19 @@ def run_content(folder: ExperimentFolder, run: RunFolder, *, live: bool) -> RunC
         tags["error"] = record.error[:LONGEST_TEXT]
     if record.fold is not None:
         tags["fold"] = str(record.fold)
+    if replicated and record.point is not None:
+        tags["point"] = str(record.point)
     return RunContent(
         kind=record.role,
         identity=run_identity(record),
-        name=f"{folder.path.name} {_name(record)}",
+        name=f"{folder.path.name} {_name(record, replicated=replicated)}",
         status=STATUS[state],
         tags=tags,
         params=_params(record),
-        start_ms=_ms(record.started),
-        end_ms=None if record.ended is None else _ms(record.ended),
-        results=tuple(_results(record)),
+        start_ms=milliseconds(record.started),
+        end_ms=None if record.ended is None else milliseconds(record.ended),
+        results=tuple(_results(record, replicated=replicated)),
+        parent=point_identity(record.point) if replicated else None,
     )
 
 
@@ -131,6 +145,24 @@ def run_identity(record: RunRecord) -> str:
         return f"{record.role}/{record.key}"
     config = hashlib.sha256(json.dumps(record.config, sort_keys=True).encode()).hexdigest()[:8]
     return f"{record.role}/{record.key}/{config}"
+
+
+def point_identity(point: int | None) -> str:
+    """Names the run of a point, or of the plain baseline (None), within its search for ever.
+
+    >>> point_identity(7), point_identity(None)
+    ('point/7', 'point/baseline')
+    """
+    return f"{POINT}/{PLAIN if point is None else point}"
+
+
+def point_name(point: int | None) -> str:
+    """What the UI shows of a point; its number is padded, so that the UI sorts it.
+
+    >>> point_name(7), point_name(None)
+    ('point 007', 'plain baseline')
+    """
+    return PLAIN_LABEL if point is None else f"point {point:03d}"
 
 
 def search_content(folder: ExperimentFolder, *, live: bool, identity: str) -> RunContent:
@@ -153,7 +185,7 @@ def search_content(folder: ExperimentFolder, *, live: bool, identity: str) -> Ru
         identity=identity,
         name=folder.path.name,
         status=STATUS[state],
-        tags=_common_tags(folder)
+        tags=common_tags(folder)
         | {
             "kind": kind,
             "protocol": str(run.get("protocol", "")),
@@ -161,11 +193,19 @@ def search_content(folder: ExperimentFolder, *, live: bool, identity: str) -> Ru
             "host": str(folder.environment.get("host", records[0].host if records else "")),
             "search": folder.path.name,
             **{f"trials.{name}": str(count) for name, count in _counts(records).items()},
+            **({NOTE_TAG: _verdict(folder)} if kind == SEARCH else {}),
+            **_point_counts(config, records),
         },
         params={key: _text(value) for key, value in flatten(config).items()},
-        start_ms=_ms(min(starts, default=(folder.path / "config.json").stat().st_mtime)),
-        end_ms=None if live else _ms(max(ends, default=folder.path.stat().st_mtime)),
+        start_ms=milliseconds(min(starts, default=(folder.path / "config.json").stat().st_mtime)),
+        end_ms=None if live else milliseconds(max(ends, default=folder.path.stat().st_mtime)),
     )
+
+
+def _verdict(folder: ExperimentFolder) -> str:
+    """The verdict's sentence, for those who read nothing else."""
+    found = read_json(folder.confirmation).get("verdict") if folder.confirmation.is_file() else None
+    return str(found["sentence"])[:LONGEST_TEXT] if found else NO_VERDICT
 
 
 def _search_state(folder: ExperimentFolder, config: Mapping[str, Any], records: list[RunRecord]) -> str:
@@ -178,8 +218,10 @@ def _search_state(folder: ExperimentFolder, config: Mapping[str, Any], records: 
     return "finished" if confirmed and states and "running" not in states else "interrupted"
 
 
-def _name(record: RunRecord) -> str:
-    """Trial numbers are padded, so that the UI sorts them; else the record's own label."""
+def _name(record: RunRecord, *, replicated: bool) -> str:
+    """Numbers of runs are padded, so that the UI sorts them; else the record's own label."""
+    if replicated:
+        return f"run {record.number:03d} of {point_name(record.point)}"
     return f"trial {record.number:03d}" if record.role == "trial" else record.label
 
 
@@ -187,7 +229,7 @@ def progress_values(run: RunFolder) -> list[list[Value]]:
     """The curve of a run, one list per reading."""
     return [
         [
-            Value(key, float(value), reading.iteration, _ms(reading.time))
+            Value(key, float(value), reading.iteration, milliseconds(reading.time))
             for key, value in reading.metrics.items()
             if value is not None
         ]
@@ -195,14 +237,16 @@ def progress_values(run: RunFolder) -> list[list[Value]]:
     ]
 
 
-def _results(record: RunRecord) -> Iterator[Value]:
+def _results(record: RunRecord, *, replicated: bool) -> Iterator[Value]:
     if record.value is not None and record.ended is not None:
-        # Never one column: a trial's score ranks on the selecting split, a confirmation run's is the test result.
-        key = "test_score" if record.on_test else "best_score"
-        yield Value(key, record.value, record.iteration or 0, _ms(record.ended))
+        # Never one column: a trial's score ranks on the selecting split, a confirmation run's is the test result, and
+        # that of a replicate was read where other runs said.
+        key = "test_score" if record.on_test else "fair_score" if replicated else "best_score"
+        yield Value(key, record.value, record.iteration or 0, milliseconds(record.ended))
 
 
-def _common_tags(folder: ExperimentFolder) -> dict[str, str]:
+def common_tags(folder: ExperimentFolder) -> dict[str, str]:
+    """Tags that all runs of a folder have."""
     return {
         "data": data_name(folder),
         "baseline": baseline_name(folder),
@@ -214,7 +258,12 @@ def _params(record: RunRecord) -> dict[str, str]:
     """The six under the paper's names, all else under its dotted key."""
     scalars = {f"method.{name}" for name in SCALARS}
     fixed = {key: _text(value) for key, value in flatten(record.config).items() if key not in scalars}
-    return {name: _text(float(record.params[name])) for name in SCALARS if name in record.params} | fixed
+    return scalar_params(record) | fixed
+
+
+def scalar_params(record: RunRecord) -> dict[str, str]:
+    """The six under the paper's names; none for the plain baseline."""
+    return {name: _text(float(record.params[name])) for name in SCALARS if name in record.params}
 
 
 def _counts(records: list[RunRecord]) -> dict[str, int]:
@@ -222,9 +271,16 @@ def _counts(records: list[RunRecord]) -> dict[str, int]:
     return {name: states.count(name) for name in ("finished", "pruned", "failed")}
 
 
+def _point_counts(config: Mapping[str, Any], records: list[RunRecord]) -> dict[str, str]:
+    if config.get("policy") != "replicates":
+        return {}
+    return {"points": str(len({record.point for record in records if record.role == "trial"}))}
+
+
 def _text(value: Any) -> str:
     return (value if isinstance(value, str) else json.dumps(value))[:LONGEST_TEXT]
 
 
-def _ms(seconds: float | None) -> int:
+def milliseconds(seconds: float | None) -> int:
+    """MLflow's times; 0 where there is none."""
     return round((seconds or 0.0) * 1000)

@@ -10,9 +10,10 @@ from pathlib import Path
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
 from dce_ray.tracking.artifacts import run_files, run_tables, search_files, search_tables, values_on_test
 from dce_ray.tracking.content import RunContent, Value, progress_values, run_content, search_content
+from dce_ray.tracking.points import PointContent, PointReader
 from dce_ray.tracking.tables import Table
 
-VERSION = "2"
+VERSION = "3"
 """Of what is sent; a later version of this program sends everything again."""
 
 
@@ -24,18 +25,20 @@ class RunUpload:
     files: tuple[tuple[Path, str], ...]
     """Files and their artifact folders."""
     fingerprint: str
-    """Changes when anything of this does."""
+    """Changes when anything of this does; not when the values of a model are the same as of another time."""
     readings: Callable[[], list[list[Value]]]
     """The curve, one list per reading."""
     results: Callable[[], list[Value]]
-    """Values that exist once the run has ended."""
+    """Values that exist once the run has ended; of a point, what the model says now."""
     tables: Callable[[], Mapping[str, Table]]
 
 
-def uploads(folder: ExperimentFolder, *, live: bool, identity: str) -> Iterator[RunUpload]:
-    """The search itself first, then its runs, as the folder lists them."""
+def uploads(folder: ExperimentFolder, points: PointReader, *, live: bool, identity: str) -> Iterator[RunUpload]:
+    """The search itself first, then its points, then its runs, as the folder lists them: a parent before its own."""
+    runs = (*folder.trials(), *folder.confirmations())  # before the points: a run that starts now has no point yet
     yield _search_upload(folder, live=live, identity=identity)
-    for run in (*folder.trials(), *folder.confirmations()):
+    yield from (_point_upload(point) for point in points.read(live=live))
+    for run in runs:
         yield _run_upload(folder, run, live=live)
 
 
@@ -52,6 +55,17 @@ def _search_upload(folder: ExperimentFolder, *, live: bool, identity: str) -> Ru
     )
 
 
+def _point_upload(point: PointContent) -> RunUpload:
+    return RunUpload(
+        content=point.content,
+        files=(),
+        fingerprint=_fingerprint(point.content, (), point.state),
+        readings=list,
+        results=lambda: list(point.values),
+        tables=point.tables,
+    )
+
+
 def _run_upload(folder: ExperimentFolder, run: RunFolder, *, live: bool) -> RunUpload:
     content = run_content(folder, run, live=live)
     files = () if content.status == "RUNNING" else tuple(run_files(run))
@@ -65,8 +79,8 @@ def _run_upload(folder: ExperimentFolder, run: RunFolder, *, live: bool) -> RunU
     )
 
 
-def _fingerprint(content: RunContent, files: tuple[tuple[Path, str], ...]) -> str:
-    """Hash over what the run says and over name and size of its files."""
+def _fingerprint(content: RunContent, files: tuple[tuple[Path, str], ...], state: str = "") -> str:
+    """Hash over what the run says, over name and size of its files, and over ``state``."""
     sizes = [(path.name, place, path.stat().st_size) for path, place in files if path.is_file()]
     told = (VERSION, content.status, sorted(content.tags.items()), sorted(content.params.items()), content.end_ms)
-    return hashlib.sha256(repr((told, content.results, sizes)).encode()).hexdigest()[:32]
+    return hashlib.sha256(repr((told, content.results, sizes, state)).encode()).hexdigest()[:32]

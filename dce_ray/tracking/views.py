@@ -7,49 +7,89 @@ show neither metrics nor parameters, and three of six parameters in a parallel-c
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from dce_ray.config import SCALARS
 
-VIEW = "dce-ray"
-VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 KIND_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """What makes MLflow show the experiment as training runs."""
-TAG_COLUMNS = ("kind", "setting", "components", "status", "origin", "seed")
 SECTIONS = {"Compare": 1, "Curves": 3}
 """Charts per line of our sections; their capitals sort them before those that MLflow makes of metric names."""
 
 
-def view_state(ranking: str) -> str:
-    """Value of :data:`VIEW_TAG`.
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a search's page in MLflow's UI looks like."""
+
+    key: str
+    """Of the view; searches of either policy share an experiment and keep their own views."""
+    score: str
+    """Metric that sorts, and that is drawn over the six parameters: runs without it are not."""
+    metrics: tuple[str, ...]
+    """Columns before that of the curve."""
+    tags: tuple[str, ...]
+    """Columns behind the six parameters."""
+
+
+SINGLE = View(
+    "dce-ray", "best_score", ("best_score", "test_score"), ("kind", "setting", "components", "status", "origin", "seed")
+)
+"""Trials, each a point of its own."""
+POINTS = View(
+    "dce-ray-points",
+    "model_mean",
+    ("model_mean", "model_low", "model_high", "p_better", "p_best", "runs", "test_score"),
+    ("kind", "setting", "components", "status", "origin", "fold", "seed"),
+)
+"""Points, each with the model's view of its runs."""
+
+
+def _view(config: Mapping[str, Any]) -> View:
+    return POINTS if config.get("policy") == "replicates" else SINGLE
+
+
+def view_of(config: Mapping[str, Any]) -> str:
+    """Key of the view that the page of a search opens with.
 
     Args:
+        config: of the search.
+    """
+    return _view(config).key
+
+
+def view_tags(config: Mapping[str, Any], ranking: str) -> dict[str, str]:
+    """The tag of the experiment that holds the view.
+
+    Args:
+        config: of the search.
         ranking: name of the metric whose curve is drawn beside, such as ``mAP/avg_0.1:0.7``.
     """
-    selected = [_column("metrics", "best_score"), _column("metrics", "test_score"), _column("metrics", ranking)]
+    view = _view(config)
+    selected = [_column("metrics", name) for name in (*view.metrics, ranking)]
     selected += [_column("params", name) for name in SCALARS]
-    selected += [_column("tags", name) for name in TAG_COLUMNS]
-    return json.dumps(
-        {
-            "searchFilter": "",
-            "orderByKey": _column("metrics", "best_score"),
-            "orderByAsc": False,
-            "selectedColumns": selected,
-            "runsHiddenMode": "SHOW_ALL",
-            "compareRunCharts": _charts(ranking),
-            "compareRunSections": [
-                {"uuid": name, "name": name, "display": True, "isReordered": False, "columns": columns}
-                for name, columns in SECTIONS.items()
-            ],
-        }
-    )
+    selected += [_column("tags", name) for name in view.tags]
+    state = {
+        "searchFilter": "",
+        "orderByKey": _column("metrics", view.score),
+        "orderByAsc": False,
+        "selectedColumns": selected,
+        "runsHiddenMode": "SHOW_ALL",
+        "compareRunCharts": _charts(view, ranking),
+        "compareRunSections": [
+            {"uuid": name, "name": name, "display": True, "isReordered": False, "columns": columns}
+            for name, columns in SECTIONS.items()
+        ],
+    }
+    return {f"mlflow.sharedViewState.{view.key}": json.dumps(state)}
 
 
 def _column(group: str, name: str) -> str:
     return f"{group}.`{name}`"
 
 
-def _charts(ranking: str) -> list[dict[str, Any]]:
+def _charts(view: View, ranking: str) -> list[dict[str, Any]]:
     parallel = {
         "type": "PARALLEL",
         "uuid": "parallel",
@@ -59,7 +99,7 @@ def _charts(ranking: str) -> list[dict[str, Any]]:
         "isGenerated": False,
         "displayName": "The six parameters and the score",
         "selectedParams": list(SCALARS),
-        "selectedMetrics": ["best_score"],
+        "selectedMetrics": [view.score],
         "showAllRuns": False,
     }
     lines = [

@@ -14,21 +14,30 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.tracking.address import Address, address_of, ui_url
 from dce_ray.tracking.connection import connect, short_requests
 from dce_ray.tracking.content import (
+    ABLATIONS,
     EXPERIMENT_TAG,
+    NOTE_TAG,
+    POINT,
     RUN_TAG,
+    SEARCH,
     SUPERSEDED,
+    Value,
     data_name,
     experiment_name,
     ranking_metric,
     run_identity,
 )
 from dce_ray.tracking.data_input import data_input
+from dce_ray.tracking.points import PointReader
 from dce_ray.tracking.run_store import PARENT_TAG, SENT_TAG, KnownRun, RunStore, StoreDown
 from dce_ray.tracking.state import keep_report, only_sender, search_identity
 from dce_ray.tracking.sync_report import SyncReport
 from dce_ray.tracking.tables import LIST_TAG, table_tag
 from dce_ray.tracking.upload import RunUpload, uploads
-from dce_ray.tracking.views import KIND_TAGS, VIEW, VIEW_TAG, view_state
+from dce_ray.tracking.views import KIND_TAGS, view_of, view_tags
+
+PARENTS = (SEARCH, ABLATIONS, POINT)
+"""Kinds of runs that others are nested below."""
 
 
 def sync(folder: ExperimentFolder | Path | str, uri: str | None = None, *, patience_s: float = 30.0) -> SyncReport:
@@ -57,6 +66,8 @@ class Memory:
     readings: int = 0
     files: dict[Path, tuple[int, int]] = field(default_factory=dict)
     """Size and time of each file."""
+    values: dict[str, float] = field(default_factory=dict)
+    """What a point's metrics were last: the model is asked often, and says the same of most points."""
 
 
 class Writer:
@@ -71,6 +82,7 @@ class Writer:
         self.folder = folder
         self.address = address
         self.identity = search_identity(folder)
+        self.points = PointReader(folder)
         self.store: RunStore | None = None
         self.experiment_id = ""
         self.known: dict[str, KnownRun] = {}
@@ -92,7 +104,7 @@ class Writer:
             try:
                 store = self._open()
                 report.experiment_id = self.experiment_id
-                report.url = ui_url(self.address, self.experiment_id, VIEW)
+                report.url = ui_url(self.address, self.experiment_id, view_of(self.folder.config))
                 self._send_all(store, report, live=live)
             except StoreDown as fault:
                 self.store = None  # a request may have been carried out without our knowing: look again first
@@ -105,19 +117,21 @@ class Writer:
     def _open(self) -> RunStore:
         if self.store is None:
             store = RunStore(connect(self.address), self.address, self.identity)
-            tags = KIND_TAGS | {VIEW_TAG: view_state(ranking_metric(self.folder))}
+            tags = KIND_TAGS | view_tags(self.folder.config, ranking_metric(self.folder))
             self.experiment_id = store.experiment(experiment_name(self.folder), tags)
             self.known = store.runs(self.experiment_id)
             self.store = store
         return self.store
 
     def _send_all(self, store: RunStore, report: SyncReport, *, live: bool) -> None:
-        everything = list(uploads(self.folder, live=live, identity=self.identity))
+        everything = list(uploads(self.folder, self.points, live=live, identity=self.identity))
         report.runs = len(everything)
-        parent_id = self._run(store, report, everything[0], None).run_id
+        for upload in everything:
+            if upload.content.kind in PARENTS:
+                self._run(store, report, upload)
         # The search comes last: it is up to date only when its runs are.
         for upload in (*everything[1:], everything[0]):
-            known = self._run(store, report, upload, parent_id)
+            known = self._run(store, report, upload)
             memory = self.memory.setdefault(known.run_id, Memory())
             try:
                 if upload.fingerprint not in (known.sent, memory.fingerprint):
@@ -156,14 +170,14 @@ class Writer:
                 store.set_status(known, "KILLED", None)
                 self.memory.pop(known.run_id, None)
 
-    def _run(self, store: RunStore, report: SyncReport, upload: RunUpload, parent_id: str | None) -> KnownRun:
-        """The run in the store, created where it is not there yet."""
+    def _run(self, store: RunStore, report: SyncReport, upload: RunUpload) -> KnownRun:
+        """The run in the store, created where it is not there yet; what it is nested below is there already."""
         content = upload.content
         known = self.known.get(content.identity)
         if known is None:
             tags = dict(content.tags) | {EXPERIMENT_TAG: self.identity, RUN_TAG: content.identity}
-            if parent_id is not None:
-                tags[PARENT_TAG] = parent_id
+            if content.identity != self.identity:
+                tags[PARENT_TAG] = self.known[content.parent or self.identity].run_id
             known = self.known[content.identity] = store.create(self.experiment_id, content, tags)
             report.created += 1
         return known
@@ -174,8 +188,10 @@ class Writer:
             store.set_status(known, "RUNNING", None)
         readings = upload.readings()
         values = [value for reading in readings[memory.readings :] for value in reading]
-        values += upload.results()
+        values += self._changed(upload, memory)
         tags = {key: value for key, value in content.tags.items() if known.tags.get(key) != value}
+        if not known.tags.get(NOTE_TAG, "verdict:").startswith("verdict:"):
+            tags.pop(NOTE_TAG, None)  # somebody's own words in the place of ours
         store.send(known, values, self._new_params(report, upload, known), tags)
         memory.readings = len(readings)
         report.values += len(values)
@@ -184,6 +200,15 @@ class Writer:
             self._send_files(store, upload, known, memory)
             store.set_status(known, content.status, content.end_ms)
             store.send(known, (), {}, {SENT_TAG: upload.fingerprint})
+
+    @staticmethod
+    def _changed(upload: RunUpload, memory: Memory) -> list[Value]:
+        """Values beside the curve; of a point those that differ from what was sent before."""
+        values = upload.results()
+        if upload.content.kind == POINT:
+            values = [value for value in values if memory.values.get(value.key) != value.value]
+            memory.values |= {value.key: value.value for value in values}
+        return values
 
     def _new_params(self, report: SyncReport, upload: RunUpload, known: KnownRun) -> dict[str, str]:
         """Parameters that the run lacks; those that it has cannot be changed in MLflow."""

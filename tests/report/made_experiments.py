@@ -51,13 +51,13 @@ def make_experiment(
 ) -> ExperimentFolder:
     """A folder ``<data>/<baseline>/<name>`` whose study ran ``scripts``; parameters in ``fixed`` are not searched."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    decided = {"baseline": path.parent.name, "protocol": protocol, "metric": "detection"}
+    decided = {"baseline": path.parent.name, "protocol": protocol, "metric": "detection", "policy": "single"}
     run = {**decided, "evaluation": {"averages": list(AVERAGES)}}
     config = {**decided, "data_set": path.parent.parent.name, "confirm": {"seeds": 3}, "run": run}
     folder = ExperimentFolder.create(path, config, {"commit": "0" * 40, "cpu": "test"})
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder.study)))
     study = optuna.create_study(
-        storage=storage, study_name="search", direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0)
+        storage=storage, study_name="runs", direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0)
     )
     for number, script in enumerate(scripts):
         run_script(folder, study, number, script, fixed or {})

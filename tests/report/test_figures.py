@@ -8,16 +8,35 @@ from dce_ray.config import ScalarRange
 from dce_ray.report import figures
 from dce_ray.report.charts import Point, group_chart, interval_chart
 from dce_ray.report.importance import Importance
-from dce_ray.report.statistics import mean_interval, paired_interval
 from dce_ray.report.style import HATCHES, LINES, MARKERS, house_style
 from dce_ray.report.trial_table import TrialRow, TrialTable
+from dce_ray.verdict.statistics import mean_interval, paired_interval
 
 MEASURE = "average mAP 0.1:0.7 on holdout"
 
 
 def row(number, state, value, *, delta=0.5, beta=0.1, origin="search"):
     return TrialRow(
-        number, f"k{number}", state, delta, 0.8, 0.5, beta, 0.5, 1.0, value, 50, 100, 0.1, 0.1, origin, 1, None
+        number,
+        f"k{number}",
+        state,
+        number,
+        0,
+        0,
+        delta,
+        0.8,
+        0.5,
+        beta,
+        0.5,
+        1.0,
+        value,
+        50,
+        100,
+        0.1,
+        0.1,
+        origin,
+        1,
+        None,
     )
 
 

@@ -9,9 +9,11 @@ import pytest
 from made_experiments import Script, add_confirmation, made_table, make_experiment
 
 from dce_ray.config import SCALARS
+from dce_ray.files import write_json
 from dce_ray.report.captions import selection_text
 from dce_ray.report.measured import confirmed_settings
 from dce_ray.report.page import write_outputs
+from dce_ray.verdict.verdict import Verdict
 
 NAMES = ("history", "parallel", "importance", "slices")
 STUDIES = {
@@ -29,7 +31,7 @@ STUDIES = {
 class Outline(HTMLParser):
     """Tags in order with their attributes; fails on tags that are closed out of order."""
 
-    VOID = ("meta", "br", "img", "link", "path", "use", "rect")
+    VOID = ("meta", "br", "wbr", "img", "link", "path", "use", "rect")
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -40,7 +42,7 @@ class Outline(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta",):
+        if tag not in ("meta", "wbr"):
             self.stack.append(tag)
 
     def handle_startendtag(self, tag, attrs):
@@ -63,6 +65,7 @@ def test_every_study_gives_every_output(tmp_path, kind, fixed):
     page = (folder.path / "report.html").read_text()
     Outline(page)
     assert "The confirmation has not begun" in page
+    assert "verdict: none yet" in page
     assert not (folder.figures / "confirmation.png").exists()
 
 
@@ -86,12 +89,28 @@ def test_confirmation_on_the_page_equals_the_tables(confirmed):
     differences = [ours[0] - plain[1], ours[1] - plain[2]]
     assert f">{100 * sum(plain) / 3:.1f} <span" in page
     assert f">+{100 * sum(differences) / 2:.1f} <span" in page
+    assert "±" not in re.sub(r"<ul class=.notes.*?</ul>", "", page)  # nothing was planned yet: all of it describes
     assert "top1: 2 of 3 seeds finished" in page
     assert (folder.figures / "confirmation.svg").is_file()
     assert [(one.name, sorted(one.scores), one.planned) for one in confirmed_settings(folder)] == [
         ("baseline", [0, 1, 2], 3),
         ("top1", [1, 2], 3),
     ]
+
+
+def test_the_verdict_stands_on_top_and_gives_the_one_interval(tmp_path):
+    folder = make_experiment(tmp_path / "hapt" / "delu" / "a", STUDIES["mixed"])
+    for seed in range(3):
+        add_confirmation(folder, "baseline", seed, made_table(0.6, seed), number=seed)
+        add_confirmation(folder, "top1", seed, made_table(0.64, 10 + seed), number=3 + seed)
+    sentence = "verdict: better: top1 beats <everything>."
+    verdict = Verdict("better", sentence, gain=4.0, low=1.25, high=6.75, deviation=1.0, pairs=3)
+    write_json(folder.confirmation, {"winner": "top1", "verdict": verdict.to_mapping()})
+    write_outputs(folder)
+    page = (folder.path / "report.html").read_text()
+    assert page.index("verdict: better: top1 beats &lt;everything&gt;.") < page.index('id="selection"')
+    assert re.findall(r">([^<]*) <span class=.spread.>(± [^<]*)<", page) == [("+4.0", "± 2.8")]
+    assert "95 % interval of the planned comparison" in (folder.figures / "confirmation.svg").read_text()
 
 
 def test_the_page_needs_no_network_and_its_tables_can_be_read_aloud(confirmed):

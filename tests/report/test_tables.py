@@ -122,7 +122,7 @@ def test_the_table_keeps_every_measured_digit_in_csv():
     values = [40.0, 42.0, 44.0]
     assert float(cell["mean"]) == pytest.approx(statistics.mean(values), abs=1e-12)
     assert float(cell["deviation"]) == pytest.approx(statistics.stdev(values), abs=1e-12)
-    assert float(cell["high"]) - float(cell["low"]) == pytest.approx(2 * T_2 * 2 / 3**0.5)
+    assert cell["high"] == cell["low"] == ""  # it only describes: the planned comparison stands in its search's verdict
     missing = [line for line in found if line["column"] == "mAP@0.9"]
     assert len(missing) == 3
     assert {line["mean"] for line in missing} == {""}

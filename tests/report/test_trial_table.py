@@ -16,8 +16,9 @@ from dce_ray.experiment.study import read_study
 from dce_ray.report.importance import importance_of
 from dce_ray.report.trial_table import read_trials, write_trials
 
-COLUMNS = ["number", "key", "state", "delta", "theta_rep", "theta_pro", "beta", "gamma", "lambda", "value"]
-COLUMNS += ["best_iteration", "iterations", "psi_share", "mcm_share", "origin", "duration_s", "error"]
+COLUMNS = ["number", "key", "state", "point", "fold", "seed"]
+COLUMNS += ["delta", "theta_rep", "theta_pro", "beta", "gamma", "lambda", "value", "value_iteration"]
+COLUMNS += ["iterations", "psi_share", "mcm_share", "origin", "duration_s", "error"]
 
 
 @pytest.fixture
@@ -42,12 +43,13 @@ def test_rows_are_those_of_the_study(mixed):
     rows = read_trials(mixed).rows
     assert [row.state for row in rows] == ["finished", "pruned", "failed", "failed", "finished", "running"]
     assert [row.value for row in rows] == [0.42, 0.25, None, None, 0.44, None]
-    assert [row.best_iteration for row in rows] == [100, 50, 50, None, 100, 50]
+    assert [row.value_iteration for row in rows] == [100, 50, 50, None, 100, 50]
     assert [row.iterations for row in rows] == [150, 100, 50, None, 100, 50]
     assert [row.origin for row in rows] == ["paper", "search", "search", "search", "search", "search"]
     assert rows[2].error == "loss/mil is not finite at iteration 60"
     assert rows[0].delta == 0.7
     assert {row.lambda_ for row in rows} == {1.0}
+    assert [row.point for row in rows] == [row.number for row in rows], "each trial is a point of its own"
     assert (rows[0].psi_share, rows[0].mcm_share) == (0.3, None)
 
 
@@ -101,7 +103,7 @@ def test_columns_keep_their_types_where_everything_is_missing(tmp_path):
     folder = make_experiment(tmp_path / "hapt" / "delu" / "none", [])
     write_trials(read_trials(folder), tmp_path / "t.parquet", tmp_path / "t.csv")
     schema = pq.read_schema(tmp_path / "t.parquet")
-    assert [str(schema.field(name).type) for name in ("key", "delta", "best_iteration")] == [
+    assert [str(schema.field(name).type) for name in ("key", "delta", "value_iteration")] == [
         "string",
         "double",
         "int64",
@@ -164,7 +166,7 @@ def test_few_trials_are_called_rough(tmp_path):
 def test_two_studies_in_one_journal_are_refused(mixed):
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(mixed.study)))
     optuna.create_study(storage=storage, study_name="other")
-    with pytest.raises(SearchError, match=r"holds the studies \['search', 'other'\]"):
+    with pytest.raises(SearchError, match=r"holds the studies \['runs', 'other'\]"):
         read_study(mixed.study)
 
 

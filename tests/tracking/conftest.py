@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from mirrored import Server, finished_without_model, free_port, new_experiment
+from chromium import free_port
+from mirrored import Server, finished_without_model, new_experiment
 
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.tracking import sync

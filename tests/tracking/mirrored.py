@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -44,8 +43,9 @@ CONFIG = {
     "baseline": "delu",
     "protocol": "holdout",
     "metric": "detection",
+    "policy": "single",
     "sampler": "tpe",
-    "search": {"num_trials": 5, "time_budget": None},
+    "search": {"num_runs": 6, "time_budget": None},
     "confirm": {"top": 1, "seeds": 2},
     "space": {"delta": {"low": 0.1, "high": 1.0}},
     "data_set": "hapt",
@@ -212,12 +212,6 @@ def assert_all_there_once(client: MlflowClient, folder: ExperimentFolder) -> Non
         run = runs[f"{folder.path.name} trial {trial.record().number:03d}"]
         for key in ("mAP/0.5", "loss/total", "iterations_per_second"):
             assert curve(client, run, key) == [(line.iteration, line.metrics[key]) for line in trial.readings()]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

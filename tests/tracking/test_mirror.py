@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mirrored import Server, add_trial, assert_all_there_once, free_port, new_experiment, readings, runs_of
+from chromium import free_port
+from mirrored import Server, add_trial, assert_all_there_once, new_experiment, readings, runs_of
 from mlflow import MlflowClient
 
 from dce_ray.errors import TrackingError

@@ -20,7 +20,7 @@ def test_a_folder_of_an_older_format_is_refused_with_one_message(make_experiment
     folder = outdated(make_experiment())
     with pytest.raises(SearchError) as refusal:
         tracking.main(["sync", str(folder.path)])
-    assert str(refusal.value).startswith(f"{folder.path}: written in format 1, this version reads format 2; ")
+    assert str(refusal.value).startswith(f"{folder.path}: written in format 1, this version reads format 3; ")
     assert not (folder.path / "tracking").exists()
 
 

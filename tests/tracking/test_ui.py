@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chromium import Chromium
-from mirrored import Server, add_trial, finish, new_experiment, runs_of
+from chromium import NEEDED, Chromium
+from made_points import made_points
+from mirrored import Server, add_confirmation, add_trial, finish, new_experiment, runs_of
 from mlflow import MlflowClient
 
 from dce_ray.config import SCALARS
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.files import write_json
+from dce_ray.points.standing import read_standing
 from dce_ray.tracking import SyncReport, sync
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not (shutil.which("chromium") and shutil.which("chromedriver")),
-        reason="chromium and chromedriver are not installed (apt-get install chromium chromium-driver)",
-    ),
-]
+pytestmark = [pytest.mark.browser, NEEDED]
 CLOSE_ASSISTANT = "document.querySelector('[aria-label*=\"lose\" i]')?.click()"
 
 
@@ -44,6 +40,19 @@ def report(folder: ExperimentFolder, server: Server) -> SyncReport:
     return report
 
 
+@pytest.fixture(scope="module")
+def points(tmp_path_factory: pytest.TempPathFactory, server: Server) -> tuple[ExperimentFolder, SyncReport]:
+    """A search of points and replicates, confirmed and sent."""
+    results = tmp_path_factory.mktemp("points") / "results"
+    folder = made_points(results / "hapt" / "ddgnet" / "points", 24)
+    for number, (name, seed) in enumerate([("top1", 1000), ("baseline", 1000)]):
+        add_confirmation(folder, name, seed, number).checkpoint.unlink()
+    write_json(folder.confirmation, {"winner": "top1"})
+    report = sync(folder, server.uri)
+    assert report.complete, report
+    return folder, report
+
+
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Chromium]:
     one = Chromium(tmp_path / "profile")
@@ -58,11 +67,8 @@ def keep(browser: Chromium, name: str) -> None:
         browser.picture(Path(target) / name)
 
 
-def test_the_printed_address_shows_runs_with_our_columns(browser: Chromium, report: SyncReport):
-    assert report.url is not None
-    browser.open(report.url)
-    wanted = {*SCALARS, "best_score", "test_score", "mAP/avg_0.1:0.7"}
-    wanted |= {"status", "components", "kind", "setting", "origin"}
+def until_columns(browser: Chromium, wanted: set[str]) -> None:
+    """Wait until the run table has these columns."""
     header = ".ag-header-cell"
     found: set[str] = set()
 
@@ -75,6 +81,13 @@ def test_the_printed_address_shows_runs_with_our_columns(browser: Chromium, repo
         return wanted <= found
 
     browser.until(columns, "the columns are not there")
+
+
+def test_the_printed_address_shows_runs_with_our_columns(browser: Chromium, report: SyncReport):
+    assert report.url is not None
+    browser.open(report.url)
+    wanted = {*SCALARS, "best_score", "test_score", "mAP/avg_0.1:0.7"}
+    until_columns(browser, wanted | {"status", "components", "kind", "setting", "origin"})
     names = browser.until(lambda: [t for t in browser.texts(".ag-row") if "seen trial 000" in t], "no row of a trial")
     assert names
     browser.run("document.querySelector('.ag-body-horizontal-scroll-viewport')?.scrollTo(0, 0)")
@@ -89,6 +102,36 @@ def test_runs_compare_over_the_six_parameters_without_a_click(browser: Chromium,
     )
     assert list(dict.fromkeys(axes)) == [*SCALARS, "best_score"]
     keep(browser, "compare.png")
+
+
+def test_the_printed_address_shows_points_before_their_runs(
+    browser: Chromium, points: tuple[ExperimentFolder, SyncReport]
+):
+    folder, report = points
+    assert report.url is not None
+    browser.open(report.url)
+    until_columns(browser, {*SCALARS, "model_mean", "model_low", "model_high", "p_better", "p_best", "runs", "fold"})
+    browser.run("document.querySelector('.ag-body-horizontal-scroll-viewport')?.scrollTo(0, 0)")
+    standing = read_standing(folder)
+    assert standing is not None
+    best = f"points point {standing.posterior.best_point:03d}"
+    rows = browser.until(lambda: [t for t in browser.texts(".ag-row") if "points " in t], "no row of a point")
+    names = [text[text.index("points ") :] for text in rows]
+    assert names[0].startswith(best)
+    keep(browser, "points.png")
+
+
+def test_points_compare_over_the_six_parameters_without_a_click(
+    browser: Chromium, points: tuple[ExperimentFolder, SyncReport]
+):
+    _, report = points
+    browser.open(f"{report.url}&compareRunsMode=CHART")
+    axes = browser.until(
+        lambda: [text for text in browser.texts(".parcoords .axis-title, .parcoords text") if not _number(text)],
+        "no parallel-coordinates plot",
+    )
+    assert list(dict.fromkeys(axes)) == [*SCALARS, "model_mean"]
+    keep(browser, "compare_points.png")
 
 
 def _number(text: str) -> bool:

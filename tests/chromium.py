@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
+import socket
 import subprocess
 import time
 import urllib.request
@@ -11,8 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mirrored import free_port
+import pytest
 
+NEEDED = pytest.mark.skipif(
+    not (shutil.which("chromium") and shutil.which("chromedriver")),
+    reason="chromium and chromedriver are not installed (apt-get install chromium chromium-driver)",
+)
 ARGUMENTS = [
     "--headless=new",
     "--no-sandbox",
@@ -25,6 +31,12 @@ ARGUMENTS = [
     "--hide-scrollbars",
     "--disable-dev-shm-usage",
 ]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 class Chromium:

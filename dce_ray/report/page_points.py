@@ -1,0 +1,229 @@
+"""The page of a search with ``policy=replicates``: its points as the model of the noise sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from dce_ray.config import SCALARS
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.record import PLAIN_LABEL
+from dce_ray.points.standing import read_standing, searched_ranges
+from dce_ray.report import html, noise, point_figures
+from dce_ray.report.captions import trial_measure
+from dce_ray.report.figures import importance_chart
+from dce_ray.report.importance import Importance
+from dce_ray.report.page_trials import state_counts
+from dce_ray.report.point_table import PointRow, read_points, write_points
+from dce_ray.report.trial_table import TrialTable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DESCRIPTIONS = {
+    "history": "Every point in the order in which they came up: its runs, the model's mean and 95 % interval, beside "
+    "the plain baseline's.",
+    "noise": "Share of each component in the variance of a single run.",
+    "importance": "Share of the model's surface that each parameter explains.",
+    "slices": "The model's mean along each parameter with its 95 % band, and the runs of all points.",
+    "parallel": "One line per point through its six parameters to the model's mean.",
+}
+"""What each figure shows, for those who cannot see it."""
+STEERING = (
+    "All of this is the model's view of runs on the selecting split. Its means, intervals and probabilities steer the "
+    "search and choose what is confirmed; they never enter the verdict, which rests on the confirmation's runs alone."
+)
+ADJUSTED = (
+    "A run counts with its score at an iteration that other runs chose, never its own best one; adjusted means less "
+    "what its fold and seed, by the model, did to all points alike."
+)
+TOGETHER = (
+    "Intervals hold 95 % of what is uncertain of a mean by itself, also what is uncertain of all points together: "
+    "overlapping intervals do not mean that two points are alike. P(better) compares a point with the plain baseline "
+    "directly."
+)
+FLAT = (
+    "No difference seen: in this range around the best point, the other parameters as there, the model's mean is "
+    "nowhere below the best point's by more than one standard deviation of that difference; a wide range may also mean "
+    "that too little was tried."
+)
+
+
+class PointsView:
+    """What the page shows of a search's points.
+
+    Args:
+        folder: of the search.
+        trials: its runs.
+    """
+
+    def __init__(self, folder: ExperimentFolder, trials: TrialTable) -> None:
+        self.folder, self.trials, self.config = folder, trials, folder.config
+        self.standing = read_standing(folder)
+        self.points = read_points(trials, self.standing)
+        self.ranges = searched_ranges(self.config)
+        self.measure = trial_measure(self.config)
+
+    def write_tables(self) -> None:
+        """Write points.parquet and points.csv.
+
+        Raises:
+            OutputError: the disk is full or not writable.
+        """
+        write_points(self.points, self.folder.path / "points.parquet", self.folder.path / "points.csv")
+
+    @property
+    def lead(self) -> str:
+        """How many points and runs there are."""
+        plain = sum(row.point is None for row in self.trials.rows)
+        counts = state_counts(self.trials)
+        return (
+            f"Points: {len(self.points.points)}. Runs: {counts}; {plain} of them of the plain baseline."
+            if counts
+            else "Runs: none yet."
+        )
+
+    def drawings(self) -> dict[str, Figure]:
+        """The figures by name; call inside ``house_style()``."""
+        parts = noise.components_of_noise(self.standing) if self.standing else []
+        counts = noise.counts_text(self.standing) if self.standing else ""
+        return {
+            "history": point_figures.point_history(self.points, self.standing, self.measure),
+            "noise": point_figures.noise_chart([one for one in parts if one.share is not None], counts),
+            "importance": importance_chart(
+                self._importance, "What the model's mean depends on", "share of its variance over the space"
+            ),
+            "slices": point_figures.model_slices(self.points, self.standing, self.config, self.measure),
+            "parallel": point_figures.point_parallel(self.points, self.config, self.measure),
+        }
+
+    @cached_property
+    def _importance(self) -> Importance:
+        return noise.model_importance(self.standing, self.ranges)
+
+    @property
+    def choice(self) -> str:
+        """The best point by the model, beside the plain baseline."""
+        best, plain = self.points.best, self.points.plain
+        if best is None:
+            return html.paragraph("No run of a point has ended yet, so there is no best point.")
+        values: dict[str, Any] = {"point": best.point, f"expected {self.measure}": _estimate(best)}
+        values |= {"plain baseline there": _estimate(plain) if plain else "not measured"}
+        values |= {"probability that it is better than plain": html.probability(best.probability_better) or "unknown"}
+        values |= {"probability that it is the best point": html.probability(best.probability_best)}
+        values |= {"chosen iteration": best.iteration, "parameters from": _origin(best)}
+        values |= {name: "—" if (v := best.parameter(name)) is None else f"{v:.4g}" for name in SCALARS}
+        return html.paragraph("The best point by the model, on the selecting split:") + html.facts(values)
+
+    def add_searched(self, page: html.Page, drawn: Mapping[str, str]) -> None:
+        """Sections on the points, the noise, the scalars and the runs."""
+        pictures = {name: html.figure(drawn[name], DESCRIPTIONS[name], f"{name}-figure") for name in DESCRIPTIONS}
+        page.add(
+            "points",
+            "Points",
+            html.paragraph(STEERING, "notice"),
+            self._point_table(),
+            html.paragraph(TOGETHER),
+            pictures["history"],
+            html.paragraph(ADJUSTED),
+        )
+        page.add("noise", "Noise", *self._noise(), pictures["noise"])
+        page.add(
+            "scalars", "Parameters", *self._scalars(), pictures["importance"], pictures["slices"], pictures["parallel"]
+        )
+        page.add("runs", "Runs", self._run_table())
+
+    def _point_table(self) -> str:
+        columns = ["point", "from", *SCALARS, "runs", "failed", "mean %", "± sd", "95 % low", "high"]
+        columns += ["P(better)", "P(best)", "iteration"]
+        ranked = ([self.points.plain] if self.points.plain else []) + self.points.ranked
+        title = (
+            f"The plain baseline, then all {len(self.points.points)} points, the best by the model first and set off. "
+            f"Mean: the model's expected {self.measure}; P(better): probability that it is above the plain baseline's; "
+            f"P(best): that it is the highest of all points."
+        )
+        return html.data_table(
+            title,
+            columns,
+            [_cells(row) for row in ranked],
+            best=ranked.index(self.points.best) if self.points.best else None,
+            reference=0 if self.points.plain else None,
+            tall=len(ranked) > 20,
+        )
+
+    def _noise(self) -> list[str]:
+        if self.standing is None:
+            return [html.paragraph("No run has ended yet, so nothing is known of the noise.")]
+        rows = [
+            (
+                one.name,
+                one.meaning,
+                html.percent(one.deviation),
+                None if one.share is None else html.percent(one.share, 0),
+            )
+            for one in noise.components_of_noise(self.standing)
+        ]
+        title = f"What a run's score is made of, by the model. {noise.counts_text(self.standing)}"
+        columns = ["component", "what it is", "standard deviation (mAP points)", "share of a run's variance (%)"]
+        return [html.paragraph(noise.signal_sentence(self.standing)), html.data_table(title, columns, rows)]
+
+    def _scalars(self) -> list[str]:
+        best = self.points.best
+        if self.standing is None or best is None:
+            return [html.paragraph("No run of a point has ended yet.")]
+        rows = [
+            (name, text, value, None if share is None else html.percent(share, 0), flat)
+            for name, text, value, share, flat in noise.scalar_rows(self.standing, best, self.ranges, self._importance)
+        ]
+        title = "The searched parameters: how much the model's mean depends on each, and where it does not."
+        columns = ["parameter", "searched range", "best point", "share (%)", "no difference seen"]
+        return [html.data_table(title, columns, rows), html.paragraph(f"{self._share_text} {FLAT}")]
+
+    @property
+    def _share_text(self) -> str:
+        if not self._importance.shares:
+            return f"Shares: {self._importance.note}"
+        return "Share: of the variance of the model's mean over the whole space, interactions counted for each."
+
+    def _run_table(self) -> str:
+        columns = ["run", "point", "fold", "seed", "state", "value %", "read at", "iterations", "psi_share"]
+        columns += ["mcm_share", "from", "seconds", "error"]
+        rows = [
+            (
+                *(row.number, "plain" if row.point is None else row.point, row.fold, row.seed, row.state),
+                *(html.percent(row.value), row.value_iteration, row.iterations, row.psi_share, row.mcm_share),
+                *(row.origin, row.duration_s, row.error),
+            )
+            for row in self.trials.rows
+        ]
+        title = (
+            f"All {len(rows)} runs in order of start. Value: {self.measure} at the iteration that other runs chose "
+            f"when the run ended; later runs may choose another one for the model."
+        )
+        return html.data_table(title, columns, rows, tall=len(rows) > 20)
+
+
+def _cells(row: PointRow) -> tuple[Any, ...]:
+    scalars = [None if (value := row.parameter(name)) is None else html.Number(f"{value:.3g}") for name in SCALARS]
+    return (
+        *(PLAIN_LABEL if row.plain else row.point, _origin(row), *scalars, row.runs, row.failed_runs),
+        *(html.percent(row.mean_fraction), html.percent(row.deviation_fraction)),
+        *(html.percent(row.low_fraction), html.percent(row.high_fraction)),
+        *(html.probability(row.probability_better), html.probability(row.probability_best), row.iteration),
+    )
+
+
+def _origin(row: PointRow) -> str:
+    """Where a point comes from; published values are called so."""
+    origin = row.origin or "unknown"
+    return f"published ({origin})" if origin in point_figures.PUBLISHED else origin
+
+
+def _estimate(row: PointRow) -> str:
+    if row.mean_fraction is None:
+        return "not measured"
+    values = (row.mean_fraction, row.deviation_fraction, row.low_fraction, row.high_fraction)
+    mean, deviation, low, high = (f"{100 * (value or 0):.2f}" for value in values)
+    runs = "1 run" if row.runs == 1 else f"{row.runs} runs"
+    return f"{mean} % (standard deviation {deviation}, 95 % interval {low} to {high}; {runs})"

@@ -1,0 +1,92 @@
+"""The page of a search with ``policy=single``: its trials, the best of which was chosen by its best evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dce_ray.config import SCALARS
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.study import read_study
+from dce_ray.report import figures, html
+from dce_ray.report.captions import trial_measure
+from dce_ray.report.importance import importance_of
+from dce_ray.report.table_files import column_names, row_values
+from dce_ray.report.trial_table import TrialRow, TrialTable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DESCRIPTIONS = {
+    "history": "Value of every trial in order of start, with the best so far; pruned and failed trials are marked.",
+    "parallel": "One line per trial through its six parameters to its value.",
+    "importance": "Share of each parameter in reaching the best trials.",
+    "slices": "Value of every trial over each parameter.",
+}
+"""What each figure shows, for those who cannot see it."""
+NOT_SHOWN = ("key", "point", "fold", "seed")
+"""Columns of trials.csv that say the same in every line here, or nothing to a reader."""
+
+
+class TrialsView:
+    """What the page shows of a search's trials.
+
+    Args:
+        folder: of the search.
+        trials: read from it.
+    """
+
+    def __init__(self, folder: ExperimentFolder, trials: TrialTable) -> None:
+        self.folder, self.trials = folder, trials
+        self.measure = trial_measure(folder.config)
+
+    def write_tables(self) -> None:
+        """Nothing beside the trials."""
+
+    @property
+    def lead(self) -> str:
+        """How many trials there are."""
+        return f"Trials: {state_counts(self.trials) or 'none yet'}."
+
+    def drawings(self) -> dict[str, Figure]:
+        """The figures by name; call inside ``house_style()``."""
+        return {
+            "history": figures.history(self.trials, self.measure),
+            "parallel": figures.parallel_coordinates(self.trials, self.measure),
+            "importance": figures.importance_chart(importance_of(read_study(self.folder.study), self.trials)),
+            "slices": figures.slices(self.trials, self.measure),
+        }
+
+    @property
+    def choice(self) -> str:
+        """The best trial beside the plain baseline."""
+        best, plain = self.trials.best, self._plain
+        if best is None:
+            return html.paragraph("No trial is finished, so there is no best one yet.")
+        values: dict[str, Any] = {"trial": best.number, self.measure: f"{100 * (best.value or 0):.2f} %"}
+        values |= {"plain baseline there": "not measured" if plain is None else f"{100 * plain:.2f} %"}
+        values |= {"reached at iteration": best.value_iteration, "parameters from": best.origin}
+        values |= {name: "—" if (v := best.parameter(name)) is None else f"{v:.4g}" for name in SCALARS}
+        return html.paragraph("The best trial on the selecting split:") + html.facts(values)
+
+    @property
+    def _plain(self) -> float | None:
+        """Score of the plain baseline, a fraction; None where it has none (yet)."""
+        records = [run.record() for run in self.folder.trials()]
+        return next((record.value for record in records if record.role == "plain"), None)
+
+    def add_searched(self, page: html.Page, drawn: Mapping[str, str]) -> None:
+        """Sections on what was searched."""
+        page.add("figures", "Figures", *(html.figure(drawn[name], DESCRIPTIONS[name], name) for name in DESCRIPTIONS))
+        shown = [name for name in column_names(TrialRow) if name not in NOT_SHOWN]
+        places = [column_names(TrialRow).index(name) for name in shown]
+        rows = [[row_values(row)[place] for place in places] for row in self.trials.rows]
+        best = self.trials.rows.index(self.trials.best) if self.trials.best else None
+        title = f"All {len(rows)} trials; value is a fraction in [0, 1], the best trial is set off."
+        page.add("trials", "Trials", html.data_table(title, shown, rows, best=best, tall=len(rows) > 20))
+
+
+def state_counts(trials: TrialTable) -> str:
+    """How many trials are in which state: ``7 finished, 1 failed``; empty where there are none."""
+    states = ("finished", "pruned", "failed", "running", "waiting")
+    return ", ".join(f"{len(found)} {state}" for state in states if (found := trials.in_state(state)))

@@ -1,0 +1,136 @@
+"""One row per point, and one for the plain baseline: what all runs of a setting say together.
+
+How many runs there were, the study says; what they are worth, the model of the noise. Values are fractions, as in the
+trials table, and None where nothing is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dce_ray.config import SCALARS
+from dce_ray.experiment.record import PLAIN
+from dce_ray.points.model import PointEstimate
+from dce_ray.points.scores import chosen_iteration
+from dce_ray.points.standing import Standing
+from dce_ray.report.table_files import write_rows
+from dce_ray.report.trial_table import TrialRow, TrialTable, field_of
+
+
+@dataclass(frozen=True, slots=True)
+class PointRow:
+    """A setting of the six scalars, or the plain baseline."""
+
+    point: int | None
+    """Number of the point; None for the plain baseline."""
+    origin: str | None
+    """``paper``, ``released`` or ``search``; ``baseline`` for the plain baseline."""
+    delta: float | None
+    theta_rep: float | None
+    theta_pro: float | None
+    beta: float | None
+    gamma: float | None
+    lambda_: float | None
+    runs: int
+    """Finished runs."""
+    failed_runs: int
+    mean_fraction: float | None
+    """The model's mean: expected score on the selecting split, on the folds and seeds that ran, in [0, 1]."""
+    deviation_fraction: float | None
+    """Its standard deviation."""
+    low_fraction: float | None
+    """Lower end of its 95 % interval."""
+    high_fraction: float | None
+    probability_better: float | None
+    """That its expected score is above the plain baseline's."""
+    probability_best: float | None
+    """That its expected score is the highest of all points."""
+    iteration: int | None
+    """Up to which it would be trained where it is confirmed."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether this is the plain baseline."""
+        return self.point is None
+
+    def parameter(self, name: str) -> float | None:
+        """Value of one of ``dce_ray.config.SCALARS``."""
+        value: float | None = getattr(self, field_of(name))
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class PointTable:
+    """All points that were started, by their number, and the plain baseline."""
+
+    points: tuple[PointRow, ...]
+    plain: PointRow | None
+    """None where no run of it was started."""
+
+    @property
+    def rows(self) -> tuple[PointRow, ...]:
+        """The plain baseline, then the points."""
+        return ((self.plain,) if self.plain else ()) + self.points
+
+    @property
+    def ranked(self) -> list[PointRow]:
+        """Points with the highest mean first, the first of equals; those without a finished run behind them."""
+        return sorted(self.points, key=lambda row: (row.mean_fraction is None, -(row.mean_fraction or 0), row.point))
+
+    @property
+    def best(self) -> PointRow | None:
+        """The point with the highest mean; None where none has a finished run."""
+        return next((row for row in self.ranked if row.mean_fraction is not None), None)
+
+
+def read_points(trials: TrialTable, standing: Standing | None) -> PointTable:
+    """The points of a search.
+
+    Args:
+        trials: its runs.
+        standing: what the model makes of them; None before a run has ended.
+    """
+    runs: dict[int | None, list[TrialRow]] = {}
+    for row in trials.rows:
+        if row.state != "waiting":
+            runs.setdefault(row.point, []).append(row)
+    known = {one.point: one for one in _estimates(standing)}
+    points = sorted(point for point in runs if point is not None)
+    plain = _row(None, runs[None], known.get(None), standing) if None in runs else None
+    return PointTable(tuple(_row(point, runs[point], known.get(point), standing) for point in points), plain)
+
+
+def _estimates(standing: Standing | None) -> Sequence[PointEstimate]:
+    if standing is None:
+        return ()
+    plain = standing.posterior.plain
+    return (*standing.posterior.points, *((plain,) if plain else ()))
+
+
+def _row(point: int | None, runs: Sequence[TrialRow], one: PointEstimate | None, standing: Standing | None) -> PointRow:
+    iteration = chosen_iteration(standing.runs, point) if standing and one else None
+    return PointRow(
+        point=point,
+        origin=PLAIN if point is None else runs[0].origin,
+        **{field_of(name): runs[0].parameter(name) for name in SCALARS},
+        runs=one.runs if one else 0,
+        failed_runs=sum(row.state == "failed" for row in runs),
+        mean_fraction=one.mean if one else None,
+        deviation_fraction=one.deviation if one else None,
+        low_fraction=one.low if one else None,
+        high_fraction=one.high if one else None,
+        probability_better=one.better if one else None,
+        probability_best=one.best if one else None,
+        iteration=iteration,
+    )
+
+
+def write_points(table: PointTable, parquet: Path, comma_separated: Path) -> None:
+    """Write the rows, the plain baseline's first, as Parquet and CSV.
+
+    Raises:
+        OutputError: the disk is full or not writable.
+    """
+    write_rows(PointRow, table.rows, parquet, comma_separated)
