@@ -4,6 +4,9 @@
 steps, 50 trials, 2 CPUs, against Ray Tune with a function trainable and OptunaSearch (its default, and with reused
 actors and without loggers), and against Optuna alone. Each runs in a process of its own, one after the other.
 
+``python -m benchmarks.search idle [runs=1000] [slots=4] [seconds=2]`` measures how long slots wait for a proposal of
+``policy=replicates`` while that many runs of so many seconds go through them. The runs only sleep; no Ray.
+
 ``python -m benchmarks.search efficiency [quick]`` measures the iterations that TPE with successive halving needs to
 reach the best of 64 full-length random trials, on the synthetic data, for three seeds. One process, no Ray.
 """
@@ -25,10 +28,11 @@ from typing import Any
 from benchmarks.provenance import provenance
 
 TRIALS = 50
-CPUS = 2
+CPUS, FOLDS = 2, 5
 REPEATS = 3
 VARIANTS = {
-    "ours": "dce_ray.search (study in a journal, records, progress)",
+    "ours": "dce_ray.search (study in a journal, records, progress, noise model)",
+    "ours-single": "the same with policy=single, as the others: TPE, one run per point",
     "tune": "Ray Tune, function trainable, OptunaSearch, defaults",
     "tune-tuned": "Ray Tune, the same with reuse_actors and without loggers",
     "optuna": "Optuna alone, study.optimize(n_jobs=2)",
@@ -40,6 +44,9 @@ def main(arguments: list[str]) -> None:
     """Overhead, or efficiency."""
     if arguments[:1] == ["one"]:
         print(json.dumps(MEASURE[arguments[1]]()))
+    elif arguments[:1] == ["idle"]:
+        given = dict(argument.split("=", 1) for argument in arguments[1:])
+        idle(int(given.get("runs", 1000)), int(given.get("slots", 4)), float(given.get("seconds", 2)))
     elif arguments[:1] == ["efficiency"]:
         efficiency(quick="quick" in arguments)
     else:
@@ -84,11 +91,13 @@ def in_own_process(name: str) -> dict[str, float]:
     return times | {"whole": time.monotonic() - began}
 
 
-def measure_ours() -> dict[str, float]:
+def measure_ours(policy: str) -> dict[str, float]:
     from benchmarks.trivial import STEPS, TrivialTrainable
     from dce_ray.experiment.folder import ExperimentFolder
     from dce_ray.experiment.record import RunRecord
-    from dce_ray.search.ledger import StudyLedger
+    from dce_ray.search.policy import Policy
+    from dce_ray.search.replicates import ReplicateLedger
+    from dce_ray.search.single import SingleLedger
     from dce_ray.search.space import load_space
     from dce_ray.search.study import make_pruner, recover_study
     from dce_ray.search.tune_hooks import Observer
@@ -109,9 +118,16 @@ def measure_ours() -> dict[str, float]:
         study.pruner = make_pruner("asha", 1, STEPS)
 
         def configure(params: Any) -> dict[str, Any]:
-            return {"seed": 0, "protocol": "holdout", "scs": True, "mcm": True, "method": dict(params)}
+            both = {"scs": True, "mcm": True, "method": dict(params), "sampling": {"fold": 0}}
+            return {"seed": 0, "protocol": "holdout", **both}
 
-        ledger = StudyLedger(folder, study, load_space("delu", "default", {}), configure, "", num_trials=TRIALS)
+        space = load_space("delu", "default", {})
+        ledger: SingleLedger | ReplicateLedger
+        if policy == "single":
+            ledger = SingleLedger(folder, study, space, configure, "", num_runs=TRIALS)
+        else:
+            who = Policy(space.searched, [], FOLDS, 0)
+            ledger = ReplicateLedger(folder, study, space, configure, "", num_runs=TRIALS, policy=who)
         with ray_session(None, folder.log, CPUS):
             ready = time.monotonic()
             run_ledger(ledger, TrivialTrainable, Resources(1.0, 0.0), observer=Clock())
@@ -205,11 +221,59 @@ def measure_optuna() -> dict[str, float]:
 
 
 MEASURE: dict[str, Callable[[], dict[str, float]]] = {
-    "ours": measure_ours,
+    "ours": lambda: measure_ours("replicates"),
+    "ours-single": lambda: measure_ours("single"),
     "tune": lambda: measure_tune(tuned=False),
     "tune-tuned": lambda: measure_tune(tuned=True),
     "optuna": measure_optuna,
 }
+
+
+def idle(runs: int, slots: int, run_s: float) -> None:
+    """A table: the share of their time that slots wait, by how many runs had ended."""
+    import heapq
+
+    from benchmarks.trivial import STEPS, quality
+    from dce_ray.experiment.folder import ExperimentFolder
+    from dce_ray.search.policy import Policy
+    from dce_ray.search.replicates import ReplicateLedger
+    from dce_ray.search.space import load_space
+    from dce_ray.search.study import recover_study
+
+    print(provenance("optuna", "scipy"))
+    print(f"{runs} runs of {run_s:g} s in {slots} slots; load average before: {os.getloadavg()[0]:.1f}\n")
+    print(f"{'runs ended':>10} {'waiting':>8} {'longest wait':>13} {'driver CPU':>11}")
+
+    def configure(params: Any) -> dict[str, Any]:
+        both = {"scs": True, "mcm": True, "method": dict(params), "sampling": {"fold": 0}}
+        return {"seed": 0, "protocol": "holdout", **both}
+
+    with tempfile.TemporaryDirectory() as place:
+        folder = ExperimentFolder.create(Path(place) / "experiment", {}, {})
+        space = load_space("delu", "default", {})
+        policy = Policy(space.searched, [], FOLDS, 0)
+        ledger = ReplicateLedger(folder, recover_study(folder.study), space, configure, "", runs, policy=policy)
+        began, ends, free = time.monotonic(), [], slots
+        since, waits, ended, cpu = [began] * slots, [], 0, time.process_time()
+        while ended < runs:
+            while free and (run := ledger.ask()) is not None:
+                now = time.monotonic()
+                waits.append(now - since.pop())
+                heapq.heappush(ends, (now + run_s, run.key, run))
+                free -= 1
+            due, _, run = heapq.heappop(ends)
+            time.sleep(max(0.0, due - time.monotonic()))
+            record = run.record()
+            noise = hash((record.seed, record.fold, record.number)) % 997 / 997 - 0.5
+            score = (quality(record.params, STEPS) if record.params else 0.5) + noise
+            ledger.report(run.key, STEPS, score)
+            ledger.finish(run.key)
+            since.append(due)
+            free, ended = free + 1, ended + 1
+            if ended in (runs // 10, runs // 4, runs // 2, runs):
+                share = sum(waits) / (sum(waits) + run_s * len(waits))
+                print(f"{ended:10} {share:8.1%} {max(waits):11.2f} s {time.process_time() - cpu:9.1f} s", flush=True)
+                waits, cpu = [], time.process_time()
 
 
 @dataclass
@@ -266,7 +330,7 @@ def search_curve(
     from dce_ray.datasets import resolve_data
     from dce_ray.experiment.folder import ExperimentFolder
     from dce_ray.presets import merge, run_config, run_config_from_mapping
-    from dce_ray.search.ledger import StudyLedger
+    from dce_ray.search.single import SingleLedger
     from dce_ray.search.space import load_space
     from dce_ray.search.study import first_rung, make_pruner, recover_study
     from dce_ray.train import Run
@@ -279,7 +343,7 @@ def search_curve(
         folder = ExperimentFolder.create(Path(place) / "experiment", {}, {})
         study = recover_study(folder.study)
         study.pruner = make_pruner(scheduler, first_rung(training.iterations, training.eval_every), training.iterations)
-        ledger = StudyLedger(
+        ledger = SingleLedger(
             folder,
             study,
             load_space("delu", "synthetic", {}),
@@ -287,7 +351,7 @@ def search_curve(
             "",
             sampler=sampler,
             seed=seed,
-            num_trials=trials,
+            num_runs=trials,
         )
         while (budget is None or spent < budget) and (home := ledger.ask()) is not None:
             run, pruned = Run(run_config_from_mapping(home.record().config)), False

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = """
     errors
+    former
     commandline config_base files grids interrupts provenance
     config records
     store losses
@@ -23,6 +24,8 @@ FLOORS = """
     train
     evaluate
     experiment session
+    points
+    verdict
     tracking trainables
     report
     search

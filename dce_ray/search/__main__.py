@@ -10,7 +10,7 @@ from dce_ray.config import SCALARS
 from dce_ray.errors import ConfigError
 from dce_ray.presets import run_config
 from dce_ray.search.api import conduct, create, reopen
-from dce_ray.search.settings import Request, Settings
+from dce_ray.search.settings import Request, Settings, unaliased
 from dce_ray.search.space import load_space
 
 USAGE = """
@@ -18,14 +18,20 @@ python -m dce_ray.search key=value ...     tune SCS and MCM for a baseline, choo
 
   baseline=co2net|delu|ddgnet              the network (default delu)
   data=synthetic|thumos14|activitynet12|hapt|<folder>   named data set, feature store or released layout
-  sampler=tpe|gp|cmaes|random              who suggests (default tpe)
-  scheduler=asha|hyperband|median|none     who stops early (default asha; none with sampler=gp)
+  policy=replicates|single                 folds and seeds with a model of the noise (default), or one run per point
+  sampler=gp|tpe|cmaes|random              who suggests new points (default gp; tpe with policy=single)
+  scheduler=asha|hyperband|median|none     who stops early, with policy=single (default asha; none with sampler=gp)
   protocol=holdout|paper                   rank on held-out train videos (default) or on test, as published
   metric=detection|classification          rank by detection mAP (default) or, strictly weakly supervised, by class
 
 how much
-  search.num_trials=32   search.time_budget=90m   search.max_failures=2   search.min_iterations=   search.seed=0
-  confirm.top=3          confirm.seeds=3 (0: no confirmation, test is never read)
+  search.num_runs=32     runs of the search in all, the plain baseline's included (search.num_trials is the same)
+  search.folds=5         parts of the train videos; a run trains without one of them and is scored on it
+  search.time_budget=90m for everything, the confirmation included
+  search.max_failures=2  search.seed=0     search.min_iterations= (policy=single)
+  confirm.top=3          confirm.seeds=5 (0: no confirmation, test is never read)
+  confirm.precision=1.0  winner and plain baseline get more seeds until half the interval is so wide, in mAP percent,
+                         up to confirm.max_seeds=20; confirm.precision=null: they do not
 
 the search space (search_spaces/<baseline>.yaml)
   space.delta.high=0.95  change a range    space.lambda=1.0  fix    space.gamma=beta  tie
@@ -35,7 +41,7 @@ where
   search.cpus_per_trial=  search.gpus_per_trial=0.25  ray.address=auto|<host:port>  ray.num_cpus=  device=auto|cpu
   name=  results=results                   the folder results/<data>/<baseline>/<name>
   tracking=on|off  tracking.uri=           MLflow (default on, a local database beside the results)
-  resume=<folder>                          go on after Ctrl-C, a kill or a crash; also with more search.num_trials=
+  resume=<folder>                          go on after Ctrl-C, a kill or a crash; also with more search.num_runs=
 
 All other keys are those of a run (training.iterations=, evaluation.*, scs=off, ...): python -m dce_ray.search keys
 """
@@ -47,6 +53,8 @@ def main(arguments: list[str]) -> int:
         print("\n".join(f"{key}={value}" for key, value in known_keys().items()))
         return 0
     values = parse(arguments)
+    if "resume" in values and not values["resume"]:
+        raise ConfigError("resume=: names no folder; give the experiment folder to go on with, or leave it out")
     resume = values.pop("resume", None)
     prepared = reopen(str(resume), spelled_out(values)) if resume else create(request_of(values))
     result = conduct(*prepared)
@@ -54,8 +62,8 @@ def main(arguments: list[str]) -> int:
 
 
 def spelled_out(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same values with ``tracking=off`` as ``tracking.enabled=off``."""
-    return {("tracking.enabled" if key == "tracking" else key): value for key, value in values.items()}
+    """The same values with every key under its own name: ``tracking=off`` is ``tracking.enabled=off``."""
+    return unaliased({("tracking.enabled" if key == "tracking" else key): value for key, value in values.items()})
 
 
 def request_of(values: Mapping[str, Any]) -> Request:

@@ -9,12 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dce_ray.data.splits import make_splits
 from dce_ray.datasets import build_on_data
 from dce_ray.errors import SearchError
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.study import read_study
+from dce_ray.points.standing import Standing, read_standing
 from dce_ray.provenance import environment
+from dce_ray.search.seed_stages import refuse_other_seeds
 from dce_ray.search.selection import select
 from dce_ray.search.settings import (
     ConfirmOptions,
@@ -25,14 +28,19 @@ from dce_ray.search.settings import (
     Settings,
     TrackingOptions,
     build_experiment,
+    unaliased,
 )
 from dce_ray.store import open_store
 from dce_ray.train.build import choose_device
+
+FEW_SEEDS = 4
+"""Fewer seeds than this are confirmed with a warning."""
 
 if TYPE_CHECKING:
     from dce_ray.report.tables import Table
     from dce_ray.report.trial_table import TrialTable
     from dce_ray.search.tune_run import Stop
+    from dce_ray.verdict.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,32 +50,40 @@ class SearchResult:
     folder: Path
     """The experiment folder, with everything that was written."""
     winner: Candidate | None
-    """The best setting on the selecting split; None where no trial ran to its full length."""
+    """The best setting on the selecting split; None where no run was trained to its end."""
     trials: TrialTable
-    """One row per trial."""
+    """One row per run."""
     tables: Mapping[str, Table]
     """``confirmation``: every confirmed setting on test, with its paired difference to the plain baseline; empty
     where nothing was confirmed."""
+    verdict: Verdict | None = None
+    """Whether the winner beats the plain baseline, and how sure that is; None where the search ended before that."""
     stopped: str | None = None
     """Why the search ended early (the time budget, Ctrl-C); None when all was done. ``resume_search`` goes on."""
     interrupted: bool = False
     """Whether the user ended it."""
+    standing: Standing | None = None
+    """The points with what the model makes of their runs; None with ``policy="single"``, or before a run ended."""
 
 
 def run_search(
     baseline: str = "delu",
     data: str | Path = "synthetic",
     *,
-    num_trials: int = 32,
+    num_runs: int = 32,
+    folds: int = 5,
     time_budget: str | None = None,
-    sampler: str = "tpe",
+    policy: str = "replicates",
+    sampler: str = "auto",
     scheduler: str = "auto",
     seed: int = 0,
     space: Mapping[str, Any] | None = None,
     run: Mapping[str, Any] | None = None,
     preset: str | None = None,
     confirm_top: int = 3,
-    confirm_seeds: int = 3,
+    confirm_seeds: int = 5,
+    confirm_precision: float | None = 1.0,
+    confirm_max_seeds: int = 20,
     name: str | None = None,
     results: str | Path = "results",
     tracking: bool = True,
@@ -82,16 +98,21 @@ def run_search(
     Args:
         baseline: name in ``dce_ray.baselines.BASELINES``.
         data: named data set, feature store, or folder in the released layout.
-        num_trials: trials in all, the published points included.
-        time_budget: time after which the search stops, such as ``90m``; the confirmation comes on top.
-        sampler: ``tpe``, ``gp``, ``cmaes`` or ``random``.
-        scheduler: early stopping: ``auto``, ``asha``, ``hyperband``, ``median`` or ``none``.
-        seed: of the suggestions; trials train with the run's own ``seed``.
+        num_runs: runs of the search in all, the plain baseline's included.
+        folds: parts of the train videos; a run trains without one of them and is scored on it.
+        time_budget: for the whole search, its confirmation included, such as ``90m``.
+        policy: ``replicates`` (folds and seeds, a model of the noise chooses) or ``single`` (one run per point).
+        sampler: who suggests new points: ``auto``, ``gp``, ``tpe``, ``cmaes`` or ``random``.
+        scheduler: early stopping with ``policy="single"``: ``auto``, ``asha``, ``hyperband``, ``median`` or ``none``.
+        seed: of the suggestions; runs train with the run's own ``seed`` and those after it.
         space: changes of the search space: ``{"delta": {"high": 0.95}, "lambda": 1.0, "gamma": "beta"}``.
         run: changes of the runs' configuration, nested: ``{"protocol": "paper", "training": {"iterations": 300}}``.
         preset: published values to start from, ``paper`` or ``released``; None takes the paper's where it has any.
         confirm_top: best settings that are confirmed.
         confirm_seeds: seeds per confirmed setting; 0 confirms nothing and never reads test.
+        confirm_precision: wanted half-width of the interval of winner less plain baseline, in percentage points of mAP:
+            these two get so many more seeds; None: they do not.
+        confirm_max_seeds: most seeds of winner and plain baseline.
         name: of the experiment folder ``<results>/<data>/<baseline>/<name>``; None takes the time.
         results: where experiment folders lie.
         tracking: whether MLflow is told.
@@ -107,26 +128,28 @@ def run_search(
 
     Example:
         >>> import dce_ray
-        >>> result = dce_ray.run_search("delu", "synthetic-tiny", num_trials=2, confirm_top=1, confirm_seeds=1,
+        >>> result = dce_ray.run_search("delu", "synthetic-tiny", num_runs=7, folds=2, confirm_top=1, confirm_seeds=1,
         ...                             run={"training": {"iterations": 4, "eval_every": 2}},
         ...                             results=folder, name="example", tracking=False)  # doctest: +ELLIPSIS
         experiment folder: ...
         >>> result.winner.setting, len(result.trials.rows), sorted(result.tables)
-        ('top1', 2, ['confirmation'])
+        ('top1', 7, ['confirmation'])
     """
     settings = Settings(
+        policy=policy,
         sampler=sampler,
         scheduler=scheduler,
         name=name,
         results=str(results),
         search=SearchOptions(
-            num_trials=num_trials,
+            num_runs=num_runs,
+            folds=folds,
             time_budget=time_budget,
             cpus_per_trial=cpus_per_trial,
             gpus_per_trial=gpus_per_trial,
             seed=seed,
         ),
-        confirm=ConfirmOptions(top=confirm_top, seeds=confirm_seeds),
+        confirm=ConfirmOptions(confirm_top, confirm_seeds, confirm_precision, confirm_max_seeds),
         ray=RayOptions(address=ray_address, num_cpus=num_cpus),
         tracking=TrackingOptions(enabled=tracking, uri=tracking_uri),
     )
@@ -138,7 +161,7 @@ def resume_search(folder: str | Path, changes: Mapping[str, Any] | None = None) 
 
     Args:
         folder: the experiment folder.
-        changes: settings by dotted key, such as ``{"search.num_trials": 64}``: how much is run and where.
+        changes: settings by dotted key, such as ``{"search.num_runs": 64}``: how much is run and where.
 
     Raises:
         ConfigError: a change that would make other trials of it.
@@ -155,6 +178,7 @@ def create(request: Request) -> tuple[Experiment, ExperimentFolder]:
 
     experiment, store = build_on_data(request.data, build)
     experiment = replace(experiment, digest=store.digest)
+    make_splits(store, experiment.run.sampling, hold_out=experiment.run.protocol == "holdout")  # says what cannot be
     if not (experiment.settings.ray.address or os.environ.get("RAY_ADDRESS")):
         choose_device(experiment.run.device)  # runs compute on this machine: what is not here is refused now
     settings, data_set = experiment.settings, experiment.data_set
@@ -169,7 +193,8 @@ def create(request: Request) -> tuple[Experiment, ExperimentFolder]:
 def reopen(path: str | Path, changes: Mapping[str, Any]) -> tuple[Experiment, ExperimentFolder]:
     """What an experiment folder holds, with the changes of dotted keys; the data must be what it was."""
     folder = ExperimentFolder.open(path)
-    experiment = Experiment.from_mapping(folder.config, changes)
+    experiment = Experiment.from_mapping(folder.config, unaliased(changes))
+    refuse_other_seeds(folder, experiment.settings.confirm)
     store = open_store(experiment.run.data)
     if store.digest != experiment.digest:
         raise SearchError(
@@ -186,36 +211,53 @@ def conduct(experiment: Experiment, folder: ExperimentFolder) -> SearchResult:
         SearchError: a fault of the environment; the message says what is kept and how to go on.
     """
     from dce_ray.search.stages import Search
+    from dce_ray.search.tune_hooks import OUT_OF_TIME
 
     print(f"experiment folder: {folder.path}")
+    if experiment.settings.confirm.seeds == 1:
+        print("note: confirm.seeds=1 gives no interval, so the verdict will be undecided; take 2 or more (default 5)")
+    elif 1 < experiment.settings.confirm.seeds < FEW_SEEDS:
+        print(
+            f"note: confirm.seeds={experiment.settings.confirm.seeds}: the spread of so few pairs is itself chance, "
+            f"and the interval wide or, with luck, deceptively narrow; take 5 or more (default 5)"
+        )
     with folder.lock():
         folder.keep_config(experiment.to_mapping())  # what resume= changed holds for the next one too
         with _tracked(experiment, folder):
+            search = Search(experiment, folder)
             try:
-                stop = Search(experiment, folder).run()
+                stop = search.run()
             finally:
+                search.clock.keep()
                 _write_outputs(folder)
     if stop is not None:
-        print(f"stopped: {stop.reason}\nWhat is done is kept. Go on with: {_resume_command(folder)}")
+        more = " search.time_budget=<more>" if stop.reason == OUT_OF_TIME else ""
+        print(f"stopped: {stop.reason}\nWhat is done is kept. Go on with: {_resume_command(folder)}{more}")
         if stop.failure:
             raise SearchError(stop.reason)
-    return _result(experiment, folder, stop)
+    result = _result(experiment, folder, stop)
+    if result.verdict is not None:
+        print(result.verdict.sentence)
+    return result
 
 
 def _result(experiment: Experiment, folder: ExperimentFolder, stop: Stop | None) -> SearchResult:
     from dce_ray.report.confirmation import confirmation_table
     from dce_ray.report.trial_table import read_trials
+    from dce_ray.verdict.verdict import Verdict
 
     study = read_study(folder.study)
-    candidates = select(folder, study, experiment.settings.confirm.top)
+    candidates = select(folder, experiment.settings.confirm.top)
     winner = candidates[0] if candidates and not candidates[0].plain else None
     table = confirmation_table(folder, candidates)
     measured = winner is not None and any(row.group == winner.setting and row.cells for row in table.rows)
     tables = {"confirmation": table} if measured else {}
     trials = read_trials(folder, study)
+    standing = None if folder.config["policy"] == "single" else read_standing(folder)
     if stop is None:
-        return SearchResult(folder.path, winner, trials, tables)
-    return SearchResult(folder.path, winner, trials, tables, stop.reason, stop.interrupted)
+        return SearchResult(folder.path, winner, trials, tables, Verdict.read(folder), standing=standing)
+    verdict = None if stop.interrupted else Verdict.read(folder)  # else of a choice that more runs may have changed
+    return SearchResult(folder.path, winner, trials, tables, verdict, stop.reason, stop.interrupted, standing)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from dce_ray.experiment.record import RunRecord
@@ -28,6 +28,7 @@ class Display(Observer):
         iterations: length of a full run.
         ended: runs of an earlier session.
         stream: where to; a live table if it is a terminal.
+        standing: who leads by the model, asked when all is over; None: the best single run leads.
     """
 
     def __init__(
@@ -36,14 +37,17 @@ class Display(Observer):
         total: int,
         iterations: int,
         ended: Sequence[RunRecord] = (),
+        *,
         stream: TextIO | None = None,
+        standing: Callable[[], str] | None = None,
     ) -> None:
         self.title, self.total, self.iterations = title, total, iterations
         self.stream = stream or sys.stdout
+        self.standing = standing
         self.counts = Counter(record.state for record in ended)
         self.before = len(ended)
         self.began = time.monotonic()
-        trials = [record for record in ended if _is_ranked(record)]
+        trials = [record for record in ended if _is_ranked(record) and not standing]
         self.best = max(trials, key=lambda record: record.value or 0.0, default=None)
         self.running: dict[str, tuple[RunRecord, int, float | None]] = {}
         self.live = False
@@ -77,15 +81,22 @@ class Display(Observer):
         """A run ended."""
         self.running.pop(record.key, None)
         self.counts[record.state] += 1
-        leads = _is_ranked(record) and (self.best is None or (record.value or 0.0) > (self.best.value or 0.0))
+        leads = self._leads(record)
         if leads:
             self.best = record
+        name = record.label if record.on_test or not self.standing else f"{record.label}, {replicate_text(record)}"
         outcome = {
             "finished": f"{percent(record.value)} at iteration {record.iteration}" + (", best so far" if leads else ""),
             "pruned": f"best {percent(record.value)} at iteration {record.iteration}",
             "failed": record.error or "",
         }[record.state]
-        self._line(f"[{self.done}/{self.total}] {record.label} {record.state}: {outcome}  {parameters(record)}")
+        self._line(f"[{self.done}/{self.total}] {name} {record.state}: {outcome}  {parameters(record)}")
+
+    def _leads(self, record: RunRecord) -> bool:
+        """Whether a run is the best so far, where single runs decide."""
+        if self.standing or not _is_ranked(record):
+            return False
+        return self.best is None or (record.value or 0.0) > (self.best.value or 0.0)
 
     def retried(self, record: RunRecord, error: str) -> None:
         """A worker was lost."""
@@ -125,8 +136,10 @@ class Display(Observer):
     def summary(self) -> str:
         """One line when all is over."""
         counts = ", ".join(f"{self.counts[state]} {state}" for state in ("finished", "pruned", "failed"))
-        best = f"; best trial: {self.best.label} with {percent(self.best.value)}" if self.best else ""
-        return f"{self.title}: {counts} of {self.total} in {(time.monotonic() - self.began) / 60:.1f} min{best}"
+        best = f"best trial: {self.best.label} with {percent(self.best.value)}" if self.best else ""
+        leads = self.standing() if self.standing else best
+        text = f"{self.title}: {counts} of {self.total} in {(time.monotonic() - self.began) / 60:.1f} min"
+        return f"{text}; {leads}" if leads else text
 
     def rate(self) -> str:
         """Runs per minute and the time left at that rate."""
@@ -142,6 +155,11 @@ class Display(Observer):
 def _is_ranked(record: RunRecord) -> bool:
     """Whether the run is a trial that ran to its full length."""
     return record.role == "trial" and record.state == "finished" and record.value is not None
+
+
+def replicate_text(record: RunRecord) -> str:
+    """Fold and seed of a run on the selecting split."""
+    return f"seed {record.seed}" if record.fold is None else f"fold {record.fold}, seed {record.seed}"
 
 
 def percent(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Ask and tell on the study: which trial runs next, whether it goes on, and how it ended.
+"""Ask and tell on the study: what every policy shares. Which run is next, :mod:`single` and :mod:`replicates` say.
 
 The study in the journal is the truth. A trial that is RUNNING there but not in this process was interrupted; it goes
 on as itself from its last checkpoint, so that a kill makes no second trial and every trial counts exactly once.
@@ -7,6 +7,7 @@ Ray is not needed here.
 
 from __future__ import annotations
 
+import abc
 import hashlib
 import json
 import math
@@ -19,14 +20,9 @@ import optuna
 from optuna.trial import Trial, TrialState
 
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
-from dce_ray.experiment.record import SEARCHED, RunRecord, decisive
+from dce_ray.experiment.record import RunRecord, decisive
 from dce_ray.experiment.study import STATE_OF
 from dce_ray.search.space import SearchSpace
-from dce_ray.search.study import make_sampler
-from dce_ray.train.run_files import best_of
-
-STOPPED = "stopped_at"
-"""Attribute of a trial that the pruner has stopped: the iteration. It is written before the trial is told."""
 
 
 class Ledger(Protocol):
@@ -60,24 +56,21 @@ def run_key(config: Mapping[str, Any], digest: str) -> str:
 
 
 def fold_of(config: Mapping[str, Any]) -> int | None:
-    """Fold that a run of this configuration holds out; None where it trains on all of train.
-
-    There is one holdout today, fold 0: ``sampling.holdout_seed`` decides which videos are in it.
-    """
-    return 0 if config["protocol"] == "holdout" else None
+    """Fold that a run of this configuration holds out; None where it trains on all of train."""
+    return int(config["sampling"]["fold"]) if config["protocol"] == "holdout" else None
 
 
 @dataclass
-class StudyLedger:
-    """Trials of one study.
+class StudyLedger(abc.ABC):
+    """The runs of a search as trials of one study.
 
     Args:
         folder: the experiment, locked by the caller.
-        study: opened with :func:`dce_ray.search.study.recover_study`; its pruner decides who stops.
+        study: opened with :func:`dce_ray.search.study.recover_study`.
         space: what varies.
         configure: the RunConfig mapping of six scalars.
         digest: of the feature store.
-        num_trials: trials in all, the first points included.
+        num_runs: trials in all.
     """
 
     folder: ExperimentFolder
@@ -85,119 +78,86 @@ class StudyLedger:
     space: SearchSpace
     configure: Callable[[Mapping[str, float]], dict[str, Any]]
     digest: str
-    sampler: str = "tpe"
-    seed: int = 0
-    num_trials: int = 32
+    num_runs: int = 32
     live: dict[str, Trial] = field(default_factory=dict)
     """Trials that run in this process, by key."""
 
     def __post_init__(self) -> None:
-        self._interrupted = [t.number for t in self._trials() if t.state == TrialState.RUNNING]
+        self._interrupted = [t.number for t in self.trials() if t.state == TrialState.RUNNING]
         self._mend_records()
 
-    def enqueue(self, points: Mapping[str, Mapping[str, float]]) -> list[str]:
-        """Queue the published points, equal ones once; what was changed or left out, one line each."""
-        notes = []
-        for origin, point in points.items():
-            searched, differences = self.space.project(point)
-            notes += [f"first point {origin}: {line}" for line in differences]
-            if searched:
-                self.study.enqueue_trial(searched, user_attrs={"origin": origin}, skip_if_exists=True)
-        return notes
+    @abc.abstractmethod
+    def _next(self) -> RunFolder | None:
+        """Start a run that never ran; None where there is none to start."""
+
+    @abc.abstractmethod
+    def _record(self, trial: Trial) -> RunRecord:
+        """What the record of a run says before it starts; its parameters are put into the trial."""
+
+    @abc.abstractmethod
+    def _catch_up(self, trial: Trial, folder: RunFolder) -> bool:
+        """Report what the worker had written when the driver was killed before it could; whether the run ends here."""
+
+    @abc.abstractmethod
+    def report(self, key: str, iteration: int, score: float | None) -> bool:
+        """Put a score into the study; whether the run stops here."""
+
+    @abc.abstractmethod
+    def finish(self, key: str) -> None:
+        """Tell COMPLETE with the run's score; FAIL where there is none."""
+
+    @abc.abstractmethod
+    def _outcome(self, trial: optuna.trial.FrozenTrial) -> tuple[int | None, float | None]:
+        """Iteration and value of an ended trial, for its record."""
 
     @property
     def started(self) -> int:
         """Trials that were ever started."""
-        return sum(trial.state != TrialState.WAITING for trial in self._trials())
+        return sum(trial.state != TrialState.WAITING for trial in self.trials())
 
     @property
     def exhausted(self) -> bool:
         """Whether no trial is left to start."""
-        return not self._interrupted and self.started >= self.num_trials
+        return not self._interrupted and self.started >= self.num_runs
 
     @property
     def complete(self) -> bool:
         """Whether every trial has ended."""
-        ended = sum(trial.state.is_finished() for trial in self._trials())
-        return self.exhausted and ended >= self.num_trials
+        ended = sum(trial.state.is_finished() for trial in self.trials())
+        return self.exhausted and ended >= self.num_runs
 
     def ask(self) -> RunFolder | None:
-        """The next trial: an interrupted one, a first point, or a new suggestion."""
+        """The next run: an interrupted one before all others."""
         while self._interrupted:
             number = self._interrupted.pop(0)
-            self.study.sampler = make_sampler(self.sampler, self.seed, number)
-            trial = Trial(self.study, self._trials()[number]._trial_id)  # what Optuna's own ask does with a new one
+            trial = self._again(number)
             folder = self._start(trial)
             if not self._catch_up(trial, folder):
                 return folder
             self.prune(folder.key)
-        if self.started >= self.num_trials:
-            return None
-        self.study.sampler = make_sampler(self.sampler, self.seed, self.started)
-        return self._start(self.study.ask())
+        return None if self.started >= self.num_runs else self._next()
+
+    def _again(self, number: int) -> Trial:
+        return Trial(self.study, self.trials()[number]._trial_id)  # what Optuna's own ask does with a new one
 
     def _start(self, trial: Trial) -> RunFolder:
-        for name, item in self.space.searched.items():  # returns the known value where the trial has one
-            trial.suggest_float(name, item.low, item.high, log=item.log)
-        params = self.space.complete(trial.params)
-        config = self.configure(params)
-        key = run_key(config, self.digest)
-        folder = self.folder.trial(key)
+        record = self._record(trial)
+        folder = self.folder.trial(record.key)
         if folder.exists():
-            record = folder.record()
-        else:
-            origin = trial.user_attrs.get("origin", SEARCHED)
-            setting, fold = f"trial {trial.number}", fold_of(config)
-            record = RunRecord(
-                key, "trial", setting, trial.number, "running", config, config["seed"], fold=fold, origin=origin
-            )
-        started = record.started or time.time()
-        folder.write(record.replace(state="running", started=started, ended=None, error=None))
+            if folder.record().number == record.number:
+                record = folder.record()
+            else:
+                folder.clear()  # the same run failed before under another number
+        folder.write(record.replace(state="running", started=record.started or time.time(), ended=None, error=None))
         if "key" not in trial.user_attrs:
-            trial.set_user_attr("params", params)
-            trial.set_user_attr("key", key)
-        self.live[key] = trial
+            trial.set_user_attr("params", record.params)
+            trial.set_user_attr("key", record.key)
+        self.live[record.key] = trial
         return folder
 
-    def _catch_up(self, trial: Trial, folder: RunFolder) -> bool:
-        """Report what the worker had written when the driver was killed before it could; whether the trial ends here.
-
-        One score after the other, each with its decision, as they would have come: a rung that is decided with a later
-        score than its own stops other trials than an unbroken search does.
-        """
-        if STOPPED in trial.user_attrs:  # decided, and killed before it was told
-            return True
-        noted = self._trials()[trial.number].intermediate_values
-        scores = {iteration: score for iteration, score in folder.scores().items() if iteration not in noted}
-        if noted:
-            scores[max(noted)] = noted[max(noted)]  # its decision may not have been taken
-        return any(self.report(folder.key, iteration, scores[iteration]) for iteration in sorted(scores))
-
     def _note(self, trial: Trial, iteration: int, score: float) -> None:
-        if iteration not in self._trials()[trial.number].intermediate_values:
+        if iteration not in self.trials()[trial.number].intermediate_values:
             trial.report(score, iteration)
-
-    def report(self, key: str, iteration: int, score: float | None) -> bool:
-        """Put a score into the study; whether the pruner stops the trial here (never a first point)."""
-        if score is None or not math.isfinite(score):
-            return False
-        trial = self.live[key]
-        self._note(trial, iteration, score)
-        stops = trial.should_prune() and trial.user_attrs.get("origin") is None
-        if stops:
-            trial.set_user_attr(STOPPED, iteration)
-        return stops
-
-    def finish(self, key: str) -> None:
-        """Tell COMPLETE with the best score over the evaluations; FAIL where there is no finite one."""
-        trial = self.live[key]
-        best = best_of(self._trials()[trial.number].intermediate_values)
-        if best is None:
-            self.fail(key, "no evaluation gave a finite score")
-            return
-        iteration, value = best
-        trial.set_user_attr("iteration", iteration)
-        self._end(key, TrialState.COMPLETE, value)
 
     def prune(self, key: str) -> None:
         """Tell PRUNED; the scores stay as intermediate values."""
@@ -211,11 +171,11 @@ class StudyLedger:
     def _end(self, key: str, state: TrialState, value: float | None = None) -> None:
         trial = self.live.pop(key)
         self.study.tell(trial.number, value, state)
-        self._write_end(self._trials()[trial.number])
+        self._write_end(self.trials()[trial.number])
 
     def _write_end(self, trial: optuna.trial.FrozenTrial) -> None:
         """Bring ``record.json`` to what the study says of an ended trial."""
-        iteration, value = best_of(trial.intermediate_values) or (None, None)
+        iteration, value = self._outcome(trial)
         home = self.folder.trial(trial.user_attrs["key"])
         home.discard_checkpoint()
         home.update(
@@ -228,12 +188,18 @@ class StudyLedger:
 
     def _mend_records(self) -> None:
         """Records whose trial ended in the study just before the driver was killed."""
-        for trial in self._trials():
+        for trial in self.trials():
             if trial.state.is_finished() and "key" in trial.user_attrs:
                 record = self.folder.trial(trial.user_attrs["key"]).record()
-                if record.state != STATE_OF[trial.state]:
+                if record.state != STATE_OF[trial.state] and record.number == trial.number:
                     self._write_end(trial)
 
-    def _trials(self) -> list[optuna.trial.FrozenTrial]:
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        """All trials of the study by their number."""
         trials: list[optuna.trial.FrozenTrial] = self.study.get_trials(deepcopy=False)
         return trials
+
+
+def finite_score(score: float | None) -> bool:
+    """Whether an evaluation gave a number."""
+    return score is not None and math.isfinite(score)

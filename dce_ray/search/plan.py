@@ -47,20 +47,39 @@ def plan_plain(folder: ExperimentFolder, config: Mapping[str, Any], digest: str)
 
 def plan_confirmation(folder: ExperimentFolder, candidates: Sequence[Candidate], seeds: int) -> list[Planned]:
     """Every candidate with every seed, seed by seed, so that pairs are complete early."""
+    return _plan_seeds(folder, candidates, range(seeds), 0)
+
+
+def plan_second_stage(
+    folder: ExperimentFolder, pair: Sequence[Candidate], seeds: int, more: int, *, after: int
+) -> list[Planned]:
+    """The winner and the plain baseline with ``more`` further seeds, pair by pair.
+
+    Args:
+        folder: the search.
+        pair: the two settings.
+        seeds: of the first stage; the second goes on behind them.
+        more: seeds of the second stage.
+        after: runs of the first stage, which come before in the order of all.
+    """
+    return _plan_seeds(folder, pair, range(seeds, seeds + more), after)
+
+
+def _plan_seeds(folder: ExperimentFolder, candidates: Sequence[Candidate], numbers: range, after: int) -> list[Planned]:
     plan: list[Planned] = []
-    for offset in range(seeds):
+    for number in numbers:
         for candidate in candidates:
-            seed = candidate.chosen_by.seed + offset
+            seed = candidate.confirmation_seed(number)
             place = folder.confirm(f"{candidate.setting}-{seed}")
             record = RunRecord(
                 place.key,
                 "confirm",
                 candidate.setting,
-                len(plan),
+                after + len(plan),
                 "running",
                 candidate.configuration(seed),
                 seed,
-                origin=candidate.chosen_by.origin,
+                origin=candidate.origin,
             )
             plan.append(Planned(place, record))
     return plan

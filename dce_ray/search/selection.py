@@ -2,20 +2,67 @@
 
 from __future__ import annotations
 
-import optuna
+from collections.abc import Sequence
+from dataclasses import replace
+
 from optuna.trial import FrozenTrial, TrialState
 
 from dce_ray.experiment.candidate import Candidate, top_setting
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.experiment.record import PLAIN
+from dce_ray.experiment.record import PLAIN, SEARCHED, RunRecord
+from dce_ray.experiment.study import read_study
+from dce_ray.points.model import PointEstimate
+from dce_ray.points.scores import chosen_iteration
+from dce_ray.points.standing import Standing, read_standing
+from dce_ray.presets import merge
 
 
-def select(folder: ExperimentFolder, study: optuna.Study, top: int) -> list[Candidate]:
-    """The best ``top`` trials that ran to their full length, the first points not among them, and the plain baseline.
+def select(folder: ExperimentFolder, top: int) -> list[Candidate]:
+    """The best ``top`` points, the published ones that are not among them, and the plain baseline, as the policy ranks.
 
-    Equal values go to the earlier trial. A baseline whose run failed is absent.
+    A baseline whose runs all failed is absent.
+
+    Args:
+        folder: of the search.
+        top: how many of the best.
     """
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if folder.config["policy"] == "single":
+        return _by_best_run(folder, top)
+    standing = read_standing(folder)
+    own = folder.config["run"]  # a point's first run need not be on the search's first seed and fold
+    common = {"seed": own["seed"]} | ({"sampling": {"fold": own["sampling"]["fold"]}} if "sampling" in own else {})
+    found = _by_model(standing, top) if standing else []
+    return [replace(one, config=merge(one.config, common)) for one in found]
+
+
+def _by_model(standing: Standing, top: int) -> list[Candidate]:
+    """Ranked by the model's mean: what a point is worth, shrunken by how much of its runs is noise."""
+    named = [(top_setting(rank), point) for rank, point in enumerate(standing.ranked[:top], start=1)]
+    published = sorted(standing.ranked[top:], key=lambda point: point.point or 0)
+    origins = [(standing.record_of(point.point).origin, point) for point in published]
+    named += [(origin, point) for origin, point in origins if origin != SEARCHED]
+    if standing.posterior.plain is not None:
+        named.append((PLAIN, standing.posterior.plain))
+    return [_candidate(standing, setting, point) for setting, point in named]
+
+
+def _candidate(standing: Standing, setting: str, estimate: PointEstimate) -> Candidate:
+    record = standing.record_of(estimate.point)
+    return Candidate(
+        setting,
+        record.config,
+        estimate.mean,
+        chosen_iteration(standing.runs, estimate.point),
+        record.origin,
+        estimate.point,
+        estimate.runs,
+        estimate.deviation,
+    )
+
+
+def _by_best_run(folder: ExperimentFolder, top: int) -> list[Candidate]:
+    """Ranked by the best evaluation of full-length trials; equal values go to the earlier trial."""
+    trials = read_study(folder.study).get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     ranked = sorted(trials, key=lambda trial: (-_value(trial), trial.number))
     chosen = [(top_setting(rank), trial) for rank, trial in enumerate(ranked[:top], start=1)]
     chosen += [
@@ -23,10 +70,19 @@ def select(folder: ExperimentFolder, study: optuna.Study, top: int) -> list[Cand
         for trial in sorted(ranked[top:], key=lambda trial: trial.number)
         if "origin" in trial.user_attrs
     ]
-    candidates = [Candidate(name, folder.trial(trial.user_attrs["key"]).record()) for name, trial in chosen]
+    candidates = [_of_run(name, folder.trial(trial.user_attrs["key"]).record()) for name, trial in chosen]
+    return candidates + [_of_run(PLAIN, record) for record in _finished_plain(folder) if record.value is not None]
+
+
+def _finished_plain(folder: ExperimentFolder) -> Sequence[RunRecord]:
     records = [item.record() for item in folder.trials()]
-    plain = [record for record in records if record.role == "plain" and record.state == "finished"]
-    return candidates + [Candidate(PLAIN, record) for record in plain if record.value is not None]
+    return [record for record in records if record.role == "plain" and record.state == "finished"]
+
+
+def _of_run(setting: str, record: RunRecord) -> Candidate:
+    assert record.value is not None, "a finished run has a value"
+    assert record.iteration is not None, "and where it was reached"
+    return Candidate(setting, record.config, record.value, record.iteration, record.origin, record.point)
 
 
 def _value(trial: FrozenTrial) -> float:

@@ -16,13 +16,29 @@ from dce_ray.experiment.record import components_of
 from dce_ray.presets import merge, published, run_config, run_config_from_mapping
 from dce_ray.search.space import SearchSpace, load_space
 
+POLICIES = ("replicates", "single")
+ALIASES = {"search.num_trials": "search.num_runs"}
+"""Other names of keys."""
 UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 CHANGEABLE = (
-    *("search.num_trials", "search.time_budget", "search.max_failures", "search.cpus_per_trial"),
-    *("search.gpus_per_trial", "confirm.top", "confirm.seeds", "ray.address", "ray.num_cpus"),
+    *("search.num_runs", "search.time_budget", "search.max_failures", "search.cpus_per_trial"),
+    *("search.gpus_per_trial", "confirm.top", "confirm.seeds", "confirm.precision", "confirm.max_seeds"),
+    *("ray.address", "ray.num_cpus"),
     *("tracking.enabled", "tracking.uri"),
 )
 """Keys that may be given again with ``resume=``: they change how much is run and where, not what a trial is."""
+
+
+def unaliased(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by dotted key, under the keys' own names.
+
+    Raises:
+        ConfigError: a key and its other name are both given.
+    """
+    twice = [(other, key) for other, key in ALIASES.items() if other in changes and key in changes]
+    if twice:
+        raise ConfigError(f"{twice[0][0]} is another name of {twice[0][1]}; give one of them")
+    return {ALIASES.get(key, key): value for key, value in changes.items()}
 
 
 def seconds(text: str) -> float:
@@ -41,18 +57,20 @@ def seconds(text: str) -> float:
 class SearchOptions(Config):
     """How much is searched."""
 
-    num_trials: int = number(32, 1, 10**6)
-    """Trials in all, the first points included."""
+    num_runs: int = number(32, 2, 10**6)
+    """Runs of the search in all, the plain baseline's included; ``search.num_trials`` is another name for it."""
+    folds: int = number(5, 2, 20)
+    """Parts of the train videos, of which a run holds one out; with ``protocol=paper`` none: seeds alone differ."""
     time_budget: str | None = None
-    """Time after which the search stops (``90m``); the confirmation comes on top."""
+    """Time for the whole search, its confirmation and the rest after a resume included (``90m``)."""
     max_failures: int = number(2, 0, 1000)
     """How often a trial's process may be lost before the trial counts as failed."""
     cpus_per_trial: float | None = number(None, 0.01, 10**4)
     gpus_per_trial: float | None = number(None, 0.0, 10**3)
     min_iterations: int | None = number(None, 1, 10**9)
-    """No trial is stopped before; None: a third of the full length."""
+    """No trial is stopped before (``policy=single``); None: a third of the full length."""
     seed: int = number(0, 0, 2**31 - 1)
-    """Of the suggestions; trials train with ``seed``."""
+    """Of the suggestions; runs train with ``seed`` and those after it."""
 
     def faults(self) -> list[str]:
         """Also: the time budget is a duration."""
@@ -71,8 +89,29 @@ class ConfirmOptions(Config):
 
     top: int = number(3, 1, 1000)
     """Best configurations on the selecting split."""
-    seeds: int = number(3, 0, 1000)
-    """Seeds per configuration; 0 confirms nothing and never reads the test set."""
+    seeds: int = number(5, 0, 1000)
+    """Seeds per configuration; 0 confirms nothing and never reads the test set, 1 gives no interval."""
+    precision: float | None = number(1.0, 0.01, 100.0)
+    """Wanted half-width of the interval of winner less plain baseline, in percentage points of mAP: these two get so
+    many more seeds. None: no more than ``seeds``."""
+    max_seeds: int = number(20, 1, 10_000)
+    """Most seeds of winner and plain baseline; the interval is wider than ``precision`` where more would be needed."""
+
+    @property
+    def further_seeds(self) -> int:
+        """How many seeds the second stage may take at most."""
+        second = self.precision is not None and self.seeds > 1
+        return max(self.max_seeds - self.seeds, 0) if second else 0
+
+    def faults(self) -> list[str]:
+        """Also: the most seeds are no fewer than the first."""
+        lines = Config.faults(self)
+        if not lines and self.precision is not None and self.max_seeds < self.seeds:
+            lines.append(
+                f"max_seeds={self.max_seeds}: must be at least seeds={self.seeds}; raise it, or give "
+                f"confirm.precision=null for no second stage"
+            )
+        return lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +136,13 @@ class TrackingOptions(Config):
 class Settings(Config):
     """The search's own keys."""
 
-    sampler: str = choice("tpe", "tpe", "gp", "cmaes", "random")
+    policy: str = choice("replicates", *POLICIES)
+    """``replicates``: folds and seeds, a model of the noise chooses; ``single``: one run per point, the best one is
+    chosen."""
+    sampler: str = choice("auto", "auto", "gp", "tpe", "cmaes", "random")
+    """Who suggests new points; ``auto``: gp, with ``policy=single`` tpe."""
     scheduler: str = choice("auto", "auto", "asha", "hyperband", "median", "none")
-    """``auto``: asha, with ``sampler=gp`` none."""
+    """Early stopping, with ``policy=single`` alone; ``auto``: asha, with ``sampler=gp`` none."""
     name: str | None = None
     """Name of the experiment folder; None takes the time. A name and no path."""
     results: str = "results"
@@ -109,9 +152,27 @@ class Settings(Config):
     ray: RayOptions = RayOptions()
     tracking: TrackingOptions = TrackingOptions()
 
+    @property
+    def suggested_by(self) -> str:
+        """The sampler, ``auto`` resolved."""
+        if self.sampler != "auto":
+            return self.sampler
+        return "gp" if self.policy == "replicates" else "tpe"
+
     def faults(self) -> list[str]:
-        """Also: the name is one part of a path."""
+        """Also: early stopping belongs to ``policy=single``, and the name is one part of a path."""
         lines = Config.faults(self)
+        if not lines and self.policy == "replicates":
+            if self.scheduler not in ("auto", "none"):
+                lines.append(
+                    f"scheduler={self.scheduler}: policy=replicates trains every run to its end, since half-trained "
+                    f"runs say nothing of the noise; leave it out, or use policy=single"
+                )
+            if self.search.min_iterations is not None:
+                lines.append(
+                    f"search.min_iterations={self.search.min_iterations}: policy=replicates stops no run early; "
+                    f"leave it out, or use policy=single"
+                )
         if not lines and self.name is not None and self.name != Path(self.name).name:
             lines.append(f"name={self.name!r}: must be a name and no path; results=<folder> says where it lies")
         return lines
@@ -151,6 +212,42 @@ class Experiment:
         """The RunConfig mapping of a setting of the six scalars."""
         return merge(self.run.to_mapping(), {"method": dict(scalars)})
 
+    @property
+    def folds(self) -> int:
+        """Parts of the train videos that replicates go through; 1 where nothing is held out."""
+        return self.settings.search.folds if self.run.protocol == "holdout" else 1
+
+    @property
+    def plain_runs(self) -> int:
+        """Runs of the plain baseline that every search begins with: one on each fold."""
+        return self.folds if self.settings.policy == "replicates" else 1
+
+    def queued(self) -> tuple[list[tuple[str, dict[str, float]]], list[str]]:
+        """The published points that the space can hold, equal ones once, as origin and searched scalars, and one line
+        for each that was changed or left out."""
+        points: list[tuple[str, dict[str, float]]] = []
+        notes = []
+        for origin, point in self.first_points.items():
+            searched, differences = self.space.project(point)
+            notes += [f"first point {origin}: {line}" for line in differences]
+            if searched and searched not in [known for _, known in points]:
+                points.append((f"{origin}-altered" if differences else origin, searched))
+        return points, notes
+
+    def check_budget(self) -> None:
+        """Refuse a budget that ends before anything was searched.
+
+        Raises:
+            ConfigError: with what is needed at least.
+        """
+        published, least = len(self.queued()[0]), self.plain_runs + len(self.queued()[0])
+        if self.settings.search.num_runs < least:
+            raise ConfigError(
+                f"search.num_runs={self.settings.search.num_runs}: the plain baseline on "
+                f"{_count(self.plain_runs, 'fold')} and {_count(published, 'published point')} alone are {least} runs; "
+                f"give more, or lower search.folds"
+            )
+
     def to_mapping(self) -> dict[str, Any]:
         """What config.json holds."""
         run = self.run.to_mapping()
@@ -179,7 +276,7 @@ class Experiment:
                 f"These may be: {', '.join(CHANGEABLE)}"
             )
         own = {key: mapping[key] for key in Settings().to_mapping()}
-        return cls(
+        experiment = cls(
             Settings.from_mapping(apply(own, changes)),
             run_config_from_mapping(mapping["run"]),
             SearchSpace.from_mapping(mapping["space"], "config.json"),
@@ -187,6 +284,8 @@ class Experiment:
             mapping["first_points"],
             mapping["digest"],
         )
+        experiment.check_budget()
+        return experiment
 
 
 def build_experiment(request: Request, store: str, data_set: str) -> Experiment:
@@ -206,7 +305,13 @@ def build_experiment(request: Request, store: str, data_set: str) -> Experiment:
     method = request.run.get("method", {})
     fixed = {name: value for name, value in method.items() if name in SCALARS} if isinstance(method, Mapping) else {}
     space_changes = flatten(merge(request.space, fixed))
-    run = run_config(request.baseline, store, data_set=data_set, preset=request.preset, overrides=request.run)
+    sampling = request.run.get("sampling", {})
+    folds = [key for key in ("folds", "fold") if isinstance(sampling, Mapping) and key in sampling]
+    if folds:
+        raise ConfigError(f"sampling.{folds[0]}: a search goes through the folds itself; say search.folds=<how many>")
+    folds_of_search = {"sampling": {"folds": request.settings.search.folds}}
+    overrides = merge(request.run, folds_of_search)
+    run = run_config(request.baseline, store, data_set=data_set, preset=request.preset, overrides=overrides)
     if run.protocol == "confirm":
         raise ConfigError("protocol=confirm: is for single runs; a search selects on holdout (default) or paper")
     unused = {name: float(run.method.to_mapping()[name]) for name in SCALARS if not getattr(run, COMPONENT_OF[name])}
@@ -217,7 +322,13 @@ def build_experiment(request: Request, store: str, data_set: str) -> Experiment:
         )
     space = load_space(request.baseline, data_set, space_changes, unused)
     points = _first_points(space, request.baseline, store, data_set)
-    return Experiment(request.settings, run, space, data_set, points)
+    experiment = Experiment(request.settings, run, space, data_set, points)
+    experiment.check_budget()
+    return experiment
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _first_points(space: SearchSpace, baseline: str, store: str, data_set: str) -> dict[str, dict[str, float]]:

@@ -1,25 +1,26 @@
-"""A whole search, top to bottom: Ray and its share for a run, the trials, the choice, the confirmation, the report.
+"""A whole search, top to bottom: Ray and its share for a run, the runs, the choice, the confirmation, the report.
 
-What each stage needs lies one step below: the study and its trials in ``ledger``, the planned runs in ``plan``, the
-choice in ``selection``, Ray Tune in ``tune_run``, tables and pictures in ``dce_ray.report``.
+What each stage needs lies one step below: the study and its runs in ``ledger``, ``replicates`` and ``single``, who
+runs next in ``policy``, the planned runs in ``plan``, the choice in ``selection``, Ray Tune in ``tune_run``, time and
+cost in ``cost``, tables and pictures in ``dce_ray.report``.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 
 from dce_ray.errors import SearchError
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.experiment.record import RunRecord
 from dce_ray.report.confirmation import write_best, write_confirmation
+from dce_ray.search.cost import Clock, Cost
 from dce_ray.search.display import Display
-from dce_ray.search.ledger import StudyLedger
-from dce_ray.search.plan import ChainLedger, PlanLedger, drop_superseded, plan_confirmation, plan_plain
+from dce_ray.search.plan import PlanLedger, drop_superseded
+from dce_ray.search.searching import Searching, searching
+from dce_ray.search.seed_stages import confirmation_stages
 from dce_ray.search.selection import select
 from dce_ray.search.settings import Experiment, seconds
-from dce_ray.search.study import default_scheduler, first_rung, make_pruner, recover_study
+from dce_ray.search.tune_hooks import OUT_OF_TIME
 from dce_ray.search.tune_run import Stop, Workers
 from dce_ray.session.demand import resources_for
 from dce_ray.session.ray_session import ray_session
@@ -42,19 +43,23 @@ class Search:
     ) -> None:
         self.experiment, self.folder = experiment, folder
         self.trainable = trainable or trainable_named(experiment.run.baseline)
+        budget = experiment.settings.search.time_budget
+        self.clock = Clock(folder, seconds(budget) if budget else None)
 
     def run(self) -> Stop | None:
         """Search, choose, confirm; None when all was done, else why not. Given again, it goes on."""
         settings = self.experiment.settings
         with ray_session(settings.ray.address, self.folder.log, settings.ray.num_cpus) as cluster:
-            workers = Workers(self.trainable, self.resources(cluster), settings.search.max_failures)
-            ledger = self.study()
-            stop = self.search(ledger, workers)
+            resources = self.resources(cluster)
+            cost = self.cost(resources.slots(cluster), resources)
+            workers = Workers(self.trainable, resources, settings.search.max_failures, (cost, self.clock))
+            runs = searching(self.experiment, self.folder)
+            stop = self.search(runs, workers, cost)
             if stop and (stop.failure or stop.interrupted):
                 return stop
-            if without_plain := self.plain_alone(workers):
+            if without_plain := self.plain_alone(runs, workers):
                 return without_plain
-            return self.confirm(self.choose(ledger, stop), workers) or stop
+            return self.confirm(self.choose(runs, stop), workers) or stop
 
     def resources(self, cluster: Mapping[str, float]) -> Resources:
         """What of the cluster one run gets."""
@@ -63,7 +68,7 @@ class Search:
             config,
             open_store(config.data),
             cluster,
-            runs=wish.num_trials,
+            runs=wish.num_runs,
             cpus=wish.cpus_per_trial,
             gpus=wish.gpus_per_trial,
         )
@@ -73,59 +78,43 @@ class Search:
         )
         return resources
 
-    def study(self) -> StudyLedger:
-        """Optuna's study with its early stopping, as far as it has come; the published points are queued first."""
-        settings, training = self.experiment.settings, self.experiment.run.training
-        study = recover_study(self.folder.study)
-        scheduler = settings.scheduler
-        if scheduler == "auto":
-            scheduler = default_scheduler(settings.sampler)
-        elif settings.sampler == "gp" and scheduler != "none":
-            print(
-                f"note: the Gaussian process learns from full-length trials only; scheduler={scheduler} leaves it few"
-            )
-        first = settings.search.min_iterations or first_rung(training.iterations, training.eval_every)
-        study.pruner = make_pruner(scheduler, first, training.iterations)
-        ledger = StudyLedger(
-            self.folder,
-            study,
-            self.experiment.space,
-            self.experiment.configure,
-            self.experiment.digest,
-            sampler=settings.sampler,
-            seed=settings.search.seed,
-            num_trials=settings.search.num_trials,
-        )
-        for note in ledger.enqueue(self.experiment.first_points):
-            print(f"note: {note}")
-        return ledger
+    def cost(self, slots: int, resources: Resources) -> Cost:
+        """What there is to do, told before it starts."""
+        settings = self.experiment.settings
+        confirmed = 1 + settings.confirm.top + len(self.experiment.queued()[0])  # plain, the best, the published
+        first, further = confirmed * settings.confirm.seeds, 2 * settings.confirm.further_seeds
+        ended = [run.record() for run in self.folder.trials()]
+        cost = Cost(settings.search.num_runs, first, further, slots, resources.cpus, resources.gpus, ended)
+        print(cost.plan())
+        return cost
 
-    def search(self, ledger: StudyLedger, workers: Workers) -> Stop | None:
-        """The plain baseline, then the trials, until their number or the time is used up."""
-        options = self.experiment.settings.search
-        ended = [record for run in self.folder.trials() if (record := run.record()).state != "running"]
-        display = self.display("search", options.num_trials + 1, ended)
-        deadline = time.monotonic() + seconds(options.time_budget) if options.time_budget else None
-        return workers.run(ChainLedger([self.plain(), ledger]), display, deadline)
+    def search(self, runs: Searching, workers: Workers, cost: Cost) -> Stop | None:
+        """The runs of the search, until their number is reached or the rest of the time is the confirmation's."""
+        if self.clock.closed(runs.total):
+            return Stop(OUT_OF_TIME, failure=False)
+        stop = workers.run(runs.ledger, self.display("search", runs.total, runs), lambda: self.time_is_up(cost))
+        if stop is not None and stop.reason == OUT_OF_TIME:
+            self.clock.close(runs.total)
+        return stop
 
-    def plain(self) -> PlanLedger:
-        """The plain baseline's run on the selecting split."""
-        return PlanLedger([plan_plain(self.folder, self.experiment.run.to_mapping(), self.experiment.digest)])
+    def time_is_up(self, cost: Cost) -> bool:
+        """Whether what is left of the time is the confirmation's; of the whole it gets no more than half."""
+        return self.clock.left_s <= min(cost.confirmation_s, (self.clock.budget_s or 0.0) / 2)
 
-    def plain_alone(self, workers: Workers) -> Stop | None:
+    def plain_alone(self, runs: Searching, workers: Workers) -> Stop | None:
         """The plain baseline where the time budget ended before it did: nothing can be compared without it."""
-        plain = self.plain()
-        unfinished = [run for run in plain.waiting if run.now.state != "failed"]
-        return workers.run(plain, self.display("plain baseline", 1)) if unfinished else None
+        plain = runs.unfinished_plain()
+        return workers.run(plain, self.display("plain baseline", 1)) if plain else None
 
-    def choose(self, ledger: StudyLedger, stop: Stop | None) -> list[Candidate]:
+    def choose(self, runs: Searching, stop: Stop | None) -> list[Candidate]:
         """The settings to confirm, the winner first; ``best.yaml`` is the winner."""
-        candidates = select(self.folder, ledger.study, self.experiment.settings.confirm.top)
+        runs.conclude()
+        candidates = select(self.folder, self.experiment.settings.confirm.top)
         if not candidates or candidates[0].plain:
-            why = stop.reason if stop else f"{self.folder.path / 'trials.csv'} says what failed"
-            more = "search.time_budget" if stop else "search.num_trials"
+            why = runs.hopeless or (stop.reason if stop else f"{self.folder.path / 'trials.csv'} says what failed")
+            more = "search.time_budget" if stop else "search.num_runs"
             raise SearchError(
-                f"no trial ran to its full length, so there is nothing to confirm: {why}; "
+                f"no point has a run that was trained to its end, so there is nothing to confirm: {why}; "
                 f"to go on: python -m dce_ray.search resume={self.folder.path} {more}=<more>"
             )
         drop_superseded(self.folder, candidates)
@@ -133,17 +122,20 @@ class Search:
         return candidates
 
     def confirm(self, candidates: Sequence[Candidate], workers: Workers) -> Stop | None:
-        """Train every candidate anew with every seed, read test once, and say what came of it."""
-        plan = plan_confirmation(self.folder, candidates, self.experiment.settings.confirm.seeds)
-        if not plan:
-            return None
-        stop = workers.run(PlanLedger(plan), self.display("confirmation", len(plan)))
-        if stop is None:
-            print(f"\n{write_confirmation(self.folder, candidates)}")
-        return stop
+        """Train every candidate anew, winner and plain baseline with as many seeds as they need, and judge."""
+        for plan in confirmation_stages(self.folder, candidates, self.experiment.settings.confirm):
+            display = self.display("confirmation", len(plan))
+            stop = workers.run(PlanLedger(plan), display, lambda: self.clock.left_s <= 0)
+            if stop and stop.reason == OUT_OF_TIME and self.folder.seed_plan.is_file():
+                print(f"\n{write_confirmation(self.folder, candidates)}")  # the time ended it, and not its outcome
+            if stop:
+                return stop
+        print(f"\n{write_confirmation(self.folder, candidates)}")
+        return None
 
-    def display(self, what: str, total: int, ended: Sequence[RunRecord] = ()) -> Display:
-        """What the user sees of one stage; ``ended`` are its runs of earlier sessions."""
+    def display(self, what: str, total: int, runs: Searching | None = None) -> Display:
+        """What the user sees of one stage; the runs of earlier sessions are counted."""
         run = self.experiment.run
         title = f"{what} {run.baseline} on {self.experiment.data_set}, protocol={run.protocol}"
-        return Display(title, total, run.training.iterations, ended)
+        ended = runs.ended if runs else ()
+        return Display(title, total, run.training.iterations, ended, standing=runs.standing if runs else None)

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 
 from dce_ray.errors import ConfigError, unknown_name
-from dce_ray.experiment.study import STUDY
+from dce_ray.experiment.study import STUDY, open_journal
 from dce_ray.files import cut_torn_line
 
 REDUCTION = 3
@@ -32,8 +30,7 @@ def recover_study(path: Path) -> optuna.Study:
     cut_torn_line(path)
     for leftover in path.parent.glob(f"{path.name}.lock*"):
         leftover.unlink()
-    storage = JournalStorage(JournalFileBackend(str(path)))
-    return optuna.create_study(storage=storage, study_name=STUDY, direction="maximize", load_if_exists=True)
+    return optuna.create_study(storage=open_journal(path), study_name=STUDY, direction="maximize", load_if_exists=True)
 
 
 def make_sampler(name: str, seed: int, number: int) -> optuna.samplers.BaseSampler:

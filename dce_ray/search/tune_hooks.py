@@ -7,8 +7,7 @@ survive a kill. Here nothing is kept on Tune's side: the ledger (and behind it t
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,8 @@ from dce_ray.search.ledger import Ledger
 
 INTERRUPTED = "interrupted"
 """Why a search stopped that the user stopped."""
+OUT_OF_TIME = "the time budget is used up"
+"""Why a search stopped that its time budget stopped."""
 FAILURES_IN_A_ROW = 5
 """So many failed trials with none in between that did not fail: the cause is not the trials."""
 
@@ -47,6 +48,33 @@ class Observer:
         """A run's process was lost; it goes on elsewhere."""
 
 
+class Observers(Observer):
+    """Several observers as one."""
+
+    def __init__(self, members: Sequence[Observer]) -> None:
+        self.members = tuple(members)
+
+    def started(self, record: RunRecord) -> None:
+        """Pass on."""
+        for member in self.members:
+            member.started(record)
+
+    def scored(self, record: RunRecord, iteration: int, score: float | None) -> None:
+        """Pass on."""
+        for member in self.members:
+            member.scored(record, iteration, score)
+
+    def ended(self, record: RunRecord) -> None:
+        """Pass on."""
+        for member in self.members:
+            member.ended(record)
+
+    def retried(self, record: RunRecord, error: str) -> None:
+        """Pass on."""
+        for member in self.members:
+            member.retried(record, error)
+
+
 @dataclass
 class RunsInFlight:
     """What searcher, scheduler and callback share.
@@ -55,7 +83,8 @@ class RunsInFlight:
         ledger: which runs there are, and who notes how they end.
         slots: how many runs may be in flight, asked before each start (a cluster may grow).
         threads: CPU threads of a run.
-        deadline: in ``time.monotonic()`` seconds, or None.
+        out_of_time: whether the time budget is used up, asked often.
+        lost: why nothing can run any more, asked often; None while something can.
         observer: the display.
     """
 
@@ -63,7 +92,8 @@ class RunsInFlight:
     slots: Callable[[], int]
     threads: int
     observer: Observer
-    deadline: float | None = None
+    out_of_time: Callable[[], bool] = lambda: False
+    lost: Callable[[], str | None] = lambda: None
     reason: str | None = None
     """Why the search stops before its end; None while it goes on."""
     failure: bool = False
@@ -92,8 +122,10 @@ class RunsInFlight:
     @property
     def stopping(self) -> bool:
         """Whether the search shall end now."""
-        if self.reason is None and self.deadline is not None and time.monotonic() >= self.deadline:
-            self.stop("the time budget is used up")
+        if self.reason is None and self.out_of_time():
+            self.stop(OUT_OF_TIME)
+        if self.reason is None and (why := self.lost()):
+            self.stop(why, failure=True)
         return self.reason is not None
 
     def start(self, trial_id: str) -> dict[str, Any] | str | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from dce_ray.search.tune_hooks import (
     LedgerScheduler,
     LedgerSearcher,
     Observer,
+    Observers,
     RunsInFlight,
     WholeStopper,
 )
@@ -30,6 +33,8 @@ from dce_ray.session.resources import Resources
 
 SLOTS_FRESH_S = 10.0
 """For so long the number of slots is believed before the cluster is asked again."""
+NODES_GONE_S = 30.0
+"""For so long Ray may be without any node before the search ends, to be gone on with: a late one may still come."""
 NO_LIMIT = 10**9
 
 log = logging.getLogger(__name__)
@@ -56,8 +61,10 @@ class Workers:
     trainable: type[tune.Trainable]
     resources: Resources
     max_failures: int = 2
+    observers: tuple[Observer, ...] = ()
+    """Who else hears of every run, beside the display."""
 
-    def run(self, ledger: Ledger, display: Display, deadline: float | None = None) -> Stop | None:
+    def run(self, ledger: Ledger, display: Display, out_of_time: Callable[[], bool] = lambda: False) -> Stop | None:
         """Run everything that the ledger asks for in sight of the user; see :func:`run_ledger`."""
         with display.shown():
             stop = run_ledger(
@@ -65,8 +72,8 @@ class Workers:
                 self.trainable,
                 self.resources,
                 max_failures=self.max_failures,
-                deadline=deadline,
-                observer=display,
+                out_of_time=out_of_time,
+                observer=Observers([display, *self.observers]),
             )
         print(display.summary())
         return stop
@@ -78,7 +85,7 @@ def run_ledger(
     resources: Resources,
     *,
     max_failures: int = 2,
-    deadline: float | None = None,
+    out_of_time: Callable[[], bool] = lambda: False,
     observer: Observer | None = None,
 ) -> Stop | None:
     """Run everything that the ledger asks for.
@@ -88,7 +95,7 @@ def run_ledger(
         trainable: a ``RunTrainable``.
         resources: of one run.
         max_failures: how often one run's process may be lost before it counts as failed.
-        deadline: ``time.monotonic()`` at which the search stops, or None.
+        out_of_time: whether the time budget is used up; the search then stops.
         observer: told what happens.
 
     Returns:
@@ -97,8 +104,9 @@ def run_ledger(
     Raises:
         OutputError: the experiment folder cannot be written.
     """
-    runs = RunsInFlight(ledger, _Slots(resources), resources.threads, observer or Observer(), deadline)
-    scratch = Path(tempfile.mkdtemp(prefix="dce-ray-tune-"))
+    slots = _Slots(resources)
+    runs = RunsInFlight(ledger, slots, resources.threads, observer or Observer(), out_of_time, slots.lost)
+    scratch = _scratch()
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(
@@ -129,6 +137,26 @@ def run_ledger(
     return Stop(runs.reason, runs.failure) if runs.reason else None
 
 
+def _scratch() -> Path:
+    """A folder for what Tune must write somewhere; those of killed drivers are removed."""
+    place = Path(tempfile.gettempdir())
+    for left in place.glob("dce-ray-tune-*"):
+        owner = left.name.split("-")[3]
+        if owner.isdigit() and not _lives(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"dce-ray-tune-{os.getpid()}-", dir=place))
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
+
+
 def _name(trial: Any) -> str:
     return str(trial.trial_id)
 
@@ -139,9 +167,19 @@ class _Slots:
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
         self.number, self.asked = 0, -SLOTS_FRESH_S
+        self._empty_since: float | None = None
 
     def __call__(self) -> int:
         now = time.monotonic()
         if now - self.asked >= SLOTS_FRESH_S:
-            self.number, self.asked = max(1, self.resources.slots(cluster_resources())), now
+            cluster = cluster_resources()
+            self.number, self.asked = max(1, self.resources.slots(cluster)), now
+            self._empty_since = None if cluster.get("CPU") else self._empty_since or now
         return self.number
+
+    def lost(self) -> str | None:
+        """Why nothing can run any more: Ray has had no node for a while; None while it has one."""
+        self()
+        if self._empty_since is None or time.monotonic() - self._empty_since < NODES_GONE_S:
+            return None
+        return f"Ray lost all its nodes (for {NODES_GONE_S:g} s it has had no CPU); see log.txt"

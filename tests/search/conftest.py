@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
-from toy import toy_config
+from toy import PAPER, toy_config
 
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.search.ledger import StudyLedger
+from dce_ray.search.policy import Policy
+from dce_ray.search.replicates import ReplicateLedger
+from dce_ray.search.single import SingleLedger
 from dce_ray.search.space import load_space
 from dce_ray.search.study import make_pruner, recover_study
 
@@ -32,7 +34,8 @@ def cluster():
 
 @pytest.fixture
 def experiment_folder(tmp_path):
-    return ExperimentFolder.create(tmp_path / "experiment", {"run": {}}, {})
+    config = {"run": {"seed": 0}, "policy": "single", "space": load_space("delu", "default", {}).to_mapping()}
+    return ExperimentFolder.create(tmp_path / "experiment", config, {})
 
 
 @pytest.fixture
@@ -49,7 +52,7 @@ def make_ledger(experiment_folder):
 
         study = recover_study(folder.study)
         study.pruner = make_pruner(scheduler, 1, iterations)
-        return StudyLedger(
+        return SingleLedger(
             folder,
             study,
             space or load_space("delu", "default", {}),
@@ -57,7 +60,29 @@ def make_ledger(experiment_folder):
             "digest",
             sampler=sampler,
             seed=seed,
-            num_trials=num_trials,
+            num_runs=num_trials,
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_replicates(tmp_path):
+    """A ledger of points and replicates in a folder of its own; calling it again is what a resumed search does."""
+
+    def make(num_runs=14, folds=3, seed=0, name="replicates", first_points=(("paper", PAPER),), startup=3, **toy):
+        space = load_space("delu", "default", {})
+        path = tmp_path / name
+        if path.exists():
+            folder = ExperimentFolder.open(path)
+        else:
+            config = {"run": {"seed": 0}, "policy": "replicates", "space": space.to_mapping()}
+            folder = ExperimentFolder.create(path, config, {})
+        queued = [(origin, space.project(point)[0]) for origin, point in first_points]
+        policy = Policy(space.searched, queued, folds, seed, "tpe", startup=startup)
+        study = recover_study(folder.study)
+        return ReplicateLedger(
+            folder, study, space, lambda params: toy_config(params, **toy), "digest", num_runs, policy=policy
         )
 
     return make

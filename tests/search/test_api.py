@@ -34,8 +34,10 @@ def test_arguments_and_command_line_ask_for_the_same(asked):
         dce_ray.run_search(
             "ddgnet",
             "synthetic-tiny",
-            num_trials=7,
+            num_runs=70,
+            folds=3,
             time_budget="90m",
+            policy="single",
             sampler="random",
             scheduler="median",
             seed=3,
@@ -55,8 +57,9 @@ def test_arguments_and_command_line_ask_for_the_same(asked):
         )
     (from_python,) = asked
     line = (
-        "baseline=ddgnet data=synthetic-tiny search.num_trials=7 search.time_budget=90m sampler=random "
-        "scheduler=median search.seed=3 space.delta.high=0.9 space.lambda=1.0 space.gamma=beta protocol=paper "
+        "baseline=ddgnet data=synthetic-tiny search.num_trials=70 search.time_budget=90m policy=single "
+        "sampler=random search.folds=3 scheduler=median search.seed=3 "
+        "space.delta.high=0.9 space.lambda=1.0 space.gamma=beta protocol=paper "
         "training.iterations=9 method.theta_rep=0.8 preset=released confirm.top=2 confirm.seeds=1 name=one "
         "results=elsewhere tracking=off tracking.uri='sqlite:///x.db' ray.address=auto ray.num_cpus=2 "
         "search.cpus_per_trial=1 search.gpus_per_trial=0.5"
@@ -73,13 +76,16 @@ def test_arguments_and_command_line_ask_for_the_same(asked):
     ("arguments", "error", "words"),
     [
         ({"baseline": "dleu"}, ConfigError, "did you mean delu"),
-        ({"num_trials": 0}, ConfigError, "num_trials=0"),
-        ({"num_trials": "many"}, ConfigError, "must be of type int"),
+        ({"num_runs": 0}, ConfigError, "num_runs=0"),
+        ({"num_runs": 4}, ConfigError, "alone are 7 runs"),
+        ({"folds": 1}, ConfigError, "folds=1"),
+        ({"num_runs": "many"}, ConfigError, "must be of type int"),
         ({"time_budget": "soon"}, ConfigError, "90m"),
         ({"sampler": "tpee"}, ConfigError, "did you mean tpe"),
         ({"space": {"detla": {"high": 0.9}}}, SearchSpaceError, "did you mean space.delta"),
         ({"space": {"delta": {"low": 0.99}}}, SearchSpaceError, "low must be below"),
         ({"run": {"training": {"iteration": 5}}}, ConfigError, "did you mean training.iterations"),
+        ({"run": {"sampling": {"holdout_share": 0.1}}}, ConfigError, "sampling.holdout_share: folds take its place"),
         ({"run": {"data": "elsewhere"}}, ConfigError, "data is the search's own argument"),
         ({"run": {"protocol": "confirm"}}, ConfigError, "selects on holdout"),
         ({"data": "nowhere"}, ValueError, "no such folder"),
@@ -103,16 +109,24 @@ def test_a_scalar_given_whole_and_by_its_bounds_is_refused(tmp_path):
 def test_result_holds_winner_trials_tables_and_folder_and_goes_on(cluster, tiny_store, tmp_path):
     short = {"training": {"iterations": 4, "eval_every": 2}, "sampling": {"segments": 24}}
     result = dce_ray.run_search(
-        "delu", tiny_store, num_trials=2, confirm_top=1, confirm_seeds=1, run=short, results=tmp_path, tracking=False
+        *("delu", tiny_store),
+        num_runs=7,
+        folds=2,
+        confirm_top=1,
+        confirm_seeds=1,
+        run=short,
+        results=tmp_path,
+        tracking=False,
     )
     assert result.stopped is None
+    assert (result.verdict.outcome, result.verdict.pairs) == ("undecided", 1)
     assert result.folder.parent.parent.parent == tmp_path
     assert result.winner.setting == "top1"
-    assert result.winner.trial == result.trials.best.number
-    assert result.winner.value == result.trials.best.value
+    assert result.winner.point == result.standing.ranked[0].point
+    assert result.winner.value == result.standing.ranked[0].mean
     lines = {(row.group, row.label) for row in result.tables["confirmation"].rows}
     assert {("top1", "mAP"), ("top1", "difference to baseline"), ("baseline", "mAP")} <= lines
-    again = dce_ray.resume_search(result.folder, {"search.num_trials": 3})
-    assert len(again.trials.rows) == 3
+    again = dce_ray.resume_search(result.folder, {"search.num_trials": 8})
+    assert len(again.trials.rows) == 8
     with pytest.raises(ConfigError, match="sampler cannot be changed"):
         dce_ray.resume_search(result.folder, {"sampler": "random"})

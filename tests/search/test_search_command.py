@@ -11,23 +11,27 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from dce_ray.errors import ConfigError, SearchError, SearchSpaceError, StoreError
+from dce_ray.errors import ConfigError, DataError, SearchError, SearchSpaceError, StoreError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.study import read_study
 from dce_ray.files import write_json
+from dce_ray.points.standing import read_standing
 from dce_ray.report.page import write_outputs
 from dce_ray.search.__main__ import main, request_of
 from dce_ray.search.api import create
+from dce_ray.search.searching import searching
+from dce_ray.search.selection import select
 from dce_ray.search.stages import Search
 
 pytestmark = pytest.mark.ray
 SHORT = ["training.iterations=6", "training.eval_every=2", "training.log_every=2", "sampling.segments=24"]
-SHORT += ["evaluation.proposal_thresholds=5", "search.min_iterations=2", "tracking=off"]
+SHORT += ["evaluation.proposal_thresholds=5", "search.folds=2", "tracking=off", "confirm.precision=null"]
+SINGLE = ["policy=single", "search.min_iterations=2"]
+ONCE = ["confirm.top=1", "confirm.seeds=1"]
 
 
 @pytest.fixture(scope="session")
@@ -54,42 +58,63 @@ def study_states(folder):
 @pytest.fixture(scope="session")
 def finished(cluster, tiny, tmp_path_factory):
     results = tmp_path_factory.mktemp("results")
-    more = ["search.num_trials=5", "confirm.top=2", "confirm.seeds=2", "scheduler=asha"]
+    more = ["search.num_runs=12", "confirm.top=2", "confirm.seeds=2", "confirm.precision=0.01", "confirm.max_seeds=3"]
     assert main(arguments(tiny, results, *more)) == 0
     return opened(results)
 
 
-def test_trials_table_agrees_with_the_study(finished):
-    trials = read_study(finished.study).trials
-    with (finished.path / "trials.csv").open() as file:
+@pytest.fixture(scope="session")
+def finished_single(cluster, tiny, tmp_path_factory):
+    results = tmp_path_factory.mktemp("results")
+    more = [*SINGLE, "search.num_runs=6", "confirm.top=2", "confirm.seeds=2", "scheduler=asha"]
+    assert main(arguments(tiny, results, *more)) == 0
+    return opened(results)
+
+
+@pytest.mark.parametrize(("policy", "runs"), [("finished", 12), ("finished_single", 5)])
+def test_trials_table_agrees_with_the_study(policy, runs, request):
+    folder = request.getfixturevalue(policy)
+    trials = read_study(folder.study).trials
+    with (folder.path / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(trials) == 5
+    assert len(rows) == len(trials) == runs
     for row, trial in zip(rows, trials, strict=True):
         assert row["key"] == trial.user_attrs["key"]
         assert row["state"] == {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}[trial.state.name]
-        assert float(row["delta"]) == trial.params["delta"]
+        assert row["delta"] == (str(trial.params["delta"]) if trial.params else "")
 
 
 def test_first_points_are_the_published_values(finished):
     records = [item.record() for item in finished.trials() if item.record().role == "trial"]
+    assert [(record.point, record.fold) for record in records[:2]] == [(0, 0), (1, 1)]
     assert [(record.origin, record.params["delta"], record.state) for record in records[:2]] == [
         ("paper", 0.8, "finished"),
         ("released", 0.85, "finished"),
     ]
 
 
-def test_winner_is_the_best_on_holdout_and_every_seed_is_confirmed(finished):
+def test_the_winner_is_the_best_by_the_model_and_of_single_runs_the_best_one(finished, finished_single):
     result = json.loads(finished.confirmation.read_text())
-    best = read_study(finished.study).best_trial
-    assert result["configurations"][0]["number"] == best.number
-    assert result["configurations"][0]["value"] == best.value
+    best = read_standing(finished).ranked[0]
+    assert result["configurations"][0]["point"] == best.point
+    assert result["configurations"][0]["value"] == best.mean
+    result = json.loads(finished_single.confirmation.read_text())
+    trial = read_study(finished_single.study).best_trial
+    assert result["configurations"][0]["point"] == trial.number
+    assert result["configurations"][0]["value"] == trial.value
+
+
+def test_every_seed_is_confirmed_and_none_was_searched_with(finished):
+    result = json.loads(finished.confirmation.read_text())
+    assert {run.record().seed for run in finished.trials()}.isdisjoint({1000, 1001})
     assert result["winner"] == "top1"
     names = [entry["name"] for entry in result["configurations"]]
     assert names[:2] == ["top1", "top2"]
     assert names[-1] == "baseline"
     for entry in result["configurations"]:
-        assert sorted(entry["scores"]) == ["0", "1"]
-        for seed in (0, 1):
+        seeds = (1000, 1001, 1002) if entry["name"] in ("top1", "baseline") else (1000, 1001)
+        assert sorted(entry["scores"]) == [str(seed) for seed in seeds]
+        for seed in seeds:
             run = finished.confirm(f"{entry['name']}-{seed}")
             record = run.record()
             assert (record.seed, record.state, record.iteration) == (seed, "finished", entry["iteration"])
@@ -99,7 +124,7 @@ def test_winner_is_the_best_on_holdout_and_every_seed_is_confirmed(finished):
             assert max(line.iteration for line in run.readings()) == entry["iteration"]
     origins = {entry["origin"] for entry in result["configurations"]}
     assert {"paper", "released", "baseline"} <= origins
-    plain = finished.confirm("baseline-0").record()
+    plain = finished.confirm("baseline-1000").record()
     assert not plain.config["scs"]
     assert not plain.config["mcm"]
 
@@ -109,11 +134,19 @@ def test_differences_are_paired_by_seed(finished):
     by_name = {entry["name"]: entry for entry in result["configurations"]}
     column = "avg_0.1_0.7"
     gains = [
-        by_name["top1"]["scores"][seed][column] - by_name["baseline"]["scores"][seed][column] for seed in ("0", "1")
+        100 * (by_name["top1"]["scores"][str(seed)][column] - by_name["baseline"]["scores"][str(seed)][column])
+        for seed in (1000, 1001, 1002)
     ]
     cell = by_name["top1"]["difference_percent"][column]
-    assert cell["mean"] == pytest.approx(100 * sum(gains) / 2)
-    assert cell["half_width"] == pytest.approx(100 * 12.7062 * abs(gains[0] - gains[1]) / 2, rel=1e-4, abs=1e-9)
+    assert cell["mean"] == pytest.approx(sum(gains) / 3)
+    assert cell["half_width"] is None
+    verdict = result["verdict"]
+    assert verdict["gain"] == pytest.approx(sum(gains) / 3)
+    half = 12.7062 * abs(gains[0] - gains[1]) / 2**0.5 / 3**0.5  # the spread of the first stage's two pairs
+    assert verdict["interval"] == pytest.approx([verdict["gain"] - half, verdict["gain"] + half], rel=1e-4, abs=1e-9)
+    assert verdict["test_videos"]["low"] <= verdict["test_videos"]["high"]
+    assert verdict["test_videos"]["note"].startswith("1000 resamples of")
+    assert verdict["sentence"] in (finished.path / "report.html").read_text().replace("&#x27;", "'")
 
 
 def test_every_output_is_there_and_says_which_labels_selected(finished):
@@ -128,45 +161,52 @@ def test_best_yaml_is_a_configuration_of_train(finished):
     from dce_ray.train.configure import configure
 
     config, _ = configure({"baseline": "delu", "config": str(finished.best)})
-    best = read_study(finished.study).best_trial
+    best = select(finished, 1)[0]
     assert config.method.delta == best.params["delta"]
-    assert config.training.stop_at == best.user_attrs["iteration"]
+    assert config.training.stop_at == best.iteration
     assert config.protocol == "confirm"
     assert yaml.safe_load(finished.best.read_text())["method"]["lambda"] == best.params["lambda"]
 
 
 def test_resume_of_a_finished_search_runs_nothing_and_can_be_extended(finished, capsys):
-    before = finished.confirm("top1-0").table.stat().st_mtime_ns
+    before = finished.confirm("top1-1000").table.stat().st_mtime_ns
     assert main([f"resume={finished.path}", "tracking=off"]) == 0
-    assert "] trial 0" not in capsys.readouterr().out  # no run ended in this session
-    assert finished.confirm("top1-0").table.stat().st_mtime_ns == before
-    assert main([f"resume={finished.path}", "search.num_trials=6", "confirm.seeds=0"]) == 0
-    assert sum(study_states(finished).values()) == 6
-    assert finished.config["search"]["num_trials"] == 6  # what is resumed next goes on from there
+    seen = capsys.readouterr().out
+    assert "] point 0" not in seen  # no run ended in this session
+    assert seen.splitlines()[-1].startswith("verdict: ")
+    assert finished.confirm("top1-1000").table.stat().st_mtime_ns == before
+    assert main([f"resume={finished.path}", "search.num_trials=13", "confirm.seeds=0"]) == 0
+    assert study_states(finished) == {"COMPLETE": 13}
+    assert finished.config["search"]["num_runs"] == 13  # what is resumed next goes on from there
     assert finished.config["confirm"]["seeds"] == 0
+    with pytest.raises(ConfigError, match=r"has read test with .*confirm\.max_seeds=3"):
+        main([f"resume={finished.path}", "confirm.seeds=7", "confirm.max_seeds=9"])
     with pytest.raises(ConfigError, match="cannot be changed"):
         main([f"resume={finished.path}", "sampler=random"])
 
 
 def test_paper_protocol_and_classification_say_so(cluster, tiny, tmp_path):
-    more = ["search.num_trials=2", "confirm.top=1", "confirm.seeds=1", "protocol=paper", "metric=classification"]
+    more = ["search.num_runs=4", *ONCE, "protocol=paper", "metric=classification"]
     more += ["scs=off", "training.iterations=4"]
     assert main(arguments(tiny, tmp_path, *more)) == 0
     folder = opened(tmp_path)
     for suffix in (".md", ".tex", ".json"):
         assert "selected on the test set" in folder.confirmation.with_suffix(suffix).read_text()
     assert "test videos" in (folder.path / "report.html").read_text()
-    record = folder.confirm("top1-0").record()
+    record = folder.confirm("top1-1000").record()
     assert (record.components, record.config["protocol"], record.stop_at) == ("mcm", "paper", None)
-    assert folder.confirm("top1-0").detections.is_file()
-    assert set(read_study(folder.study).trials[0].params) == {"theta_rep", "theta_pro", "beta", "gamma"}
-    table = json.loads(folder.confirm("top1-0").table.read_text())
+    assert folder.confirm("top1-1000").detections.is_file()
+    assert set(read_study(folder.study).trials[1].params) == {"theta_rep", "theta_pro", "beta", "gamma"}
+    searched = [run.record() for run in folder.trials()]
+    assert (searched[0].role, searched[0].fold, searched[0].seed) == ("plain", None, 0)
+    assert {one.fold for one in searched} == {None}
+    table = json.loads(folder.confirm("top1-1000").table.read_text())
     assert record.value == table["classification_map"]
 
 
 @pytest.mark.parametrize("baseline", ["co2net", "ddgnet"])
 def test_other_baselines_run_to_the_end(cluster, tiny, tmp_path, baseline):
-    more = ["search.num_trials=2", "confirm.top=1", "confirm.seeds=1", "training.iterations=2", "space.gamma=beta"]
+    more = ["search.num_runs=5", *ONCE, "training.iterations=2", "space.gamma=beta"]
     assert main(arguments(tiny, tmp_path, *more, baseline=baseline)) == 0
     for item in opened(tmp_path, baseline).trials():
         params = item.record().params
@@ -181,17 +221,18 @@ def test_search_never_reads_a_test_video(cluster, tiny, tmp_path):
     guarded = GuardedStore.open(tiny)
     with pytest.raises(RuntimeError, match="test videos"):
         guarded.labels([guarded.subsets.index("test")])
-    values = parse(arguments(tiny, tmp_path, "search.num_trials=3", "confirm.seeds=0", "scheduler=none"))
+    values = parse(arguments(tiny, tmp_path, "search.num_runs=6", "confirm.seeds=0"))
     assert Search(*create(request_of(values)), GuardedTrainable).run() is None
     folder = opened(tmp_path)
-    assert study_states(folder) == {"COMPLETE": 3}
+    assert study_states(folder) == {"COMPLETE": 6}
     write_outputs(folder)
     page = (folder.path / "report.html").read_text()
     assert "Test was not read: confirm.seeds=0." in page
     assert "Test was read" not in page
     assert "Test was read" not in folder.best.read_text()
-    (plain,) = (item.record() for item in folder.trials() if item.record().role == "plain")
-    assert f"{100 * plain.value:.2f} %" in page  # beside the best trial's
+    assert "verdict: unconfirmed: top1" in page
+    assert "Test was read" not in folder.confirmation.read_text()
+    assert f"{100 * read_standing(folder).posterior.plain.mean:.2f}" in page  # beside the best point's
 
 
 def test_store_that_vanishes_stops_the_search_and_comes_back(cluster, tiny, tmp_path):
@@ -201,7 +242,7 @@ def test_store_that_vanishes_stops_the_search_and_comes_back(cluster, tiny, tmp_
 
     store = tmp_path / "store"
     shutil.copytree(tiny, store)
-    values = parse(arguments(store, tmp_path / "results", "search.num_trials=4", "confirm.seeds=0", "scheduler=none"))
+    values = parse(arguments(store, tmp_path / "results", "search.num_runs=5", "confirm.seeds=0"))
     experiment, folder = create(request_of(values))
     stop = Search(experiment, folder, VanishingTrainable).run()
     assert stop.failure
@@ -211,25 +252,38 @@ def test_store_that_vanishes_stops_the_search_and_comes_back(cluster, tiny, tmp_
         main([f"resume={folder.path}"])
     shutil.copytree(tiny, store)
     assert main([f"resume={folder.path}", "tracking=off"]) == 0
-    assert study_states(folder) == {"COMPLETE": 4}
+    assert study_states(folder) == {"COMPLETE": 5}
 
 
 @pytest.mark.parametrize(
     ("wrong", "error", "words"),
     [
         (["baselin=delu"], ConfigError, "did you mean baseline"),
-        (["search.num_trial=3"], ConfigError, "did you mean search.num_trials"),
-        (["search.num_trials=0"], ConfigError, "num_trials"),
+        (["search.num_run=3"], ConfigError, "did you mean search.num_runs"),
+        (["search.num_runs=0"], ConfigError, "num_runs"),
+        (["search.num_trials=0"], ConfigError, "num_runs"),
+        (["search.num_trials=9", "search.num_runs=9"], ConfigError, "is another name of search.num_runs"),
+        (["search.num_runs=3"], ConfigError, "the plain baseline on 5 folds and 2 published points alone are 7 runs"),
+        (["search.folds=1"], ConfigError, "folds=1"),
+        (["search.folds=13"], DataError, "folds"),
+        (["sampling.folds=3"], ConfigError, "say search.folds=<how many>"),
+        (["sampling.fold=1"], ConfigError, "say search.folds=<how many>"),
+        (["sampling.holdout_share=0.3"], ConfigError, "folds"),
+        (["policy=replicate"], ConfigError, "did you mean replicates"),
+        (["scheduler=asha"], ConfigError, "or use policy=single"),
+        (["search.min_iterations=50"], ConfigError, "or use policy=single"),
         (["search.time_budget=soon"], ConfigError, "90m"),
         (["sampler=tpee"], ConfigError, "did you mean tpe"),
         (["space.detla.high=0.9"], SearchSpaceError, "did you mean space.delta.high"),
         (["space.delta.low=0.99"], SearchSpaceError, "low must be below"),
         (["space.delta=0.5", "scs=off"], SearchSpaceError, "switched off"),
         (["method.detla=0.5"], ConfigError, "did you mean method.delta"),
+        (["sampling.holdout_seed=1"], ConfigError, "sampling.holdout_seed: sampling.fold_seed takes its place"),
         (["protocol=confirm"], ConfigError, "selects on holdout"),
         (["baseline=delux"], ConfigError, "did you mean delu"),
         (["scs=off", "mcm=off"], SearchSpaceError, "nothing is left to search"),
         (["resume=/nowhere"], SearchError, "no experiment folder"),
+        (["resume="], ConfigError, "names no folder"),
         (["space.delta=0.6", "method.delta=0.5"], ConfigError, "delta: given as method.<name> and as space.<name>"),
         (["device=cuda:7"], ConfigError, "use device=cpu"),
         (["name=../../elsewhere"], ConfigError, "must be a name and no path"),
@@ -266,9 +320,9 @@ def test_two_searches_at_once_and_one_driver_killed_then_resumed(cluster, tiny, 
     """Own local Rays side by side; one driver dies by SIGKILL in the middle of a trial, twice; nothing counts twice."""
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    more = ["search.num_trials=6", "confirm.top=1", "confirm.seeds=1", "scheduler=none", "training.iterations=40"]
+    more = [*SINGLE, "search.num_runs=7", *ONCE, "scheduler=none", "training.iterations=40"]
     killed = launch(tiny, tmp_path / "a", *more)
-    beside = launch(tiny, tmp_path / "b", "search.num_trials=2", "confirm.seeds=0")
+    beside = launch(tiny, tmp_path / "b", "search.num_runs=5", "confirm.seeds=0")
     wait_for(lambda: len(ended_trials(tmp_path / "a")) >= 2, killed)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
@@ -289,7 +343,7 @@ def test_two_searches_at_once_and_one_driver_killed_then_resumed(cluster, tiny, 
         assert (record.state, record.value) == ("finished", trial.value)
         assert sorted(trial.intermediate_values) == list(range(2, 41, 2))
     assert beside.wait(timeout=150) == 0, (tmp_path / "b" / "out.txt").read_text()
-    assert sum(study_states(opened(tmp_path / "b")).values()) == 2
+    assert sum(study_states(opened(tmp_path / "b")).values()) == 5
 
 
 def test_store_of_other_content_is_refused(tiny, tmp_path):
@@ -307,13 +361,14 @@ def test_folder_in_use_is_left_alone(finished):
     page = finished.path / "report.html"
     before = page.stat().st_mtime_ns
     with finished.lock(), pytest.raises(SearchError, match="in use"):
-        main([f"resume={finished.path}", "search.num_trials=7"])
+        main([f"resume={finished.path}", "search.num_runs=17"])
     assert page.stat().st_mtime_ns == before
 
 
 def test_time_budget_that_ends_before_any_trial(cluster, tiny, tmp_path):
-    with pytest.raises(SearchError, match=r"no trial ran to its full length.*time budget.*search\.time_budget=<more>"):
-        main(arguments(tiny, tmp_path, "search.num_trials=2", "search.time_budget=0.01s", "confirm.seeds=1"))
+    short = ["search.num_runs=3", "search.time_budget=0.01s", *ONCE, *SINGLE]
+    with pytest.raises(SearchError, match=r"was trained to its end.*time budget.*search\.time_budget=<more>"):
+        main(arguments(tiny, tmp_path, *short))
     folder = opened(tmp_path)
     assert "Test was not read yet." in (folder.path / "report.html").read_text()
     assert study_states(folder) == {"WAITING": 2}  # the first points
@@ -328,10 +383,9 @@ def test_a_plain_baseline_that_just_failed_is_not_trained_again(tiny, tmp_path, 
     """Only one that the time budget cut off is: a run that ended in NaN would end so again."""
     from dce_ray.commandline import parse
 
-    search = Search(*create(request_of(parse(arguments(tiny, tmp_path)))))
-    (plain,) = search.plain().plan
+    runs_of_search = searching(*create(request_of(parse(arguments(tiny, tmp_path, *SINGLE)))))
+    (plain,) = runs_of_search.plain.plan
     plain.folder.write(plain.record.replace(state=state))
-    asked = []
-    workers = SimpleNamespace(run=lambda ledger, display: asked.append(ledger))
-    search.plain_alone(workers)
-    assert len(asked) == runs
+    again = searching(runs_of_search.experiment, runs_of_search.folder)
+    unfinished = again.unfinished_plain()
+    assert (unfinished is not None) == bool(runs)

@@ -1,6 +1,5 @@
 """What a user sees of a running search, and the durations that a search understands."""
 
-from collections import Counter
 from io import StringIO
 
 import pytest
@@ -36,7 +35,7 @@ def ended(number, state, value=None, **changes):
 
 def test_plain_lines_one_per_event():
     stream = StringIO()
-    display = Display("search", 4, 27, [ended(9, "finished", 0.2)], stream)
+    display = Display("search", 4, 27, [ended(9, "finished", 0.2)], stream=stream)
     with display.shown():
         display.started(ended(0, "running"))
         display.scored(ended(0, "running"), 9, 0.2)
@@ -55,7 +54,7 @@ def test_plain_lines_one_per_event():
 def test_live_table_names_what_runs_and_the_best():
     from rich.console import Console
 
-    display = Display("search", 4, 27, Counter(), StringIO())
+    display = Display("search", 4, 27, [], stream=StringIO())
     display.ended(ended(0, "finished", 0.25))
     display.started(ended(1, "running"))
     display.scored(ended(1, "running"), 9, 0.1)
@@ -68,7 +67,7 @@ def test_live_table_names_what_runs_and_the_best():
 
 def test_best_so_far_counts_earlier_sessions():
     stream = StringIO()
-    display = Display("search", 4, 27, [ended(0, "finished", 0.4), ended(1, "pruned", 0.9)], stream)
+    display = Display("search", 4, 27, [ended(0, "finished", 0.4), ended(1, "pruned", 0.9)], stream=stream)
     with display.shown():
         display.ended(ended(2, "finished", 0.3))
     assert "best so far" not in stream.getvalue()

@@ -196,7 +196,7 @@ def test_first_rung_is_a_multiple_of_the_evaluation_period_and_the_only_one(iter
 def test_dashboard_can_open_the_study(make_ledger, experiment_folder):
     run_all(make_ledger(num_trials=2))
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(experiment_folder.study)))
-    assert optuna.load_study(study_name="search", storage=storage).best_value > 0
+    assert optuna.load_study(study_name="runs", storage=storage).best_value > 0
 
 
 @pytest.mark.parametrize("moment", ["written", "reported", "decided"])

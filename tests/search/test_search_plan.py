@@ -1,5 +1,6 @@
 """The confirmation's plan: who is confirmed, and what a resumed one does with what it finds."""
 
+import dataclasses
 from collections import Counter
 
 import pytest
@@ -26,8 +27,7 @@ CONFIG = {
 
 def candidate(setting="top1", iteration=5, **changes):
     config = BASE | changes
-    chosen_by = RunRecord("key", "trial", "trial 3", 3, "finished", config, 0, fold=0, value=0.5, iteration=iteration)
-    return Candidate(setting, chosen_by)
+    return Candidate(setting, config, 0.5, iteration, "search", 3)
 
 
 def finish(ledger, score=0.4):
@@ -44,11 +44,11 @@ def keys(ledger):
 
 def test_plan_goes_seed_by_seed(experiment_folder):
     plan = plan_confirmation(experiment_folder, [candidate(), candidate("baseline", 7)], 2)
-    assert [item.record.key for item in plan] == ["top1-0", "baseline-0", "top1-1", "baseline-1"]
-    assert [item.record.seed for item in plan] == [0, 0, 1, 1]
+    assert [item.record.key for item in plan] == ["top1-1000", "baseline-1000", "top1-1001", "baseline-1001"]
+    assert [item.record.seed for item in plan] == [1000, 1000, 1001, 1001]
     assert [item.record.stop_at for item in plan] == [5, 7, 5, 7]
     assert {item.record.config["protocol"] for item in plan} == {"confirm"}
-    assert [item.record.config["seed"] for item in plan] == [0, 0, 1, 1]
+    assert [item.record.config["seed"] for item in plan] == [1000, 1000, 1001, 1001]
 
 
 def test_published_protocol_trains_full_length_and_selects_on_test(experiment_folder):
@@ -76,14 +76,14 @@ def test_record_without_its_table_is_not_finished(experiment_folder):
     plan = plan_confirmation(experiment_folder, [candidate()], 1)
     done = finish(PlanLedger(plan))
     done.table.unlink()
-    assert keys(PlanLedger(plan)) == ["top1-0"]
+    assert keys(PlanLedger(plan)) == ["top1-1000"]
 
 
 def test_another_winner_takes_the_folder_over(experiment_folder):
     done = finish(PlanLedger(plan_confirmation(experiment_folder, [candidate()], 1)))
     done.checkpoint.write_text("of the former winner")
     other = PlanLedger(plan_confirmation(experiment_folder, [candidate(iteration=6)], 1))
-    assert keys(other) == ["top1-0"]
+    assert keys(other) == ["top1-1000"]
     assert not done.checkpoint.exists()
     assert not done.table.exists()
     assert done.record().stop_at == 6
@@ -121,8 +121,8 @@ def test_selection_takes_full_length_trials_first_points_and_the_baseline(experi
             ledger.prune(folder.key)  # the highest, but it never ran to its full length
         else:
             ledger.finish(folder.key)
-    chosen = select(experiment_folder, ledger.study, 2)
-    assert [(one.setting, one.trial, one.value, one.iteration) for one in chosen] == [
+    chosen = select(experiment_folder, 2)
+    assert [(one.setting, one.point, one.value, one.iteration) for one in chosen] == [
         ("top1", 4, 0.7, 2),
         ("top2", 2, 0.5, 2),  # the earlier one of equals
         ("paper", 0, 0.2, 2),
@@ -132,8 +132,10 @@ def test_selection_takes_full_length_trials_first_points_and_the_baseline(experi
 
 def test_every_caption_says_what_selected():
     config = CONFIG
-    assert "selected on holdout" in confirmation_caption(config)
-    assert "selected on the test set" in confirmation_caption(config | {"protocol": "paper"})
+    assert "selected on holdout" in confirmation_caption(config, [3])
+    assert "selected on the test set" in confirmation_caption(config | {"protocol": "paper"}, [3])
+    assert "percent, 1 seed," in confirmation_caption(config, [1, 1])
+    assert "percent, 3 to 9 seeds," in confirmation_caption(config, [9, 3, 9])
     assert any("temporal labels" in line for line in notes(config, [candidate()]))
     assert any("weakly" in line for line in notes(config | {"metric": "classification"}, [candidate()]))
     assert any("no difference" in line for line in notes(config, [candidate()]))
@@ -142,7 +144,7 @@ def test_every_caption_says_what_selected():
 
 
 def test_a_plain_baseline_that_scored_higher_is_named():
-    low, high = (Candidate("baseline", candidate().chosen_by.replace(value=value)) for value in (0.4, 0.6))
+    low, high = (dataclasses.replace(candidate("baseline"), value=value) for value in (0.4, 0.6))
     assert not any("scored higher" in line for line in notes(CONFIG, [candidate(), low]))
     assert any(
         "scored higher there (60.00) than the winner (50.00)" in line for line in notes(CONFIG, [candidate(), high])
@@ -156,7 +158,7 @@ def test_records_say_who_a_run_is(experiment_folder, make_ledger):
     assert (trial.role, trial.setting, trial.fold, trial.number) == ("trial", "trial 0", 0, 0)
     assert trial.params == trial.config["method"]
     (_, confirm) = (item.record for item in plan_confirmation(experiment_folder, [candidate("top1")], 2))
-    assert (confirm.role, confirm.setting, confirm.fold, confirm.seed) == ("confirm", "top1", None, 1)
+    assert (confirm.role, confirm.setting, confirm.fold, confirm.seed) == ("confirm", "top1", None, 1001)
     for record in (plain, trial, confirm):
         assert RunRecord.from_mapping(record.to_mapping()) == record
 
@@ -170,9 +172,8 @@ def test_a_setting_with_a_dash_and_a_number_keeps_its_name(experiment_folder):
 
 
 def test_a_run_without_a_score_is_no_candidate():
-    record = RunRecord("key", "trial", "trial 3", 3, "failed", BASE, 0)
-    with pytest.raises(SearchError, match="has no score"):
-        Candidate("top1", record)
+    with pytest.raises(SearchError, match="has a score"):
+        Candidate("top1", BASE, 0.5, 3, "search", runs=0)
 
 
 def test_another_way_to_compute_keeps_what_is_finished(experiment_folder):
@@ -181,12 +182,12 @@ def test_another_way_to_compute_keeps_what_is_finished(experiment_folder):
     again = PlanLedger(plan_confirmation(experiment_folder, [elsewhere], 2))
     assert done.table.is_file()
     (other,) = iter(again.ask, None)
-    assert other.key == "top1-1"
+    assert other.key == "top1-1001"
     assert other.record().config["device"] == "cuda:1"  # computed as it is asked for now
 
 
 def test_runs_of_a_former_winner_do_not_count_for_the_new_one(experiment_folder):
-    write_json(experiment_folder.path / "config.json", {"format": 2, **CONFIG})
+    write_json(experiment_folder.path / "config.json", {"format": 3, **CONFIG})
     old, plain = candidate(iteration=5), candidate("baseline", 7)
     ledger = PlanLedger(plan_confirmation(experiment_folder, [old, plain], 1))
     kept = [finish(ledger), finish(ledger)]
@@ -201,7 +202,7 @@ def test_runs_of_a_former_winner_do_not_count_for_the_new_one(experiment_folder)
 
 
 def test_the_same_choice_drops_nothing(experiment_folder):
-    write_json(experiment_folder.path / "config.json", {"format": 2, **CONFIG})
+    write_json(experiment_folder.path / "config.json", {"format": 3, **CONFIG})
     done = finish(PlanLedger(plan_confirmation(experiment_folder, [candidate()], 1)))
     write_confirmation(experiment_folder, [candidate()])
     drop_superseded(experiment_folder, [candidate()])

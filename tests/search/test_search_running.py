@@ -4,7 +4,6 @@ import os
 import resource
 import signal
 from collections import Counter
-from types import SimpleNamespace
 
 import pytest
 from optuna.trial import TrialState
@@ -115,11 +114,10 @@ def test_fault_of_the_environment_stops_and_blames_no_trial(cluster, make_ledger
     assert states(healthy) == {"COMPLETE": 6}
 
 
-def test_time_budget_keeps_what_is_done_and_the_rest_goes_on(cluster, make_ledger, monkeypatch):
+def test_time_budget_keeps_what_is_done_and_the_rest_goes_on(cluster, make_ledger):
     ledger, watcher = make_ledger(num_trials=200), Watcher()
-    clock = SimpleNamespace(monotonic=lambda: 100.0 if len(watcher.finished) >= 3 else 0.0)
-    monkeypatch.setattr("dce_ray.search.tune_hooks.time", clock)
-    stop = run_ledger(ledger, ToyTrainable, ONE_CPU, deadline=50.0, observer=watcher)
+    out_of_time = lambda: len(watcher.finished) >= 3  # noqa: E731
+    stop = run_ledger(ledger, ToyTrainable, ONE_CPU, out_of_time=out_of_time, observer=watcher)
     assert "time budget" in stop.reason
     assert not stop.failure
     count = states(ledger)

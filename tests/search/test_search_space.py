@@ -93,3 +93,15 @@ def test_point_outside_is_left_out_and_fixed_scalars_are_told():
     inside, notes = load_space("delu", "default", {"lambda": 0.5}).project(PAPER)
     assert "lambda" not in inside
     assert notes == ["lambda=0.5 in place of 1"]
+
+
+def test_a_published_point_that_the_space_changes_is_not_called_published():
+    from dce_ray.search.settings import Experiment, Settings
+
+    space = load_space("delu", "default", {"lambda": 0.1})
+    experiment = Experiment(Settings(), None, space, "default", {"paper": PAPER, "released": PAPER | {"lambda": 0.1}})
+    points, notes = experiment.queued()
+    assert [origin for origin, _ in points] == ["paper-altered"]
+    assert "first point paper: lambda=0.1 in place of 1" in notes
+    untouched = Experiment(Settings(), None, load_space("delu", "default", {}), "default", {"paper": PAPER})
+    assert [origin for origin, _ in untouched.queued()[0]] == ["paper"]

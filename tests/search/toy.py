@@ -142,5 +142,6 @@ def toy_config(params, **toy):
         "mcm": True,
         "method": dict(params),
         "training": {"iterations": 27, "eval_every": 1},
+        "sampling": {"folds": 3, "fold": 0},
         "toy": toy,
     }

@@ -1,0 +1,213 @@
+"""``policy=replicates``: points are tried on folds and seeds, and a model of the noise says which deserve more runs.
+
+The study ``runs`` is the truth, the plain baseline's runs included: one trial per run, which carries its point, its
+replicate and its scalars from the moment it is queued. What runs next is computed while the run before it trains, and
+queued before that run is told: a search that is killed at any moment, with one run at a time, goes on with the very
+proposal that it would have had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from dce_ray.experiment.folder import RunFolder
+from dce_ray.experiment.record import PLAIN, WITHOUT_METHOD, RunRecord
+from dce_ray.experiment.study import STATE_OF
+from dce_ray.points.runs import PointRun, Replicate
+from dce_ray.points.scores import fair_scores
+from dce_ray.points.threads import one_thread
+from dce_ray.presets import merge
+from dce_ray.search.ledger import StudyLedger, finite_score, fold_of, run_key
+from dce_ray.search.policy import FAILURES, Policy, Proposal
+
+
+@dataclass
+class ReplicateLedger(StudyLedger):
+    """Runs of points and of the plain baseline, as the policy proposes them.
+
+    Args:
+        policy: who runs next.
+    """
+
+    policy: Policy = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.study.sampler = optuna.samplers.RandomSampler(seed=0)  # asked for nothing: proposals come queued
+        self._runs = {trial.number: _run_of(trial) for trial in self.trials() if trial.state != TrialState.WAITING}
+        self._thinker = ThreadPoolExecutor(1, thread_name_prefix="proposal")
+        self._ahead: Future[Proposal] | None = None
+        plain = [run for run in self._runs.values() if run.plain]
+        failed = {run.number for run in plain if run.state == "failed"}
+        self._forgiven = failed if len(failed) == len(plain) else set()
+
+    @property
+    def runs(self) -> list[PointRun]:
+        """All runs that were started, by their number."""
+        return [self._runs[number] for number in sorted(self._runs)]
+
+    @property
+    def _told(self) -> list[PointRun]:
+        """What the policy hears of: without the plain baseline's failures of earlier sessions where it only failed.
+
+        Nothing can be compared without the plain baseline, and who resumes has mended something.
+        """
+        return [run for run in self.runs if run.number not in self._forgiven]
+
+    @property
+    def hopeless(self) -> str | None:
+        """Why it makes no sense to go on: the plain baseline only fails; None while it does."""
+        plain = [run for run in self._told if run.plain]
+        failed = [run.number for run in plain if run.state == "failed"]
+        if len(failed) < min(FAILURES, self.policy.folds) or len(failed) < len(plain):
+            return None
+        errors = {str(self.trials()[number].user_attrs.get("error")) for number in failed}
+        return (
+            f"{len(failed)} runs of the plain baseline failed and none ended, so nothing can be compared with it: "
+            f"{'; '.join(sorted(errors))}"
+        )
+
+    def settle(self) -> None:
+        """Put what was thought of ahead into the study: nobody asks any more."""
+        self._queue()
+        self._thinker.shutdown()
+
+    def ask(self) -> RunFolder | None:
+        """The next run; None also where nothing can be compared any more."""
+        if self.hopeless:
+            return None
+        folder = super().ask()
+        if folder is not None and not self._interrupted:
+            self._think_ahead()
+        return folder
+
+    def _think_ahead(self) -> None:
+        if self._ahead is None and self.started < self.num_runs and self._waiting is None:
+            self._ahead = self._thinker.submit(self._propose, self._told)
+
+    def _propose(self, runs: list[PointRun]) -> Proposal:
+        with one_thread():
+            return self.policy.propose(runs)
+
+    @property
+    def _waiting(self) -> FrozenTrial | None:
+        return next((trial for trial in self.trials() if trial.state == TrialState.WAITING), None)
+
+    def _next(self) -> RunFolder:
+        self._queue()
+        if self._waiting is None:
+            self._enqueue(self._propose(self._told))
+        return self._start(self.study.ask())
+
+    def _queue(self) -> None:
+        """Put what was thought of ahead into the study."""
+        if self._ahead is not None:
+            proposal, self._ahead = self._ahead.result(), None
+            self._enqueue(proposal)
+
+    def _enqueue(self, proposal: Proposal) -> None:
+        """Queue a run in one line of the journal, with all that it will ever be."""
+        attributes: dict[str, Any] = {
+            "point": proposal.point,
+            "fold": proposal.replicate.fold,
+            "round": proposal.replicate.round,
+            "origin": proposal.origin,
+            "key": run_key(self._config(proposal.scalars, proposal.replicate), self.digest),
+            "params": self.space.complete(proposal.scalars) if proposal.scalars else {},
+        }
+        distributions = {
+            name: FloatDistribution(item.low, item.high, log=item.log)
+            for name, item in self.space.searched.items()
+            if name in proposal.scalars
+        }
+        self.study.add_trial(
+            create_trial(
+                state=TrialState.WAITING,
+                params=dict(proposal.scalars),
+                distributions=distributions,
+                user_attrs=attributes,
+            )
+        )
+
+    def _config(self, scalars: Mapping[str, float], replicate: Replicate) -> dict[str, Any]:
+        """The RunConfig mapping of a point on a replicate; without scalars the plain baseline's."""
+        config = self.configure(self.space.complete(scalars)) if scalars else self._plain_config()
+        config = merge(config, {"seed": config["seed"] + replicate.round})
+        if config["protocol"] == "holdout":
+            config = merge(config, {"sampling": {"fold": replicate.fold}})
+        return config
+
+    def _record(self, trial: Trial) -> RunRecord:
+        run = _run_of(self.trials()[trial.number])
+        self._runs[run.number] = replace(run, state="running")
+        config = self._config(run.scalars, run.replicate)
+        return RunRecord(
+            run_key(config, self.digest),
+            "plain" if run.plain else "trial",
+            PLAIN if run.plain else f"point {run.point}",
+            trial.number,
+            "running",
+            config,
+            config["seed"],
+            fold=fold_of(config),
+            origin=trial.user_attrs["origin"],
+            point=run.point,
+        )
+
+    def _plain_config(self) -> dict[str, Any]:
+        middle = {name: item.from_unit(0.5) for name, item in self.space.searched.items()}  # the plain one reads none
+        return merge(self.configure(self.space.complete(middle)), WITHOUT_METHOD)
+
+    def _catch_up(self, trial: Trial, folder: RunFolder) -> bool:
+        """Report what the worker had written when the driver was killed before it could; no run ends early here."""
+        for iteration, score in folder.scores().items():
+            self.report(folder.key, iteration, score)
+        return False
+
+    def report(self, key: str, iteration: int, score: float | None) -> bool:
+        """Put a score into the study; no run is stopped early."""
+        if score is not None and finite_score(score):
+            self._note(self.live[key], iteration, score)
+        return False
+
+    def finish(self, key: str) -> None:
+        """Tell COMPLETE with the score at the iteration that other runs choose; FAIL where there is no finite one."""
+        trial = self.live[key]
+        run = replace(_run_of(self.trials()[trial.number]), state="finished")
+        if not run.curve:
+            self.fail(key, "no evaluation gave a finite score")
+            return
+        self._queue()
+        self._runs[run.number] = run
+        scored = fair_scores(self.runs)[run.number]
+        trial.set_user_attr("iteration", scored.iteration)
+        self._end(key, TrialState.COMPLETE, scored.value)
+
+    def fail(self, key: str, error: str) -> None:
+        """Tell FAIL, with the reason; the run has had its place in the budget."""
+        self._queue()
+        number = self.live[key].number
+        self._runs[number] = replace(self._runs[number], state="failed")
+        super().fail(key, error)
+
+    def _outcome(self, trial: FrozenTrial) -> tuple[int | None, float | None]:
+        return trial.user_attrs.get("iteration"), trial.value
+
+
+def _run_of(trial: FrozenTrial) -> PointRun:
+    attributes: Mapping[str, Any] = trial.user_attrs
+    return PointRun(
+        trial.number,
+        attributes["point"],
+        dict(trial.params),
+        Replicate(attributes["fold"], attributes["round"]),
+        STATE_OF[trial.state],
+        {step: score for step, score in trial.intermediate_values.items() if finite_score(score)},
+    )

@@ -1,0 +1,144 @@
+"""SIGKILL of driver, worker and whole process group, at random moments from the first fold to the last seed."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.study import read_study
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+RUNS, KILLS = 9, 6
+ASKED = [
+    *("training.iterations=60", "training.eval_every=10", "sampling.segments=24", "evaluation.proposal_thresholds=5"),
+    *(f"search.num_runs={RUNS}", "search.folds=2", "confirm.top=1", "confirm.seeds=2", "confirm.max_seeds=3"),
+    *("confirm.precision=0.01", "tracking=off", "ray.num_cpus=1", "baseline=delu", "name=one"),
+]
+"""One run at a time: what is proposed then depends on nothing but the runs that ended."""
+
+MARK = "DCE_RAY_KILLED_SEARCH"
+"""Variable of the environment by which a search's processes are found."""
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    from dce_ray.data.synthetic import generate_synthetic
+
+    return generate_synthetic(tmp_path_factory.mktemp("data") / "tiny", size="tiny", seed=0)
+
+
+def start(results: Path, *words: str) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_ADDRESS": "", MARK: str(results)}
+    with (results / "out.txt").open("a") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "dce_ray.search", *words],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def whole(results: Path, tiny: Path) -> list[str]:
+    return [f"data={tiny}", f"results={results}", *ASKED]
+
+
+def folder_in(results: Path) -> Path | None:
+    found = list(results.glob("*/delu/one/config.json"))
+    return found[0].parent if found else None
+
+
+def progress(results: Path) -> int:
+    """Lines that all runs have written: it grows while anything trains."""
+    return sum(len(path.read_bytes().splitlines()) for path in results.glob("*/delu/one/*/*/progress.jsonl"))
+
+
+def processes(mark: str) -> list[tuple[int, bytes]]:
+    """Processes of a search and their titles, Ray's included: they inherit its environment."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{MARK}={mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                found.append((int(entry.name), (entry / "cmdline").read_bytes()))
+        except OSError:
+            continue  # it has just ended
+    return found
+
+
+def worker_of(mark: str) -> int | None:
+    """The process that trains, by the title that Ray gives its actors."""
+    return next((pid for pid, title in processes(mark) if title.startswith(b"ray::DeluTrainable")), None)
+
+
+def end_all(mark: str) -> None:
+    """What is left of a killed driver's search."""
+    for pid, _ in processes(mark):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def told(folder: ExperimentFolder) -> list[tuple]:
+    return [
+        (trial.number, trial.state.name, trial.value, trial.user_attrs["point"], trial.user_attrs["fold"], trial.params)
+        for trial in read_study(folder.study).trials
+    ]
+
+
+def test_nothing_is_lost_or_doubled_whatever_is_killed_and_when(tiny, tmp_path):
+    calm, wild = tmp_path / "calm", tmp_path / "wild"
+    calm.mkdir()
+    wild.mkdir()
+    chance = random.Random(20261124)
+    assert start(calm, *whole(calm, tiny)).wait(timeout=600) == 0, (calm / "out.txt").read_text()
+    expected = ExperimentFolder.open(folder_in(calm))
+    total = progress(calm)
+    moments = sorted(chance.randrange(1, total) for _ in range(KILLS))
+    killed = []
+    process = start(wild, *whole(wild, tiny))
+    for number, moment in enumerate(moments):
+        what = ("driver", "worker", "group")[number % 3]
+        while progress(wild) < moment and process.poll() is None:
+            time.sleep(0.02)
+        if process.poll() is not None:
+            break  # it was done before the moment came
+        if what == "worker":
+            while (worker := worker_of(str(wild))) is None and process.poll() is None:
+                time.sleep(0.02)  # between two stages
+            assert worker is not None, (wild / "out.txt").read_text()
+            os.kill(worker, signal.SIGKILL)
+            killed.append(what)
+            continue  # the search goes on by itself
+        if what == "driver":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+        killed.append(what)
+        process.wait()
+        end_all(str(wild))
+        process = start(wild, f"resume={folder_in(wild)}")
+    assert process.wait(timeout=600) == 0, (wild / "out.txt").read_text()
+    assert {"driver", "worker", "group"} <= set(killed), (killed, (wild / "out.txt").read_text())
+
+    found = ExperimentFolder.open(folder_in(wild))
+    assert told(found) == told(expected)
+    assert len(told(found)) == RUNS
+    keys = [trial.user_attrs["key"] for trial in read_study(found.study).trials]
+    assert sorted(keys) == sorted(run.key for run in found.trials())
+    assert len(set(keys)) == RUNS
+    for run in found.trials():
+        iterations = [reading.iteration for reading in run.readings()]
+        assert iterations == sorted(set(iterations))
+    assert [run.key for run in found.confirmations()] == [run.key for run in expected.confirmations()]
+    for one, other in zip(found.confirmations(), expected.confirmations(), strict=True):
+        assert json.loads(one.table.read_text()) == json.loads(other.table.read_text())
+    mine, theirs = (json.loads(folder.confirmation.read_text()) for folder in (found, expected))
+    assert mine["verdict"] == theirs["verdict"]
+    assert mine["winner"] == theirs["winner"] == "top1"

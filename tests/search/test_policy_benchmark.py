@@ -1,0 +1,122 @@
+"""The simulation of policies, in small: what it prints is what it measured, and its surfaces are what it says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.policy import (
+    FOLDS,
+    ITERATIONS,
+    LEVEL,
+    POLICIES,
+    RANGES,
+    SETTINGS,
+    SPREAD,
+    THIRD,
+    TODAY,
+    World,
+    half_width,
+    main,
+    one_search,
+)
+from dce_ray.points.runs import Replicate
+
+
+def random_scalars(count):
+    places = np.random.default_rng(0).uniform(size=(count, len(RANGES)))
+    return [dict(zip(RANGES, place.tolist(), strict=True)) for place in places]
+
+
+def test_a_surface_has_mean_zero_and_deviation_one():
+    world = World(SETTINGS["smooth 1"], 3)
+    values = [world.value(scalars) for scalars in random_scalars(400)]
+    assert np.mean(values) == pytest.approx(0, abs=0.15)
+    assert np.std(values) == pytest.approx(1, abs=0.15)
+
+
+def test_a_runs_noise_is_the_residual_and_a_third_of_the_length_says_next_to_nothing():
+    world = World(SETTINGS["smooth 3.2"], 0)
+    curves = [world.train(scalars, Replicate(0, 0)) for scalars in random_scalars(6000)]
+    late = (np.array([curve[ITERATIONS] for curve in curves]) - LEVEL) / SPREAD
+    early = np.array([curve[THIRD] for curve in curves])
+    assert late.std() == pytest.approx(np.hypot(1, 3.2), rel=0.05)
+    assert np.corrcoef(early, late)[0, 1] == pytest.approx(0.1, abs=0.04)
+    assert early.mean() < late.mean() * SPREAD + LEVEL - 0.05
+
+
+def test_runs_of_a_replicate_share_its_effect_and_others_have_their_own():
+    world = World(SETTINGS["smooth 1"], 0)
+    effects = {
+        (fold, number): world.effect(fold) + world.effect(fold, number) for fold in range(FOLDS) for number in (0, 1)
+    }
+    assert len(set(effects.values())) == 2 * FOLDS
+    again = World(SETTINGS["smooth 1"], 0)
+    assert again.effect(2, 1) == world.effect(2, 1)
+    shift = effects[3, 1] - effects[0, 0]
+    means = [
+        np.mean([world.train(None, replicate)[ITERATIONS] for _ in range(400)])
+        for replicate in (Replicate(3, 1), Replicate(0, 0))
+    ]
+    assert (means[0] - means[1]) / SPREAD == pytest.approx(shift, abs=0.3)
+
+
+def test_curves_rise_and_fall():
+    world = World(SETTINGS["curves 1"], 0)
+    curves = [world.train(None, Replicate(0, 0)) for _ in range(50)]
+    mean = {iteration: np.mean([curve[iteration] for curve in curves]) for iteration in curves[0]}
+    assert max(mean, key=mean.__getitem__) in (225, 250, 275)
+    assert len(mean) == 12
+
+
+def test_a_small_budget_is_the_beginning_of_a_large_one():
+    for policy in ("TPE", TODAY, "ours"):
+        together, _ = one_search(("smooth 1", policy, (8, 16), 4))
+        alone, _ = one_search(("smooth 1", policy, (8,), 4))
+        assert together[:1] == alone
+
+
+def test_equal_training_starts_more_trials_and_costs_what_full_runs_cost(monkeypatch):
+    spent = []
+    train = World.train
+    monkeypatch.setattr(World, "train", lambda *given: spent.append(1) or train(*given))
+    counts = {}
+    for policy in (TODAY, "TPE, ASHA, equal training", "TPE, three seeds"):
+        spent.clear()
+        one_search(("smooth 1", policy, (30,), 0))
+        counts[policy] = len(spent)
+    assert counts[TODAY] == counts["TPE, three seeds"] == 30
+    assert 40 < counts["TPE, ASHA, equal training"] < 90
+
+
+def test_half_width_by_hand():
+    assert half_width(np.array([[1.0], [3.0]]))[0] == pytest.approx(12.706, abs=1e-3)
+
+
+def test_the_table_and_the_figure(capsys, tmp_path):
+    picture = tmp_path / "policies.png"
+    names = ["random", TODAY, "TPE, three seeds", "ours"]
+    main(
+        ["repeats=2", "settings=smooth 1;curves 1", f"policies={';'.join(names)}", "budgets=4,12", f"figure={picture}"]
+    )
+    printed = capsys.readouterr().out
+    assert picture.stat().st_size > 10_000
+    assert printed.count("s per search") == 2
+    for name in names:
+        assert sum(line.startswith(name) for line in printed.splitlines()) == 2
+    assert "ours with 4 less today's with 12" in printed
+    values = [one_search(("smooth 1", "random", (12,), seed))[0][0] for seed in (0, 1)]
+    assert f"{np.mean(values):.2f} ±{half_width(np.array(values)[:, None])[0]:.2f}" in printed
+
+
+@pytest.mark.parametrize("argument", ["policies=TPEE", "settings=smooth", "repeat=3"])
+def test_unknown_names_are_named(argument):
+    with pytest.raises(SystemExit, match="unknown"):
+        main([argument])
+
+
+def test_every_policy_has_a_value(monkeypatch):
+    for policy in POLICIES:
+        values, seconds = one_search(("smooth 0.4", policy, (12,), 1))
+        assert np.isfinite(values).all()
+        assert seconds > 0

@@ -1,0 +1,246 @@
+"""The confirmation's second stage: who runs it, how often, and that its size is decided once."""
+
+from __future__ import annotations
+
+import pytest
+from test_search_plan import CONFIG, candidate, finish
+
+from dce_ray.errors import ConfigError
+from dce_ray.files import read_json, write_json
+from dce_ray.report.confirmation import write_confirmation
+from dce_ray.search.plan import PlanLedger, plan_second_stage
+from dce_ray.search.seed_stages import confirmation_stages, refuse_other_seeds
+from dce_ray.search.settings import ConfirmOptions
+from dce_ray.verdict.stein import SeedPlan
+from dce_ray.verdict.verdict import Verdict
+
+WINNER, SECOND, PLAIN = candidate(), candidate("top2"), candidate("baseline", 7)
+ALL = [WINNER, SECOND, PLAIN]
+TWO = ConfirmOptions(seeds=2, precision=12.0, max_seeds=9)
+"""Scores below differ by 2 and 4 percent: deviation sqrt(2), and (12.706 * sqrt(2) / 12)^2 = 2.24 asks for 3 pairs."""
+
+
+def run_all(plan, scores=()):
+    """Run a stage to its end; scores by key, 0.4 for all others, None fails."""
+    ledger, ran = PlanLedger(plan), []
+    while ledger.waiting:
+        score = dict(scores).get(ledger.waiting[0].record.key, 0.4)
+        if score is None:
+            folder = ledger.ask()
+            ledger.fail(folder.key, "loss is not finite")
+        else:
+            folder = finish(ledger, score)
+        ran.append(folder.key)
+    return ran
+
+
+FIRST = {"top1-1000": 0.42, "top1-1001": 0.44}
+
+
+def confirm(folder, options=TWO, candidates=ALL, scores=FIRST):
+    return [run_all(stage, scores) for stage in confirmation_stages(folder, candidates, options)]
+
+
+def test_second_stage_goes_on_with_seed_and_number(experiment_folder):
+    plan = plan_second_stage(experiment_folder, [WINNER, PLAIN], 2, 2, after=6)
+    keys = ["top1-1002", "baseline-1002", "top1-1003", "baseline-1003"]
+    assert [item.record.key for item in plan] == keys
+    assert [item.record.number for item in plan] == [6, 7, 8, 9]
+    assert {item.record.role for item in plan} == {"confirm"}
+
+
+def test_all_first_and_then_winner_and_plain_alone(experiment_folder):
+    first, second = confirm(experiment_folder)
+    assert first == [f"{name}-{seed}" for seed in (1000, 1001) for name in ("top1", "top2", "baseline")]
+    assert second == ["top1-1002", "baseline-1002"]
+    plan = SeedPlan.read(experiment_folder)
+    assert (plan.seeds, plan.precision, plan.max_seeds) == (2, 12.0, 9)
+    assert (plan.pairs, plan.total, plan.deviation) == (2, 3, pytest.approx(2**0.5))
+
+
+@pytest.mark.parametrize(
+    ("options", "pairs"),
+    [
+        (ConfirmOptions(seeds=2, precision=None), 2),
+        (ConfirmOptions(seeds=2, precision=100.0), 2),
+        (ConfirmOptions(seeds=2, precision=1.0, max_seeds=5), 5),
+        (ConfirmOptions(seeds=1, precision=1.0), 1),
+    ],
+)
+def test_how_many_pairs_there_are(experiment_folder, options, pairs):
+    confirm(experiment_folder, options)
+    seeds = {run.record().seed for run in experiment_folder.confirmations() if run.record().setting == "top1"}
+    assert seeds == set(range(1000, 1000 + pairs))
+    plan = SeedPlan.read(experiment_folder)
+    assert plan is None if pairs == 1 else plan.total == pairs  # one pair has no spread, so nothing is fixed by it
+
+
+def test_nothing_runs_without_seeds(experiment_folder):
+    assert confirm(experiment_folder, ConfirmOptions(seeds=0)) == []
+    assert not experiment_folder.seed_plan.exists()
+
+
+def test_nothing_is_fixed_without_a_plain_baseline(experiment_folder):
+    assert len(confirm(experiment_folder, candidates=[WINNER])) == 1
+    assert not experiment_folder.seed_plan.exists()
+
+
+def test_the_plan_is_written_before_the_second_stage_and_not_before_the_first_has_ended(experiment_folder):
+    stages = confirmation_stages(experiment_folder, ALL, TWO)
+    first = next(stages)
+    assert not experiment_folder.seed_plan.exists()
+    run_all(first, FIRST)
+    assert not experiment_folder.seed_plan.exists()
+    second = next(stages)
+    assert SeedPlan.read(experiment_folder).total == 3
+    assert not any(item.folder.exists() for item in second)
+
+
+def test_a_kill_between_the_stages_keeps_the_number_of_pairs(experiment_folder):
+    """A failed run that succeeds on resume would give another deviation, and so another n."""
+    options = ConfirmOptions(seeds=3, precision=12.0, max_seeds=9)
+    stages = confirmation_stages(experiment_folder, ALL, options)
+    run_all(next(stages), FIRST | {"top1-1002": None})
+    assert run_all(next(stages), {"top1-1002": None}) == ["top1-1002"]  # tried once more, and failed again
+    next(stages)  # killed here: the plan is written, no run of the second stage has begun
+    before = experiment_folder.seed_plan.read_bytes()
+    assert SeedPlan.read(experiment_folder).more == 1
+    resumed = confirmation_stages(experiment_folder, ALL, options)
+    assert run_all(next(resumed), {"top1-1002": 0.99}) == ["top1-1002"]  # tried again, and far off this time
+    assert run_all(next(resumed)) == ["top1-1003", "baseline-1003"]
+    assert next(resumed, None) is None
+    assert experiment_folder.seed_plan.read_bytes() == before
+
+
+def test_pairs_that_failed_once_are_in_the_first_stage_after_all(experiment_folder):
+    stages = confirmation_stages(experiment_folder, ALL, ConfirmOptions(seeds=3, precision=None))
+    run_all(next(stages), FIRST | {"top1-1001": None, "baseline-1002": None})
+    assert run_all(next(stages)) == ["top1-1001", "baseline-1002"]
+    assert next(stages, None) is None
+    assert SeedPlan.read(experiment_folder).pairs == 3
+
+
+def test_a_first_stage_that_failed_altogether_fixes_nothing(experiment_folder):
+    """Once its fault is mended, a resumed search has its pairs, its interval and its second stage."""
+    failing = {f"baseline-{seed}": None for seed in (1000, 1001)}
+    stages = confirmation_stages(experiment_folder, ALL, TWO)
+    run_all(next(stages), FIRST | failing)
+    run_all(next(stages), failing)
+    assert next(stages, None) is None
+    assert not experiment_folder.seed_plan.exists()
+    _, second = confirm(experiment_folder)
+    assert second == ["top1-1002", "baseline-1002"]
+    assert SeedPlan.read(experiment_folder).looks == 1
+
+
+def test_every_other_winner_is_another_look_at_test(experiment_folder):
+    confirm(experiment_folder)
+    assert SeedPlan.read(experiment_folder).looks == 1
+    confirm(experiment_folder)  # resumed without a change
+    assert SeedPlan.read(experiment_folder).looks == 1
+    confirm(experiment_folder, candidates=[candidate(iteration=6), SECOND, PLAIN])
+    assert SeedPlan.read(experiment_folder).looks == 2
+
+
+def test_a_second_stage_that_was_cut_off_goes_on(experiment_folder):
+    stages = confirmation_stages(experiment_folder, ALL, ConfirmOptions(seeds=2, precision=1.0, max_seeds=4))
+    run_all(next(stages), FIRST)
+    finish(PlanLedger(next(stages)), 0.7)
+    again = confirmation_stages(experiment_folder, ALL, ConfirmOptions(seeds=2, precision=1.0, max_seeds=4))
+    assert run_all(next(again)) == []
+    assert run_all(next(again)) == ["baseline-1002", "top1-1003", "baseline-1003"]
+
+
+def test_another_winner_gets_a_plan_of_its_own(experiment_folder):
+    confirm(experiment_folder)
+    other = [candidate(iteration=6), SECOND, PLAIN]
+    stages = confirmation_stages(experiment_folder, other, TWO)
+    run_all(next(stages), {"top1-1000": 0.5, "top1-1001": 0.9})
+    assert len(next(stages)) == 14  # nine pairs in all
+    assert SeedPlan.read(experiment_folder).total == 9
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"precision": 0.5}, r"confirm\.precision=0\.5: .*confirm\.precision=12\.0.*3 pairs"),
+        ({"seeds": 3}, r"confirm\.seeds=3: "),
+        ({"max_seeds": 20}, r"confirm\.max_seeds=20: "),
+        ({"precision": None}, r"confirm\.precision=None: "),
+    ],
+)
+def test_other_numbers_after_the_look_are_refused(experiment_folder, changes, words):
+    options = TWO.replace(**changes)
+    refuse_other_seeds(experiment_folder, options)  # nothing was looked at yet
+    confirm(experiment_folder)
+    with pytest.raises(ConfigError, match=words):
+        refuse_other_seeds(experiment_folder, options)
+    refuse_other_seeds(experiment_folder, TWO.replace(top=9))
+    refuse_other_seeds(experiment_folder, TWO.replace(seeds=0))
+
+
+def write_config(folder, options):
+    write_json(folder.path / "config.json", read_json(folder.path / "config.json") | CONFIG | {"confirm": options})
+
+
+def test_the_verdict_is_of_both_stages(experiment_folder):
+    write_config(experiment_folder, TWO.to_mapping())
+    confirm(experiment_folder, scores=FIRST | {"top1-1002": 0.43})
+    text = write_confirmation(experiment_folder, ALL)
+    verdict = Verdict.read(experiment_folder)
+    assert (verdict.pairs, verdict.first_pairs, verdict.gain) == (3, 2, pytest.approx(3.0))
+    half = 12.706204736 * 2**0.5 / 3**0.5
+    assert verdict.high == pytest.approx(3.0 + half)
+    assert f"+3.00 [{3 - half:+.2f}, {3 + half:+.2f}]" in text
+    assert "verdict" not in text  # it comes last, after the report
+    assert experiment_folder.confirmation.with_suffix(".md").read_text().rstrip().endswith(verdict.sentence)
+    content = read_json(experiment_folder.confirmation)
+    assert content["verdict"]["interval"] == [verdict.low, verdict.high]
+    assert "2 to 3 seeds" in content["caption"]
+    by_name = {entry["name"]: entry for entry in content["configurations"]}
+    cells = [
+        cell
+        for one in by_name.values()
+        for part in ("test_percent", "difference_percent")
+        for cell in one[part].values()
+    ]
+    assert {cell["half_width"] for cell in cells} == {None}  # the one interval is the verdict's
+
+
+def test_without_a_confirmation_nothing_claims_that_test_was_read(experiment_folder):
+    write_config(experiment_folder, {"seeds": 0})
+    write_confirmation(experiment_folder, ALL)
+    content = read_json(experiment_folder.confirmation)
+    assert content["verdict"]["outcome"] == "unconfirmed"
+    assert any("Test was not read: confirm.seeds=0." in note for note in content["notes"])
+    assert "Test was read" not in experiment_folder.confirmation.read_text()
+    assert all(not entry["scores"] and not entry["test_percent"] for entry in content["configurations"])
+    assert not experiment_folder.confirmation.with_suffix(".md").exists()
+
+
+def test_a_confirmation_that_was_made_stands_when_no_more_is_asked_for(experiment_folder):
+    write_config(experiment_folder, TWO.to_mapping())
+    confirm(experiment_folder)
+    write_confirmation(experiment_folder, ALL)
+    before = experiment_folder.confirmation.read_bytes()
+    write_config(experiment_folder, {"seeds": 0})
+    write_confirmation(experiment_folder, ALL)
+    assert experiment_folder.confirmation.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"seeds": 5, "max_seeds": 4}, "max_seeds=4: must be at least seeds=5"),
+        ({"precision": 0.0}, "precision"),
+        ({"precision": -1.0}, "precision"),
+        ({"max_seeds": 0}, "max_seeds"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, words):
+    with pytest.raises(ConfigError, match=words):
+        ConfirmOptions(**options)
+
+
+def test_most_seeds_count_where_there_is_a_second_stage():
+    assert ConfirmOptions(seeds=50, precision=None).max_seeds == 20
