@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -149,11 +146,8 @@ def test_what_the_evaluation_refuses_is_refused_here():
         resampled_ap(proposals, truth, (), np.ones((9, 1), np.int64))
 
 
-def test_published_predictions():
-    path = Path(os.environ.get("DCE_GOLDEN", "/nowhere")) / "detection_thumos14.npz"
-    if not path.is_file():
-        pytest.skip("DCE_GOLDEN names no folder with the golden data")
-    with np.load(path) as arrays:
+def test_published_predictions(golden):
+    with np.load(golden / "detection_thumos14.npz") as arrays:
         data = {key: arrays[key] for key in arrays}
     kinds = {"video": np.int64, "start": np.float64, "end": np.float64, "label": np.int64}
     truth = GroundTruth(
