@@ -61,4 +61,4 @@ class TrivialTrainable(RunTrainable):
 
     def make_run(self, record: RunRecord) -> Any:
         training = SimpleNamespace(iterations=STEPS, eval_every=1)
-        return TrivialRun(SimpleNamespace(params=record.params, training=training, protocol="holdout"))
+        return TrivialRun(SimpleNamespace(params=record.config["method"], training=training, protocol="holdout"))
