@@ -222,7 +222,8 @@ def test_other_seed_other_data(tiny, tmp_path):
 @pytest.mark.parametrize("seed", range(8))
 def test_no_seed_makes_faulty_videos(tmp_path, seed):
     # the import is strict: any finding (an instance beyond its video, one without length) would raise
-    generate_synthetic(tmp_path / "store", size="tiny", seed=seed)
+    store = FeatureStore.open(generate_synthetic(tmp_path / "store", size="tiny", seed=seed))
+    assert len(store) == SIZES["tiny"].train_videos + SIZES["tiny"].test_videos
 
 
 def test_released_layout_is_plain_numpy(tmp_path):

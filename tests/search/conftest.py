@@ -25,7 +25,8 @@ def cluster():
 
     from dce_ray.session import ray_session as session
 
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    before = filter(None, [os.environ.get("PYTHONPATH")])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), *before])
     os.environ.update(session.QUIET)
     session._start("local", 2)
     yield ray

@@ -4,7 +4,8 @@ import dataclasses
 from collections import Counter
 
 import pytest
-from toy import PAPER, toy_config, toy_table
+from made_tables import score_table
+from toy import PAPER, toy_config
 
 from dce_ray.errors import SearchError
 from dce_ray.experiment.candidate import Candidate
@@ -33,7 +34,7 @@ def candidate(setting="top1", iteration=5, **changes):
 def finish(ledger, score=0.4):
     folder = ledger.ask()
     folder.append(folder.record().stop_at or 9, {"loss/total": 1.0})
-    write_json(folder.table, toy_table(score).to_mapping())
+    write_json(folder.table, score_table(score).to_mapping())
     ledger.finish(folder.key)
     return folder
 

@@ -11,24 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
+from made_tables import score_table
 
 from dce_ray.errors import CheckpointError, NonFiniteError, StoreError
-from dce_ray.evaluation import MapTable, map_table
+from dce_ray.evaluation import MapTable
 from dce_ray.files import write_json
 from trainables.base import RunTrainable
-
-
-def toy_table(score):
-    return map_table(
-        np.full((2, 1), score),
-        thresholds=(0.1, 0.7),
-        averages=("0.1:0.7",),
-        class_names=("jump",),
-        videos=1,
-        instances=1,
-    )
-
 
 PAPER = {"delta": 0.8, "theta_rep": 0.9, "theta_pro": 0.6, "beta": 0.5, "gamma": 0.5, "lambda": 1.0}
 """Published for DELU on THUMOS14."""
@@ -67,14 +55,8 @@ class ToyRun:
         self.iteration += iterations
         if self.config.params["beta"] > toy.get("nan_above", math.inf):
             raise NonFiniteError(self.iteration, "mcm_feature")
-        once = toy.get("kill_once")
-        if once and self.iteration >= toy["kill_at"]:
-            try:
-                Path(once).touch(exist_ok=False)
-            except FileExistsError:
-                pass
-            else:
-                os.kill(os.getpid(), signal.SIGKILL)
+        if self.iteration >= toy.get("kill_at", math.inf):
+            die_once(toy["kill_once"])
         if toy.get("kill_always"):
             os.kill(os.getpid(), signal.SIGKILL)
         if toy.get("raise_message"):
@@ -87,7 +69,7 @@ class ToyRun:
         params = self.config.params
         distance = sum((params[name] - 0.6) ** 2 for name in ("delta", "theta_rep", "theta_pro"))
         quality = math.exp(-distance) * (0.9 if split == "test" else 1.0)
-        return ToyEvaluation(toy_table(quality * (1 - math.exp(-self.iteration / 5)) + 0.01 * self.config.seed))
+        return ToyEvaluation(score_table(quality * (1 - math.exp(-self.iteration / 5)) + 0.01 * self.config.seed))
 
     def select(self):
         outcome = self.evaluate(self.selection_split)
@@ -113,15 +95,30 @@ class ToyRun:
         self.iteration = state["iteration"]
         if state["best"]:
             iteration, score = state["best"]
-            self.best = SimpleNamespace(iteration=iteration, score=score, table=toy_table(score))
+            self.best = SimpleNamespace(iteration=iteration, score=score, table=score_table(score))
         return True
+
+
+def die_once(flag):
+    """Kill this process, if it is the first that comes here."""
+    if not Path(flag).exists():
+        Path(flag).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class ToyTrainable(RunTrainable):
     baseline = "delu"
 
+    def step(self):
+        toy, result = self.record.config.get("toy", {}), super().step()
+        if result.get("iteration") == toy.get("kill_behind", -1):
+            die_once(toy["kill_once"])  # the evaluation is written, and nobody hears of it
+        return result
+
     def make_run(self, record):
         mapping = record.config
+        if record.number == mapping.get("toy", {}).get("kill_begin"):
+            die_once(mapping["toy"]["kill_once"])
         config = SimpleNamespace(
             protocol=mapping["protocol"],
             seed=record.seed,

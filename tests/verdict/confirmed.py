@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+from made_tables import score_table
 
-from dce_ray.evaluation import map_table
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN, WITHOUT_METHOD, RunRecord
@@ -30,18 +29,6 @@ def make_folder(path: Path, *, run: Mapping = RUN, **confirm) -> ExperimentFolde
     decided = {key: run[key] for key in ("baseline", "protocol", "metric")}
     config = {**decided, "data_set": "hapt", "confirm": options, "run": dict(run)}
     return ExperimentFolder.create(path / "experiment", config, {})
-
-
-def score_table(score: float):
-    """Whose ranking average is ``score``, a fraction."""
-    return map_table(
-        np.full((2, 1), score),
-        thresholds=(0.1, 0.7),
-        averages=("0.1:0.7",),
-        class_names=("jump",),
-        videos=1,
-        instances=1,
-    )
 
 
 def add_runs(folder: ExperimentFolder, one: Candidate, percents: Sequence[float | None], first: int = 0) -> None:
