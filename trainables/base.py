@@ -29,7 +29,8 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
 
     The Tune configuration is ``{"folder": <run folder>, "threads": <CPU threads>}``. Results carry ``iteration``,
     ``score`` (None while nothing is selected), ``finished``, and for what no retry can mend ``fault`` and
-    ``fault_kind``. Other exceptions are raised, so that Tune tries again up to its ``max_failures``.
+    ``fault_kind``. Other exceptions are raised: the run then goes on in another process, up to ``search.max_failures``
+    times.
     """
 
     baseline: str

@@ -85,25 +85,28 @@ class Cost(Observer):
     gpus: float
     former: Sequence[RunRecord] = ()
     """Ended runs of earlier sessions."""
-    _started: dict[str, float] = field(default_factory=dict)
+    _broken: set[str] = field(default_factory=set)
     _durations: list[float] = field(default_factory=list)
     _early: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._since = time.time()
         times = [(one.started, one.ended) for one in self.former if one.state == "finished"]
         self._durations += [end - start for start, end in times if start is not None and end is not None]
 
-    def started(self, record: RunRecord) -> None:
-        """A run begins."""
-        self._started[record.key] = time.monotonic()
+    def retried(self, record: RunRecord, error: str) -> None:
+        """A run goes on elsewhere."""
+        self._broken.add(record.key)
 
     def ended(self, record: RunRecord) -> None:
-        """A run ended: how long it took counts where it ran from its first iteration on."""
-        began = self._started.pop(record.key, None)
-        if began is None or record.state != "finished":
+        """A run ended: how long it took counts where it ran in one piece."""
+        began, end = record.started, record.ended
+        if record.state != "finished" or began is None or end is None:
+            return
+        if began < self._since or record.key in self._broken:
             return
         fresh = len(self._early) < self.slots  # a slot's first run starts its process too
-        (self._early if fresh else self._durations).append(time.monotonic() - began)
+        (self._early if fresh else self._durations).append(end - began)
         if len(self._early) == 1 and fresh and not self._durations:
             print(self.outlook(), flush=True)
 

@@ -100,7 +100,8 @@ class Display(Observer):
 
     def retried(self, record: RunRecord, error: str) -> None:
         """A worker was lost."""
-        self._line(f"{record.label} lost its process and goes on from its checkpoint: {error}")
+        self.running.pop(record.key, None)
+        self._line(f"{record.label} lost its process and goes on in another: {error}")
 
     def _line(self, text: str) -> None:
         if not self.live:

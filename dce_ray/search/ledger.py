@@ -43,6 +43,9 @@ class Ledger(Protocol):
     def fail(self, key: str, error: str) -> None:
         """The run cannot go on."""
 
+    def again(self, key: str) -> None:
+        """The run's process was lost: :meth:`ask` gives it before all others, and it goes on."""
+
 
 def run_key(config: Mapping[str, Any], digest: str) -> str:
     """Name of a run: decided by all that decides its numbers, parameters and seed included.
@@ -167,6 +170,10 @@ class StudyLedger(abc.ABC):
         """Tell FAIL, with the reason."""
         self.live[key].set_user_attr("error", error)
         self._end(key, TrialState.FAIL)
+
+    def again(self, key: str) -> None:
+        """The trial stays RUNNING and goes on as itself, as one that a killed driver left does."""
+        self._interrupted.insert(0, self.live.pop(key).number)
 
     def _end(self, key: str, state: TrialState, value: float | None = None) -> None:
         trial = self.live.pop(key)

@@ -161,6 +161,10 @@ class PlanLedger:
         item = self.live.pop(key)
         item.folder.update(state="failed", error=error, ended=time.time())
 
+    def again(self, key: str) -> None:
+        """Put the run before all others."""
+        self.waiting.insert(0, self.live.pop(key))
+
 
 @dataclass
 class ChainLedger:
@@ -193,6 +197,10 @@ class ChainLedger:
     def fail(self, key: str, error: str) -> None:
         """Pass on."""
         self._owner[key].fail(key, error)
+
+    def again(self, key: str) -> None:
+        """Pass on."""
+        self._owner[key].again(key)
 
 
 def final_score(table: Mapping[str, Any], record: RunRecord) -> float:

@@ -7,6 +7,7 @@ survive a kill. Here nothing is kept on Tune's side: the ledger (and behind it t
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +85,8 @@ class RunsInFlight:
         slots: how many runs may be in flight, asked before each start (a cluster may grow).
         threads: CPU threads of a run.
         out_of_time: whether the time budget is used up, asked often.
-        lost: why nothing can run any more, asked often; None while something can.
+        unable: why nothing can run any more, asked often; None while something can.
+        max_failures: how often one run's process may be lost before the run counts as failed.
         observer: the display.
     """
 
@@ -93,7 +95,8 @@ class RunsInFlight:
     threads: int
     observer: Observer
     out_of_time: Callable[[], bool] = lambda: False
-    lost: Callable[[], str | None] = lambda: None
+    unable: Callable[[], str | None] = lambda: None
+    max_failures: int = 2
     reason: str | None = None
     """Why the search stops before its end; None while it goes on."""
     failure: bool = False
@@ -102,6 +105,8 @@ class RunsInFlight:
     """Runs in flight, by Tune's trial id."""
     pruned: set[str] = field(default_factory=set)
     _failures: int = 0
+    _losses: Counter[str] = field(default_factory=Counter)
+    """Lost processes, by run."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its searcher for a restore that is not used here, and would take the study along."""
@@ -124,7 +129,7 @@ class RunsInFlight:
         """Whether the search shall end now."""
         if self.reason is None and self.out_of_time():
             self.stop(OUT_OF_TIME)
-        if self.reason is None and (why := self.lost()):
+        if self.reason is None and (why := self.unable()):
             self.stop(why, failure=True)
         return self.reason is not None
 
@@ -136,7 +141,7 @@ class RunsInFlight:
             return None
         folder = self.ledger.ask()
         if folder is None:
-            return str(Searcher.FINISHED)
+            return None if self.live else str(Searcher.FINISHED)  # a run in flight may still lose its process
         self.live[trial_id] = folder
         self.observer.started(folder.record())
         return {"folder": str(folder.path), "threads": self.threads}
@@ -173,6 +178,20 @@ class RunsInFlight:
         host = result.get("hostname")
         if host and folder.record().host != host:
             folder.update(host=host)
+
+    def lost(self, trial_id: str, error: str) -> None:
+        """A run's process ended with an exception, or was killed: the run goes on in another, or fails.
+
+        Not left to Tune's ``max_failures``: a trial whose process dies while it is taken over from the run before
+        (``reset``) is never tried again there. A run that goes on is a new trial of Tune's, the same of the study's.
+        """
+        folder = self.live.pop(trial_id)
+        self._losses[folder.key] += 1
+        if self._losses[folder.key] > self.max_failures:
+            self.failed(folder, error)
+        else:
+            self.ledger.again(folder.key)
+            self.observer.retried(folder.record(), error)
 
     def failed(self, folder: RunFolder, error: str) -> None:
         """A run that cannot go on."""
@@ -227,19 +246,19 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
 
 
 class LedgerCallback(Callback):  # type: ignore[misc]
-    """Hears of lost workers and of trials that failed for good."""
+    """Hears of lost workers."""
 
     def __init__(self, runs: RunsInFlight) -> None:
         self.runs = runs
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A run's process was lost and Tune starts another."""
+        """A run's node was taken back with notice: Tune counts no failure and starts the trial elsewhere by itself."""
         folder = self.runs.live[trial.trial_id]
         self.runs.observer.retried(folder.record(), what_happened(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A run failed more often than it may."""
-        self.runs.failed(self.runs.live.pop(trial.trial_id), what_happened(trial))
+        """A run's process was lost."""
+        self.runs.lost(trial.trial_id, what_happened(trial))
 
 
 class WholeStopper(Stopper):  # type: ignore[misc]

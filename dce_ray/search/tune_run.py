@@ -105,7 +105,7 @@ def run_ledger(
         OutputError: the experiment folder cannot be written.
     """
     slots = _Slots(resources)
-    runs = RunsInFlight(ledger, slots, resources.threads, observer or Observer(), out_of_time, slots.lost)
+    runs = RunsInFlight(ledger, slots, resources.threads, observer or Observer(), out_of_time, slots.lost, max_failures)
     scratch = _scratch()
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
@@ -123,7 +123,6 @@ def run_ledger(
             verbose=0,
             stop=WholeStopper(runs),
             callbacks=[LedgerCallback(runs)],
-            failure_config=tune.FailureConfig(max_failures=max_failures),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
     )

@@ -16,7 +16,8 @@ from dce_ray.search.stages import Search
 def now(monkeypatch):
     """A clock that is set by hand."""
     clock = SimpleNamespace(at=100.0)
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.at))
+    read = lambda: clock.at  # noqa: E731
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=read, time=read))
     return clock
 
 
@@ -25,9 +26,9 @@ def record(key, state="finished", started=None, ended=None):
 
 
 def run(cost, now, key, seconds, state="finished"):
-    cost.started(record(key, "running"))
+    began = now.at
     now.at += seconds
-    cost.ended(record(key, state))
+    cost.ended(record(key, state, started=began, ended=now.at))
 
 
 def test_a_budget_counts_all_sessions(experiment_folder, now):
@@ -69,6 +70,16 @@ def test_the_first_run_of_a_slot_says_little_of_the_others(now):
 def test_what_a_run_costs_is_known_from_earlier_sessions(now):
     former = [record("a", started=0.0, ended=4.0), record("b", started=5.0, ended=11.0), record("c", "failed")]
     assert Cost(10, 4, 0, 1, 1.0, 0.0, former).confirmation_s == 20
+
+
+def test_a_run_that_did_not_run_in_one_piece_does_not_say_what_one_costs(now):
+    cost = Cost(10, 6, 0, 1, 1.0, 0.0)
+    cost.ended(record("left by an earlier session", started=now.at - 5000, ended=now.at + 1))
+    cost.retried(record("lost"), "its process was killed")
+    run(cost, now, "lost", 50)
+    assert cost.run_s is None
+    run(cost, now, "whole", 7)
+    assert cost.run_s == 7
 
 
 def test_the_confirmation_is_kept_time_but_no_more_than_half(experiment_folder, now):

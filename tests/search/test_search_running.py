@@ -69,8 +69,18 @@ def test_every_sampler_and_scheduler_runs_to_the_end(cluster, make_ledger, sampl
     assert len({trial.user_attrs["key"] for trial in ledger.study.trials}) == 12
 
 
-def test_killed_worker_goes_on_from_its_checkpoint(cluster, make_ledger, tmp_path):
-    ledger = make_ledger(num_trials=4, kill_once=str(tmp_path / "killed"), kill_at=6)
+@pytest.mark.parametrize(
+    "moment",
+    [
+        {"kill_at": 6},  # while it trains
+        {"kill_begin": 0},  # while its process starts
+        {"kill_begin": 3},  # while it is taken over from the run before, where Tune gives up at once
+        {"kill_behind": 4},  # its evaluation written, but not told
+        {"kill_behind": 9},  # the last one
+    ],
+)
+def test_killed_worker_goes_on_from_its_checkpoint(cluster, make_ledger, tmp_path, moment):
+    ledger = make_ledger(num_trials=4, kill_once=str(tmp_path / "killed"), **moment)
     watcher = Watcher()
     assert run_ledger(ledger, ToyTrainable, ONE_CPU, observer=watcher) is None
     assert (tmp_path / "killed").exists()
