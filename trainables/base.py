@@ -1,40 +1,42 @@
 """The trainable that all baselines share: one evaluation period of a run per Tune step.
 
-A run's whole description lies in its folder (``record.json``), so what Ray carries is a path. The worker writes
-progress and checkpoint there through ``dce_ray.train.driver``.
+What Ray carries to the worker is the run's record, and what it carries back are readings and, of a run on test, the
+table: the experiment folder is written where the search runs. The worker only keeps checkpoints, one folder per
+attempt (:mod:`dce_ray.train.attempts`), through ``dce_ray.train.driver``.
 """
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from dce_ray.errors import CheckpointError, DceError, NonFiniteError
-from dce_ray.experiment.folder import RunFolder
+from dce_ray.errors import DceError, NonFiniteError
 from dce_ray.experiment.record import RunRecord
-from dce_ray.files import write_json
+from dce_ray.train.attempts import Attempts
 from dce_ray.train.driver import Driver
+from dce_ray.train.run_files import Reading
 
 if TYPE_CHECKING:
     from dce_ray.train import Run
-
-log = logging.getLogger(__name__)
 
 
 class RunTrainable(tune.Trainable):  # type: ignore[misc]
     """One run, step by step.
 
-    The Tune configuration is ``{"folder": <run folder>, "threads": <CPU threads>}``. Results carry ``iteration``,
-    ``score`` (None while nothing is selected), ``finished``, and for what no retry can mend ``fault`` and
-    ``fault_kind``. Other exceptions are raised: the run then goes on in another process, up to ``search.max_failures``
-    times.
+    The Tune configuration is ``{"record": <the record as a mapping>, "state": <folder of the run's attempts>,
+    "threads": <CPU threads>}``. Results carry ``iteration``, ``score`` (None while nothing is selected), ``readings``
+    (those that no result told before; of a run that goes on, all up to its checkpoint), ``finished``, at the end of a
+    run on test its ``table``, and for what no retry can mend ``fault`` and ``fault_kind``. Other exceptions are raised:
+    the run then goes on in another process, up to ``search.max_failures`` times.
     """
 
     baseline: str
     """Name of the baseline, set by each subclass."""
+    _untold: Sequence[Reading] = ()
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin the run of a folder; the feature store is opened once per process and stays open."""
@@ -57,21 +59,16 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
 
         if config.get("threads"):
             torch.set_num_threads(int(config["threads"]))
-        self.folder = RunFolder(Path(config["folder"]))
+        self.record = RunRecord.from_mapping(config["record"])
+        self.attempts = Attempts(Path(config["state"]))
         self.fault: DceError | None = None
         try:
-            self.record = self.folder.record()
             self.run = self.make_run(self.record)
-            self.driver = Driver(self.run, self.folder, keep_last=self.record.on_test)
-            self._resume()
+            self._untold = self.attempts.resume(self.run, self.record.attempt)
+            files = self.attempts.of(self.record.attempt)
+            self.driver = Driver(self.run, files, keep_last=self.record.on_test)
         except DceError as fault:  # told with the first result: Tune would retry what an exception ends
             self.fault = fault
-
-    def _resume(self) -> None:
-        try:
-            self.driver.resume()
-        except CheckpointError as fault:
-            log.warning("%s; the run starts again at its first iteration", fault)
 
     def step(self) -> dict[str, Any]:
         """Train up to the next evaluation and evaluate; a run on test ends with its table."""
@@ -79,15 +76,24 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
             if self.fault:
                 raise self.fault
             step = self.driver.step()
-            score = step.score
+            score, ended = step.score, {}
             if step.finished and self.record.on_test:
                 table = self.driver.test()
-                write_json(self.folder.table, table.to_mapping())
-                score = self.run.score(table)
+                score, ended = self.run.score(table), {"table": table.to_mapping()}
+            if self.driver.files.checkpoint.is_file():
+                self.attempts.forget_before(self.record.attempt)
         except DceError as fault:
             kind = "run" if isinstance(fault, NonFiniteError) else "environment"
             return {"done": True, "finished": False, "fault": f"{type(fault).__name__}: {fault}", "fault_kind": kind}
-        return {"done": step.finished, "finished": step.finished, "iteration": step.iteration, "score": score}
+        readings, self._untold = [*self._untold, *([step.reading] if step.reading else [])], ()
+        return {
+            "done": step.finished,
+            "finished": step.finished,
+            "iteration": step.iteration,
+            "score": score,
+            "readings": [asdict(reading) for reading in readings],
+            **ended,
+        }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """For Tune's own checkpoints, which the search does not use."""

@@ -4,12 +4,14 @@
 
     config.json  environment.json  study.journal  log.txt     what was asked, where, and Optuna's study (the truth)
     clock.json                                                 how long all sessions took together
-    trials/<key>/{record.json, progress.jsonl, checkpoint.pt}  one per run on the selecting split, plain ones included
+    trials/<key>/{record.json, progress.jsonl}                 one per run on the selecting split, plain ones included
     tracking/                                                  what the mirror into MLflow knows of itself
     confirm/<key>/{record.json, progress.jsonl, checkpoint.pt, table.json, detections.json}   one per run on test
+    <run's folder>/state/<attempt>/                            while it trains: what it goes on from
     seed_plan.json  confirmation.json                          how many seeds, fixed once; the result with its verdict
 
-Which run is which, its record says; folder names only keep runs apart. JSON files are replaced atomically,
+All of it is written by the process that searches, but ``state``, which is the training process's. Which run is which,
+its record says; folder names only keep runs apart. JSON files are replaced atomically,
 ``progress.jsonl`` is only appended to: a reader needs no lock and a process that is killed at any moment leaves nothing
 that cannot be read. Numbers that are not finite are written as ``null``.
 """
@@ -26,7 +28,8 @@ from typing import Any
 
 from dce_ray.errors import SearchError
 from dce_ray.experiment.record import ROLES, RunRecord
-from dce_ray.files import not_written, read_back, read_json, write_json
+from dce_ray.files import not_written, read_back, read_json, write_atomically, write_json
+from dce_ray.train.attempts import Attempts
 from dce_ray.train.run_files import RunFiles
 
 RECORD = "record.json"
@@ -66,13 +69,22 @@ class RunFolder(RunFiles):
         self.write(record)
         return record
 
-    def discard_checkpoint(self) -> None:
-        """Remove the run's state, the kept predecessor included: an ended trial needs none."""
-        for path in self.path.glob(f"{self.checkpoint.stem}*{self.checkpoint.suffix}"):
-            path.unlink(missing_ok=True)
+    @property
+    def attempts(self) -> Attempts:
+        """What the run goes on from while it has not ended."""
+        return Attempts(self.path / "state")
+
+    def adopt(self) -> None:
+        """Take over the last attempt's checkpoint and detections: those of a run on test are kept."""
+        last = self.attempts.latest()
+        for name in ("checkpoint", "detections"):
+            source: Path | None = getattr(last, name) if last else None
+            if source and source.is_file():
+                write_atomically(getattr(self, name), source.read_bytes())
 
     def clear(self) -> None:
         """Remove everything: what an earlier plan left under the same name is another run's."""
+        self.attempts.clear()
         for path in sorted(self.path.iterdir()):
             path.unlink()
 

@@ -67,6 +67,8 @@ class RunRecord:
     ended: float | None = None
     """Unix time in seconds; None while it runs."""
     host: str = field(default_factory=socket.gethostname)
+    attempt: int = 0
+    """How often it was begun or gone on with; see :mod:`dce_ray.train.attempts`."""
 
     def __post_init__(self) -> None:
         if self.state not in STATES or self.role not in ROLES:

@@ -151,7 +151,8 @@ class StudyLedger(abc.ABC):
                 record = folder.record()
             else:
                 folder.clear()  # the same run failed before under another number
-        folder.write(record.replace(state="running", started=record.started or time.time(), ended=None, error=None))
+        started, attempt = record.started or time.time(), record.attempt + 1
+        folder.write(record.replace(state="running", started=started, ended=None, error=None, attempt=attempt))
         if "key" not in trial.user_attrs:
             trial.set_user_attr("params", record.params)
             trial.set_user_attr("key", record.key)
@@ -184,7 +185,7 @@ class StudyLedger(abc.ABC):
         """Bring ``record.json`` to what the study says of an ended trial."""
         iteration, value = self._outcome(trial)
         home = self.folder.trial(trial.user_attrs["key"])
-        home.discard_checkpoint()
+        home.attempts.clear()
         home.update(
             state=STATE_OF[trial.state],
             value=value,

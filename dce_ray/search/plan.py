@@ -14,7 +14,6 @@ from dce_ray.experiment.record import PLAIN, WITHOUT_METHOD, RunRecord, decisive
 from dce_ray.files import read_json
 from dce_ray.presets import merge
 from dce_ray.search.ledger import Ledger, fold_of, run_key
-from dce_ray.train.checkpoint import previous_of
 from dce_ray.train.run_files import best_of
 
 
@@ -115,6 +114,8 @@ class PlanLedger:
         for item in self.plan:
             if item.folder.exists() and decisive(item.folder.record().config) != decisive(item.record.config):
                 item.folder.clear()  # another run's under the same name
+            if item.finished:
+                item.folder.attempts.clear()  # the driver was killed before it did
         self.waiting = [item for item in self.plan if not item.finished]
 
     def ask(self) -> RunFolder | None:
@@ -122,9 +123,11 @@ class PlanLedger:
         if not self.waiting:
             return None
         item = self.waiting.pop(0)
-        started = item.now.started or time.time()
-        config = item.record.config  # how and where it computes is today's wish
-        item.folder.write(item.now.replace(config=config, state="running", started=started, ended=None, error=None))
+        now, config = item.now, item.record.config  # how and where it computes is today's wish
+        started, attempt = now.started or time.time(), now.attempt + 1
+        item.folder.write(
+            now.replace(config=config, state="running", started=started, ended=None, error=None, attempt=attempt)
+        )
         self.live[item.record.key] = item
         return item.folder
 
@@ -147,10 +150,9 @@ class PlanLedger:
             return
         del self.live[key]
         if item.record.on_test:
-            previous_of(item.folder.checkpoint).unlink(missing_ok=True)
-        else:
-            item.folder.discard_checkpoint()
+            item.folder.adopt()
         item.folder.update(state="finished", value=value, iteration=iteration, ended=time.time())
+        item.folder.attempts.clear()
 
     def prune(self, key: str) -> None:
         """No planned run is stopped early."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from ray.tune.stopper import Stopper
 
 from dce_ray.experiment.folder import RunFolder
 from dce_ray.experiment.record import RunRecord
+from dce_ray.files import write_json
 from dce_ray.search.ledger import Ledger
+from dce_ray.train.run_files import Reading
 
 INTERRUPTED = "interrupted"
 """Why a search stopped that the user stopped."""
@@ -77,6 +79,31 @@ class Observers(Observer):
 
 
 @dataclass
+class InFlight:
+    """A run in flight."""
+
+    folder: RunFolder
+    heard: set[tuple[int, bool]] = field(default_factory=set)
+    """Iterations of the readings that are written, and whether they had a score."""
+
+    @classmethod
+    def of(cls, folder: RunFolder) -> InFlight:
+        """A run that begins, or goes on with what its folder knows."""
+        return cls(folder, {_name_of(reading) for reading in folder.readings()})
+
+    def news(self, result: Mapping[str, Any]) -> list[Reading]:
+        """The readings of a result that were not heard of, from now on heard: a run that goes on repeats some."""
+        readings = [Reading(**each) for each in result.get("readings", ())]
+        new = [reading for reading in readings if _name_of(reading) not in self.heard]
+        self.heard.update(map(_name_of, new))
+        return new
+
+
+def _name_of(reading: Reading) -> tuple[int, bool]:
+    return reading.iteration, reading.metrics.get("score") is not None
+
+
+@dataclass
 class RunsInFlight:
     """What searcher, scheduler and callback share.
 
@@ -101,7 +128,7 @@ class RunsInFlight:
     """Why the search stops before its end; None while it goes on."""
     failure: bool = False
     """Whether :attr:`reason` is a fault of the environment."""
-    live: dict[str, RunFolder] = field(default_factory=dict)
+    live: dict[str, InFlight] = field(default_factory=dict)
     """Runs in flight, by Tune's trial id."""
     pruned: set[str] = field(default_factory=set)
     _failures: int = 0
@@ -142,30 +169,42 @@ class RunsInFlight:
         folder = self.ledger.ask()
         if folder is None:
             return None if self.live else str(Searcher.FINISHED)  # a run in flight may still lose its process
-        self.live[trial_id] = folder
-        self.observer.started(folder.record())
-        return {"folder": str(folder.path), "threads": self.threads}
+        self.live[trial_id] = InFlight.of(folder)
+        record = folder.record()
+        self.observer.started(record)
+        return {"record": record.to_mapping(), "state": str(folder.attempts.root), "threads": self.threads}
 
     def result(self, trial_id: str, result: dict[str, Any]) -> bool:
         """An evaluation; whether the run stops here."""
-        folder = self.live[trial_id]
-        self._note_host(folder, result)
-        self.observer.scored(folder.record(), result["iteration"], result.get("score"))
-        if self.ledger.report(folder.key, result["iteration"], result.get("score")):
+        run = self.live[trial_id]
+        self._note_host(run.folder, result)
+        self.observer.scored(run.folder.record(), result["iteration"], result.get("score"))
+        if self._report(run, result):
             self.pruned.add(trial_id)
             return True
         return False
 
+    def _report(self, run: InFlight, result: dict[str, Any]) -> bool:
+        """Write down what a result tells anew; whether the run stops here."""
+        for reading in run.news(result):
+            run.folder.append(reading.iteration, reading.metrics, reading.time)
+            if self.ledger.report(run.folder.key, reading.iteration, reading.metrics.get("score")):
+                return True
+        return False
+
     def complete(self, trial_id: str, result: dict[str, Any]) -> None:
         """A run ended without an exception: at its full length, pruned, by a fault, or by the stop of the search."""
-        folder = self.live.pop(trial_id)
+        run = self.live.pop(trial_id)
+        folder = run.folder
         self._note_host(folder, result)
         if result.get("fault_kind") == "environment":
             self.stop(str(result["fault"]), failure=True)
         elif result.get("fault_kind"):
             self.failed(folder, str(result["fault"]))
         elif result.get("finished"):
-            self.ledger.report(folder.key, result["iteration"], result.get("score"))
+            self._report(run, result)
+            if "table" in result:
+                write_json(folder.table, result["table"])
             self.ledger.finish(folder.key)
             self._ended(folder)
         elif trial_id in self.pruned:
@@ -185,7 +224,7 @@ class RunsInFlight:
         Not left to Tune's ``max_failures``: a trial whose process dies while it is taken over from the run before
         (``reset``) is never tried again there. A run that goes on is a new trial of Tune's, the same of the study's.
         """
-        folder = self.live.pop(trial_id)
+        folder = self.live.pop(trial_id).folder
         self._losses[folder.key] += 1
         if self._losses[folder.key] > self.max_failures:
             self.failed(folder, error)
@@ -253,7 +292,7 @@ class LedgerCallback(Callback):  # type: ignore[misc]
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A run's node was taken back with notice: Tune counts no failure and starts the trial elsewhere by itself."""
-        folder = self.runs.live[trial.trial_id]
+        folder = self.runs.live[trial.trial_id].folder
         self.runs.observer.retried(folder.record(), what_happened(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:

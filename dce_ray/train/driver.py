@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dce_ray.train.run_files import RunFiles
+from dce_ray.train.run_files import Reading, RunFiles
 
 if TYPE_CHECKING:
     from dce_ray.evaluation import MapTable
@@ -35,6 +35,8 @@ class Step:
     """What selection ranks by, in [0, 1]; None where nothing was evaluated."""
     finished: bool
     """Whether the run is at its end."""
+    reading: Reading | None
+    """What was written; None where there was nothing to say."""
 
 
 class Driver:
@@ -85,10 +87,11 @@ class Driver:
         if due and run.selection_split:  # also where the run stops here: it goes on behind this iteration
             score, table = self._select()
             metrics |= table.metrics() | {"score": score}
-        if metrics:
-            self.files.append(run.iteration, metrics)
+        reading = Reading(run.iteration, time.time(), metrics) if metrics else None
+        if reading:
+            self.files.append(reading.iteration, metrics, reading.time)
         self._keep(due)
-        return Step(run.iteration, metrics, score, run.finished)
+        return Step(run.iteration, metrics, score, run.finished, reading)
 
     def test(self) -> MapTable:
         """The run's table on test; its detections are written.

@@ -55,7 +55,7 @@ class RunFiles:
         """One line per reading."""
         return self.path / "progress.jsonl"
 
-    def append(self, iteration: int, metrics: Mapping[str, float], time_s: float | None = None) -> None:
+    def append(self, iteration: int, metrics: Mapping[str, float | None], time_s: float | None = None) -> None:
         """Append one reading, after cutting off what a killed writer left of its last line.
 
         Raises:

@@ -215,6 +215,36 @@ def test_a_finished_plain_run_keeps_no_state(experiment_folder):
     ledger = PlanLedger([plan_plain(experiment_folder, BASE, "digest")])
     folder = ledger.ask()
     folder.append(3, {"score": 0.3})
-    folder.checkpoint.write_text("state")
+    leave(folder.attempts.of(1), "state")
     ledger.finish(folder.key)
+    assert not folder.attempts.root.exists()
     assert not folder.checkpoint.exists()
+
+
+def test_a_finished_run_on_test_keeps_what_its_last_attempt_left(experiment_folder):
+    plan = plan_confirmation(experiment_folder, [candidate()], 1)
+    ledger = PlanLedger(plan)
+    folder = ledger.ask()
+    ledger.again(folder.key)  # its process was lost
+    assert ledger.ask() == folder
+    assert folder.record().attempt == 2
+    leave(folder.attempts.of(1), "lost")
+    leave(folder.attempts.of(2), "kept")
+    write_json(folder.table, score_table(0.5).to_mapping())
+    ledger.finish(folder.key)
+    assert folder.checkpoint.read_text() == folder.detections.read_text() == "kept"
+    assert not folder.attempts.root.exists()
+
+
+def test_state_that_a_killed_driver_left_goes_with_the_next_one(experiment_folder):
+    plan = plan_confirmation(experiment_folder, [candidate()], 1)
+    done = finish(PlanLedger(plan))
+    leave(done.attempts.of(1), "state")
+    assert keys(PlanLedger(plan)) == []
+    assert not done.attempts.root.exists()
+
+
+def leave(attempt, text):
+    attempt.path.mkdir(parents=True)
+    attempt.checkpoint.write_text(text)
+    attempt.detections.write_text(text)

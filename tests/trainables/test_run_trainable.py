@@ -1,7 +1,5 @@
 """Trainables by hand, without a cluster: one process, several runs, kills between the files they write."""
 
-import json
-
 import pytest
 import torch
 
@@ -43,59 +41,98 @@ def make_trial(tmp_path, tiny):
 
 
 def configuration(place):
-    return {"folder": str(place.path), "threads": 1}
+    """As of a run that begins, or goes on: every process is another attempt."""
+    record = place.update(attempt=place.record().attempt + 1)
+    return {"record": record.to_mapping(), "state": str(place.attempts.root), "threads": 1}
 
 
-def scores(place):
-    return {line.iteration: line.metrics["score"] for line in place.readings() if "score" in line.metrics}
+def to_the_end(trainable):
+    """All results."""
+    results = [trainable.train()]
+    while not results[-1]["done"]:
+        results.append(trainable.train())
+    return results
+
+
+def scores(results):
+    """By iteration, as the results' readings told them."""
+    told = [reading for result in results for reading in result["readings"]]
+    return {each["iteration"]: each["metrics"]["score"] for each in told if "score" in each["metrics"]}
 
 
 @pytest.mark.parametrize("baseline", sorted(TRAINABLES))
 def test_steps_are_evaluation_periods(make_trial, baseline):
     place = make_trial("a", baseline)
-    trainable = trainable_named(baseline)(configuration(place))
-    results = [trainable.train() for _ in range(3)]
+    results = to_the_end(trainable_named(baseline)(configuration(place)))
     assert [result["iteration"] for result in results] == [2, 4, 6]
     assert [result["done"] for result in results] == [False, False, True]
-    assert scores(place) == {result["iteration"]: result["score"] for result in results}
-    assert {"psi_share", "mcm_share", "loss/total", "mAP/avg_0.1:0.7"} <= place.readings()[0].metrics.keys()
+    assert scores(results) == {result["iteration"]: result["score"] for result in results}
+    first = results[0]["readings"][0]["metrics"]
+    assert {"psi_share", "mcm_share", "loss/total", "mAP/avg_0.1:0.7"} <= first.keys()
+
+
+def test_a_worker_writes_nothing_but_its_attempts(make_trial):
+    place = make_trial("a")
+    arguments = configuration(place)
+    before = place.record()
+    to_the_end(DeluTrainable(arguments))
+    assert sorted(path.name for path in place.path.iterdir()) == ["record.json", "state"]
+    assert place.record() == before
 
 
 def test_reset_takes_on_another_run_and_keeps_the_store(make_trial, tiny):
     first, second, alone = make_trial("a"), make_trial("b", seed=1), make_trial("c", seed=1)
     trainable = DeluTrainable(configuration(first))
     store = trainable.run.store
-    trainable.train()
+    begun = trainable.train()
     assert trainable.reset(configuration(second))
     assert trainable.run.store is store is open_store(tiny)
-    while not trainable.train()["done"]:
-        pass
-    fresh = DeluTrainable(configuration(alone))
-    while not fresh.train()["done"]:
-        pass
-    assert scores(second) == scores(alone)
-    assert scores(second) != scores(first)
+    found = scores(to_the_end(trainable))
+    assert found == scores(to_the_end(DeluTrainable(configuration(alone))))
+    assert found[2] != scores([begun])[2]
 
 
 def test_new_process_goes_on_from_the_checkpoint_bit_for_bit(make_trial):
     broken, whole = make_trial("a"), make_trial("b")
-    DeluTrainable(configuration(broken)).train()  # and then its process is gone
+    DeluTrainable(configuration(broken)).train()  # its process is gone, and its result with it
     again = DeluTrainable(configuration(broken))
     assert again.run.iteration == 2
-    while not again.train()["done"]:
-        pass
+    results = to_the_end(again)
+    assert [[each["iteration"] for each in result["readings"]] for result in results] == [[2, 4], [6]]
     unbroken = DeluTrainable(configuration(whole))
-    while not unbroken.train()["done"]:
-        pass
-    assert scores(broken) == scores(whole)
+    assert scores(results) == scores(to_the_end(unbroken))
     for ours, theirs in zip(again.run.network.parameters(), unbroken.run.network.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
 
+def test_a_process_that_was_thought_dead_changes_nothing_for_the_next(make_trial):
+    place, whole = make_trial("a"), make_trial("b")
+    parted = DeluTrainable(configuration(place))
+    parted.train()
+    again = DeluTrainable(configuration(place))
+    told = [again.train()]
+    parted.train()  # it lives after all, and writes a checkpoint and a reading of its own
+    third = DeluTrainable(configuration(place))
+    assert third.run.iteration == again.run.iteration == 4
+    told += to_the_end(third)
+    assert scores(told) == scores(to_the_end(DeluTrainable(configuration(whole))))
+
+
 def test_damaged_checkpoint_starts_again(make_trial):
     place = make_trial("a")
-    place.checkpoint.write_bytes(b"nothing of use")
+    DeluTrainable(configuration(place)).train()
+    place.attempts.of(1).checkpoint.write_bytes(b"nothing of use")
     assert DeluTrainable(configuration(place)).train()["iteration"] == 2
+
+
+def test_damaged_checkpoint_falls_back_to_the_attempt_before(make_trial):
+    place = make_trial("a")
+    DeluTrainable(configuration(place)).train()
+    late = place.attempts.of(2)
+    late.path.mkdir()
+    late.checkpoint.write_bytes(b"nothing of use")
+    place.update(attempt=2)
+    assert DeluTrainable(configuration(place)).train()["iteration"] == 4
 
 
 def test_confirmation_stops_where_holdout_said_and_reads_test_once(make_trial, monkeypatch):
@@ -104,16 +141,18 @@ def test_confirmation_stops_where_holdout_said_and_reads_test_once(make_trial, m
     evaluated = []
     evaluate = trainable.run.evaluate
     monkeypatch.setattr(trainable.run, "evaluate", lambda split: evaluated.append(split) or evaluate(split))
-    results = [trainable.train(), trainable.train()]
+    results = to_the_end(trainable)
     assert [result["iteration"] for result in results] == [2, 3]
-    assert results[1]["done"]
     assert evaluated == ["test"]
-    assert scores(place) == {}
-    table = json.loads(place.table.read_text())
-    assert table["averages"]["0.1:0.7"] == results[1]["score"]
-    assert "test" in table["caption"]
-    assert place.detections.is_file()
-    assert place.checkpoint.is_file()
+    assert scores(results) == {}
+    assert results[1]["table"]["averages"]["0.1:0.7"] == results[1]["score"]
+    assert "test" in results[1]["table"]["caption"]
+    place.adopt()
+    assert place.checkpoint.read_bytes() == place.attempts.of(1).checkpoint.read_bytes()
+    assert place.detections.read_bytes() == place.attempts.of(1).detections.read_bytes()
+    again = to_the_end(DeluTrainable(configuration(place)))  # killed before anybody heard of its end
+    assert again[-1]["table"] == results[1]["table"]
+    assert [each["iteration"] for each in again[-1]["readings"]] == [2, 3]
 
 
 def test_not_finite_loss_is_the_runs_fault(make_trial):
