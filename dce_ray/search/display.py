@@ -115,10 +115,8 @@ class Display(Observer):
         """The live table."""
         from rich.table import Table
 
-        counts = ", ".join(f"{self.counts[state]} {state}" for state in ("finished", "pruned", "failed"))
-        table = Table(
-            title=f"{self.title}: {len(self.running)} running, {counts} of {self.total}", title_justify="left"
-        )
+        title = f"{self.title}: {len(self.running)} running, {self._counts()} of {self.total}"
+        table = Table(title=title, title_justify="left")
         for column in ("run", "iteration", "score", "parameters"):
             table.add_column(column)
         for record, iteration, score in sorted(self.running.values(), key=lambda item: item[0].number):
@@ -135,11 +133,19 @@ class Display(Observer):
 
     def summary(self) -> str:
         """One line when all is over."""
-        counts = ", ".join(f"{self.counts[state]} {state}" for state in ("finished", "pruned", "failed"))
         best = f"best trial: {self.best.label} with {percent(self.best.value)}" if self.best else ""
         leads = self.standing() if self.standing else best
-        text = f"{self.title}: {counts} of {self.total} in {(time.monotonic() - self.began) / 60:.1f} min"
+        text = f"{self.title}: {self._counts()} of {self.total}"
+        if self.done == self.before:
+            text += ", nothing was run in this session" if self.done < self.total else ", all in earlier sessions"
+        else:
+            text += f" in {(time.monotonic() - self.began) / 60:.1f} min"
         return f"{text}; {leads}" if leads else text
+
+    def _counts(self) -> str:
+        """How many runs ended how; states that no run has are left out."""
+        found = [f"{self.counts[state]} {state}" for state in ("finished", "pruned", "failed") if self.counts[state]]
+        return ", ".join(found) or "0 finished"
 
     def rate(self) -> str:
         """Runs per minute and the time left at that rate."""
