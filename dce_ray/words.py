@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from pathlib import Path
 
-PLAIN_VALUE = re.compile(r"[\w./~-]+")
+PLAIN_VALUE = re.compile(r"[\w./~-]+", re.ASCII)
 """Values that neither a shell nor the grammar of the command line reads as anything else."""
+SHELL = re.compile(r'[\\"$`!]')
+"""What a shell reads between double quotes, too."""
 
 
 def counted(number: float, thing: str) -> str:
@@ -29,8 +32,8 @@ def written(number: float) -> str:
     return str(int(number)) if whole else f"{number:.6g}"
 
 
-def argument(key: str, value: object) -> str:
-    """One ``key=value`` as it can be pasted into a shell, odd characters quoted for it and for the command's grammar.
+def argument(key: str, value: object, *, pasted: bool = True) -> str:
+    """One ``key=value``, odd characters quoted for the command's grammar, and for the shell it is pasted into.
 
     >>> argument("resume", "results/hapt/delu/one")
     'resume=results/hapt/delu/one'
@@ -40,13 +43,16 @@ def argument(key: str, value: object) -> str:
     Args:
         key: dotted.
         value: a path, a name or a number.
+        pasted: whether a shell reads it first.
     """
     text = str(value)
     if PLAIN_VALUE.fullmatch(text):
         return f"{key}={text}"
-    quoted = text.replace("\\", "\\\\").replace("'", "\\'")
-    shell = re.sub(r'([\\"$`])', r"\\\1", f"{key}='{quoted}'")
-    return f'"{shell}"'
+    quoted = text.replace("'", "\\'")
+    word = f"{key}='{quoted}'"
+    if not pasted:
+        return word
+    return shlex.quote(word) if SHELL.search(word) else f'"{word}"'
 
 
 def command_line(module: str, **values: object) -> str:

@@ -34,11 +34,9 @@ def test_unknown_name_offers_the_nearest():
 
 
 def test_of_many_names_the_nearest_three_are_offered_and_the_rest_is_elsewhere():
-    known = ["confirm.seeds", "confirm.max_seeds", "search.seed", "seed", *(f"other{number}" for number in range(20))]
+    known = ["confirm.seeds", "confirm.max_seeds", "confirm.seeding", "seed", *(f"other{n}" for n in range(20))]
     line = errors.unknown_among_many("key", "confirm.seedss", known, "--help lists them")
-    assert line == (
-        "unknown key 'confirm.seedss' (did you mean confirm.seeds, confirm.max_seeds or search.seed?); 24 are known: "
-        "--help lists them"
-    )
+    near = "confirm.seeds, confirm.max_seeds or confirm.seeding"
+    assert line == f"unknown key 'confirm.seedss' (did you mean {near}?); 24 are known: --help lists them"
     assert errors.unknown_among_many("key", "zzz", known, "there") == "unknown key 'zzz'; 24 are known: there"
     assert errors.unknown_among_many("key", "b", ["a"], "there") == "unknown key 'b'; known: a"

@@ -171,7 +171,7 @@ def test_lock_shows_that_the_folder_is_in_use(folder):
 def test_a_folder_above_names_the_experiments_below(tmp_path, monkeypatch):
     for number in range(7):
         ExperimentFolder.create(tmp_path / "hapt" / "delu" / f"s{number}", {}, {})
-    with pytest.raises(SearchError, match="holds no config.json") as fault:
+    with pytest.raises(SearchError, match=r"holds no config\.json") as fault:
         ExperimentFolder.open(tmp_path)
     assert str(fault.value).count("/hapt/delu/s") == 5
     assert str(fault.value).endswith("and 2 more")
