@@ -86,8 +86,8 @@ class Display(Observer):
             self.best = record
         name = record.label if record.on_test or not self.standing else f"{record.label}, {replicate_text(record)}"
         outcome = {
-            "finished": f"{percent(record.value)} at iteration {record.iteration}" + (", best so far" if leads else ""),
-            "pruned": f"best {percent(record.value)} at iteration {record.iteration}",
+            "finished": f"{measured(record)} at iteration {record.iteration}" + (", best so far" if leads else ""),
+            "pruned": f"best {measured(record)} at iteration {record.iteration}",
             "failed": record.error or "",
         }[record.state]
         self._line(f"[{self.done}/{self.total}] {name} {record.state}: {outcome}  {parameters(record)}")
@@ -133,7 +133,7 @@ class Display(Observer):
 
     def summary(self) -> str:
         """One line when all is over."""
-        best = f"best trial: {self.best.label} with {percent(self.best.value)}" if self.best else ""
+        best = f"best trial: {self.best.label} with {measured(self.best)}" if self.best else ""
         leads = self.standing() if self.standing else best
         text = f"{self.title}: {self._counts()} of {self.total}"
         if self.done == self.before:
@@ -171,6 +171,13 @@ def replicate_text(record: RunRecord) -> str:
 def percent(value: float | None) -> str:
     """A fraction in percent."""
     return "-" if value is None else f"{100 * value:.2f}"
+
+
+def measured(record: RunRecord) -> str:
+    """A run's value in percent, with its measure where the search ranks by another one than test is measured in."""
+    if record.config.get("metric") != "classification":
+        return percent(record.value)
+    return f"{percent(record.value)} ({'detection' if record.on_test else 'classification'} mAP)"
 
 
 def parameters(record: RunRecord) -> str:
