@@ -111,9 +111,9 @@ def prepare(options: Mapping[str, Any]) -> Look:
         raise SearchError(f"{search.path} is in use by its search; wait for it, or stop it first")
     pair = _pair(search, MOST_SEEDS * (number - 1))
     store = same_data(search, config["run"]["data"], config["digest"])
-    path = place_of(search, number)
+    path = search.look(number)
     if not path.exists():
-        if number > 2 and Verdict.read(ExperimentFolder(place_of(search, number - 1))) is None:
+        if number > 2 and Verdict.read(ExperimentFolder(search.look(number - 1))) is None:
             former = command_line("dce_ray.confirm", search=search.path, seeds=seeds, look=number - 1)
             raise ConfigError(f"look={number}: look {number - 1} has not ended; first: {former}")
         folder = ExperimentFolder.create(path, _asked(search, pair, options), environment())
@@ -135,11 +135,6 @@ def _check(options: Mapping[str, Any]) -> None:
             faults.append(f"{name}={value!r}: must be a whole number between {low} and {high}; {why}")
     if faults:
         raise ConfigError("\n".join(faults))
-
-
-def place_of(search: ExperimentFolder, look: int) -> Path:
-    """Folder of a look at test, beside the search's."""
-    return search.path.with_name(f"{search.path.name}-confirm-{look}")
 
 
 def _pair(search: ExperimentFolder, first_seed: int) -> tuple[Candidate, Candidate]:

@@ -247,6 +247,10 @@ class ExperimentFolder:
         """Folder of a run on test, whether or not it exists."""
         return RunFolder(self.path / "confirm" / key)
 
+    def look(self, number: int) -> Path:
+        """Folder of a confirmation that was made anew, beside this one: look ``number`` at test, from 2."""
+        return self.path.with_name(f"{self.path.name}-confirm-{number}")
+
     def trials(self) -> list[RunFolder]:
         """Folders of all runs on the selecting split: the plain baseline's, then the trials by their number."""
         return _with_record(self.path / "trials")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dce_ray.experiment.folder import ExperimentFolder
 
 SHARES = {
-    "psi_share": ("scs", "SCS suppressed no snippet", "lower delta, where the space allows it"),
-    "mcm_share": ("mcm", "MCM had no proposal to act on", "lower theta_rep or theta_pro, or train longer"),
+    "psi_share": ("scs", "SCS suppressed no snippet", "try a lower delta"),
+    "mcm_share": ("mcm", "MCM had no proposal to act on", "try other theta_rep and theta_pro, or a longer training"),
 }
 """By reading: the component, what it means that all its readings are 0, and what may help."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from dce_ray.experiment.folder import ExperimentFolder
@@ -148,10 +149,12 @@ def next_command(verdict: Verdict, folder: ExperimentFolder) -> str:
     if verdict.outcome != UNDECIDED or not comparable:
         return ""
     seeds = min(max(verdict.seeds_for_power or USUAL_SEEDS, verdict.planned_pairs), MOST_SEEDS)
-    anew = config.get("kind") == ANEW
-    look = {"look": verdict.looks + 1} if anew else {}
-    search = config["search_folder"] if anew else str(folder.path)
-    return command_line("dce_ray.confirm", search=search, seeds=seeds, **look)
+    search = ExperimentFolder(Path(config["search_folder"])) if config.get("kind") == ANEW else folder
+    look = 2
+    while search.look(look).exists():
+        look += 1
+    later = {"look": look} if look > 2 else {}
+    return command_line("dce_ray.confirm", search=str(search.path), seeds=seeds, **later)
 
 
 def _next(verdict: Verdict, command: str) -> Iterator[str]:

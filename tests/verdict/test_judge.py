@@ -9,6 +9,7 @@ import re
 import pytest
 from confirmed import RUN, add_runs, candidate, make_folder
 
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.presets import merge
 from dce_ray.report.confirmation import write_confirmation
 from dce_ray.verdict.judge import differences_of, judge, paired_runs
@@ -71,6 +72,9 @@ def test_undecided_says_what_it_would_take_and_tests_nothing_else(tmp_path):
     search = tmp_path / "experiment"
     assert verdict.command == f"python -m dce_ray.confirm search={search} seeds={verdict.seeds_for_power}"
     assert verdict.text.splitlines() == [verdict.sentence, *verdict.details, verdict.command]
+    search.with_name("experiment-confirm-2").mkdir()  # made already: the next one is another
+    again = judge(ExperimentFolder(search), [WINNER, PAPER, PLAIN])
+    assert again.command == f"{verdict.command} look=3"
 
 
 def test_published_values_come_second_by_the_first_stage_alone(tmp_path):
