@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,10 +112,12 @@ def test_what_makes_no_sense_is_refused(searched, wrong, error, words, monkeypat
 
 
 def copied(searched, tmp_path, change):
-    """A search's folder without its runs, whose confirmation says something else."""
-    content = json.loads(searched.confirmation.read_text())
+    """The search in another folder, where its confirmation says something else."""
+    path = tmp_path / "hapt" / "delu" / "other"
+    shutil.copytree(searched.path, path)
+    folder = ExperimentFolder.open(path)
+    content = json.loads(folder.confirmation.read_text())
     change(content)
-    folder = ExperimentFolder.create(tmp_path / "hapt" / "delu" / "other", dict(searched.config), {})
     write_json(folder.confirmation, content)
     return folder
 

@@ -140,6 +140,8 @@ def test_nothing_is_lost_or_doubled_whatever_is_killed_and_when(tiny, tmp_path):
     for one, other in zip(found.confirmations(), expected.confirmations(), strict=True):
         assert json.loads(one.table.read_text()) == json.loads(other.table.read_text())
     mine, theirs = (json.loads(folder.confirmation.read_text()) for folder in (found, expected))
+    commands = [one["verdict"].pop("command") for one in (mine, theirs)]
+    assert [text.replace(str(wild), str(calm)) for text in commands] == [commands[1]] * 2
     assert mine["verdict"] == theirs["verdict"]
     assert mine["winner"] == theirs["winner"] == "top1"
 
