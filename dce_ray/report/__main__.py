@@ -17,6 +17,7 @@ from dce_ray.experiment.record import PLAIN
 from dce_ray.files import read_json, write_atomically
 from dce_ray.presets import DATA_SETS
 from dce_ray.report import html
+from dce_ray.report.confirmation import looks_at
 from dce_ray.report.labels import data_title
 from dce_ray.report.measured import Measured, confirmed_settings
 from dce_ray.report.rendering import FORMATS, html_table
@@ -72,20 +73,21 @@ def main(arguments: list[str]) -> int:
     if options["format"] not in FORMATS:
         raise ConfigError(unknown_name("format", str(options["format"]), FORMATS))
     verdicts: list[tuple[str, Verdict]] = []
+    whole = False
     if options["mlflow"]:
         found = find_in_mlflow(str(options["mlflow"]))
     else:
         roots = options["folders"] if isinstance(options["folders"], list) else [options["folders"]]
         paths = [Path(str(root)) for root in roots]
-        found = find_experiments(paths)
+        found, whole = find_experiments(paths), all((path / "config.json").is_file() for path in paths)
         verdicts = find_verdicts(paths, options["data"]) if options["format"] == "markdown" else []
     if verdicts and not found:  # a confirmation that was made anew: its search's table is elsewhere
-        print(verdicts_text(verdicts))
+        print(verdicts_text(verdicts, whole=whole))
         return 0
     tables, groups = make_tables(found, options["data"], wide=bool(options["wide"]))
     print("\n".join(FORMATS[options["format"]][1](table) for table in tables), end="")
     if verdicts:
-        print(f"\n{verdicts_text(verdicts)}")
+        print(f"\n{verdicts_text(verdicts, whole=whole)}")
     if options["target"]:
         write_report(Path(str(options["target"])), tables, groups)
         print(f"written to {options['target']}")
@@ -112,13 +114,15 @@ def find_experiments(roots: Sequence[Path]) -> list[FoundExperiment]:
 
 
 def find_verdicts(roots: Sequence[Path], data: str | None = None) -> list[tuple[str, Verdict]]:
-    """Verdicts of searches and of confirmations made anew, below ``roots``, by where their folders lie.
+    """Verdicts of searches below ``roots`` and of the confirmations of theirs that were made anew, by where they lie.
 
     Args:
         roots: folders.
         data: only those on this data set; None: all.
     """
-    paths = sorted({file.parent.resolve() for root in roots for file in root.rglob("confirmation.json")})
+    files = (file.parent.resolve() for root in roots for file in root.rglob("confirmation.json"))
+    below = {path for path in files if (path / "confirm").is_dir()}  # MLflow keeps copies of files without their runs
+    paths = sorted(below | {look.path for path in below for look in looks_at(ExperimentFolder(path))})
     found = []
     for path in paths:
         try:
@@ -130,10 +134,15 @@ def find_verdicts(roots: Sequence[Path], data: str | None = None) -> list[tuple[
     return found
 
 
-def verdicts_text(verdicts: Sequence[tuple[str, Verdict]]) -> str:
-    """All of a verdict where there is one; of several the sentence of each."""
-    if len(verdicts) == 1:
-        return verdicts[0][1].text
+def verdicts_text(verdicts: Sequence[tuple[str, Verdict]], *, whole: bool) -> str:
+    """The verdicts, one below the other.
+
+    Args:
+        verdicts: with where they lie.
+        whole: with all their lines; else the sentence of each.
+    """
+    if whole:
+        return "\n\n".join(verdict.text for _, verdict in verdicts)
     return "\n".join(f"{name}: {verdict.sentence}" for name, verdict in verdicts)
 
 

@@ -238,6 +238,10 @@ def test_a_folder_alone_prints_its_table_and_the_whole_verdict(tmp_path, capsys)
     assert "| plain baseline" in text
     assert text.rstrip().endswith("\n".join([verdict.sentence, "One.", "Two:", "python -m x"]))
     other = verdict_of(searched(root, "hapt", "delu", "two"))
+    copy = root / "mlartifacts" / "1" / "abc" / "artifacts"  # where MLflow keeps copies of a search's files
+    copy.mkdir(parents=True)
+    for name in ("config.json", "confirmation.json"):
+        shutil.copy(folder.path / name, copy)
     report.main([f"folders='{root}'"])
     assert capsys.readouterr().out.rstrip().splitlines()[-2:] == [
         f"hapt/delu/one: {verdict.sentence}",

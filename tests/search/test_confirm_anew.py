@@ -86,6 +86,9 @@ def test_the_undecided_verdict_ends_with_a_command_that_works_when_pasted(search
     assert anew.sentence in (look.path / "report.html").read_text()
     assert report_command.main([str(look.path)]) == 0
     assert capsys.readouterr().out.rstrip() == anew.text
+    report_command.main([str(searched.path)])
+    both = f"{Verdict.read(searched).text}\n\n{anew.text}"
+    assert capsys.readouterr().out.rstrip().endswith(both)
     with pytest.raises(ConfigError, match=r"seeds=4: .* was begun with seeds=3, .* look=3 makes another one"):
         confirm.main([arguments[0], "seeds=4"])
     with pytest.raises(ConfigError, match=r"look=4: look 3 has not ended; first: python -m dce_ray\.confirm .* look=3"):
