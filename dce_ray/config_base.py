@@ -16,11 +16,30 @@ from typing import Any, Self
 
 from dce_ray.errors import ConfigError, unknown_name
 from dce_ray.former import unknown_key
+from dce_ray.words import written
+
+TYPE_WORDS: Mapping[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "on or off",
+    str: "a text",
+    type(None): "null",
+}
+"""Types of fields as users speak of them."""
+LIST_WORDS: Mapping[Any, str] = {float: "a list of numbers such as [0.3,0.5]", str: "a list of names such as [a,b]"}
+"""The same of lists, by what is in them."""
 
 
-def number(default: Any, low: float = -math.inf, high: float = math.inf) -> Any:
-    """A field whose value must lie in [low, high]."""
-    return field(default=default, metadata={"low": low, "high": high})
+def number(default: Any, low: float = -math.inf, high: float = math.inf, *, null: str = "") -> Any:
+    """A field whose value must lie in [low, high].
+
+    Args:
+        default: its value where none is given.
+        low: smallest value.
+        high: largest value.
+        null: what None means, for the message that refuses a number, such as ``for no second stage``.
+    """
+    return field(default=default, metadata={"low": low, "high": high, "null": null})
 
 
 def choice(default: str, *names: str) -> Any:
@@ -56,8 +75,8 @@ class Config:
             if choices and value not in choices:
                 lines.append(unknown_name(name, str(value), choices))
             low, high = item.metadata.get("low"), item.metadata.get("high")
-            if low is not None and value is not None and not low <= value <= high:
-                lines.append(f"{name}={value!r}: must lie in [{low:g}, {high:g}]")
+            if low is not None and high is not None and value is not None and not low <= value <= high:
+                lines.append(f"{name}={value!r}: {_range_text(low, high)}{_null_text(item, hints[item.name])}")
         return lines
 
     @classmethod
@@ -103,6 +122,23 @@ class Config:
         return dataclasses.replace(self, **changes)
 
 
+def _range_text(low: float, high: float) -> str:
+    """The rule of a number's range."""
+    if math.isinf(high):
+        return f"must be {written(low)} or more"
+    if math.isinf(low):
+        return f"must be {written(high)} or less"
+    return f"must lie between {written(low)} and {written(high)}"
+
+
+def _null_text(item: dataclasses.Field[Any], hint: Any) -> str:
+    """That a field may be without a value, where it may."""
+    if type(None) not in typing.get_args(hint):
+        return ""
+    meaning = item.metadata.get("null")
+    return f", or be null{f' {meaning}' if meaning else ''}"
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Config):
         return value.to_mapping()
@@ -139,5 +175,12 @@ def _type_fault(value: Any, hint: Any) -> str | None:
                 return None
         elif isinstance(value, option):
             return None
-    names = " or ".join(str(getattr(option, "__name__", option)) for option in options)
-    return f"must be of type {names}"
+    return f"must be {' or '.join(_type_words(option) for option in options)}"
+
+
+def _type_words(kind: Any) -> str:
+    """A type as users speak of it."""
+    if typing.get_origin(kind) is tuple:
+        inner = typing.get_args(kind)[0]
+        return LIST_WORDS[inner]
+    return TYPE_WORDS.get(kind, "a group of keys")

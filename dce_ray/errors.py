@@ -74,10 +74,27 @@ class NonFiniteError(DceError):
         )
 
 
+FEW_NAMES = 12
+"""As many known names a message lists; of more it names those that look most like the wrong one."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that looks most like ``name``, or None where none comes close."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return found[0] if found else None
+    return next(iter(nearest_names(name, known, 1)), None)
+
+
+def nearest_names(name: str, known: Iterable[str], most: int) -> list[str]:
+    """Up to ``most`` known names that look like ``name``, the nearest first.
+
+    A dotted name whose last part is ``name`` comes before all others.
+
+    >>> nearest_names("seeds", ["confirm.seeds", "search.seed", "device"], 3)
+    ['confirm.seeds', 'search.seed']
+    """
+    names = list(known)
+    whole = [other for other in names if other.rpartition(".")[2] == name]
+    found = difflib.get_close_matches(name, names, n=most, cutoff=0.6)
+    return list(dict.fromkeys([*whole, *found]))[:most]
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
@@ -86,3 +103,23 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     guess = nearest(name, names)
     hint = f" (did you mean {guess}?)" if guess else ""
     return f"unknown {kind} {name!r}{hint}; known: {', '.join(names)}"
+
+
+def unknown_among_many(kind: str, name: str, known: Iterable[str], listed: str) -> str:
+    """The same for a long table: the three nearest names, and where all of them are listed.
+
+    >>> unknown_among_many("key", "sed", ["seed", "seeds", *"abcdefghijkl"], "--help lists them")
+    "unknown key 'sed' (did you mean seed or seeds?); 14 are known: --help lists them"
+
+    Args:
+        kind: of name.
+        name: as the user wrote it.
+        known: all names.
+        listed: where a user finds them.
+    """
+    names = sorted(known)
+    if len(names) <= FEW_NAMES:
+        return unknown_name(kind, name, names)
+    *first, last = nearest_names(name, names, 3) or [""]
+    hint = f" (did you mean {' or '.join(filter(None, [', '.join(first), last]))}?)" if last else ""
+    return f"unknown {kind} {name!r}{hint}; {len(names)} are known: {listed}"

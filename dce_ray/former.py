@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dce_ray.errors import unknown_name
+from dce_ray.errors import unknown_among_many
 
-FORMER_KEYS: Mapping[str, tuple[str, str]] = {
-    "sampling.holdout_share": (
-        "sampling.folds",
-        "folds take its place: sampling.folds=5 holds out a fifth; protocol=confirm holds out nothing",
-    ),
-    "sampling.holdout_seed": (
-        "sampling.fold_seed",
-        "sampling.fold_seed takes its place, and sampling.fold says which fold is held out",
-    ),
+FORMER_KEYS: Mapping[str, Mapping[str, str]] = {
+    "sampling.holdout_share": {
+        "search.folds": "folds take its place: search.folds=5 holds out a fifth at a time, every fifth once",
+        "sampling.folds": "folds take its place: sampling.folds=5 holds out a fifth; protocol=confirm "
+        "holds out nothing",
+    },
+    "sampling.holdout_seed": {
+        "search.folds": "sampling.fold_seed takes its place; a search goes through all folds itself (search.folds)",
+        "sampling.fold_seed": "sampling.fold_seed takes its place, and sampling.fold says which fold is held out",
+    },
 }
-"""By dotted key: the key that does its work now, and the sentence that says so."""
+"""By dotted key: the keys that do its work now, each with the sentence that says so; the first that is known counts."""
+LISTED = "python -m dce_ray.search keys lists those of runs and searches, --help the command's own"
+"""Where a user finds all keys."""
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
@@ -34,11 +37,10 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
             does not speak of it.
     """
     names = list(known)
-    if key in FORMER_KEYS:
-        instead, sentence = FORMER_KEYS[key]
+    for instead, sentence in FORMER_KEYS.get(key, {}).items():
         if instead in names:
             return f"{key}: {sentence}"
-    return unknown_name("key", key, names)
+    return unknown_among_many("key", key, names, LISTED)
 
 
 def without_former_keys(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

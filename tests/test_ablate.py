@@ -49,7 +49,7 @@ def test_mistakes_are_answered_before_any_data_is_touched(arguments, message, tm
 def test_values_out_of_range_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DCE_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(ConfigError, match=r"lambda=1\.5: must lie in"):
+    with pytest.raises(ConfigError, match=r"lambda=1\.5: must lie between 0 and 1"):
         ablate.main(["study=lambda", "values=[0.5,1.5]", *SMALL])
     assert not (tmp_path / "results").exists()
 

@@ -11,9 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dce_ray.commandline import flatten
-from dce_ray.config import DeluObjectiveConfig, EvaluationConfig, MethodConfig, RunConfig, SamplingConfig
+from dce_ray.config import (
+    DeluObjectiveConfig,
+    EvaluationConfig,
+    MethodConfig,
+    RunConfig,
+    SamplingConfig,
+    TrainingConfig,
+)
 from dce_ray.errors import ConfigError
-from dce_ray.former import FORMER_KEYS
+from dce_ray.former import FORMER_KEYS, unknown_key
 from dce_ray.presets import run_config
 
 
@@ -39,8 +46,8 @@ def test_all_faults_come_at_once():
     with pytest.raises(ConfigError) as fault:
         MethodConfig.from_mapping({"delta": 2.0, "beta": "x", "strategy": "rato"}, "method.")
     lines = str(fault.value).splitlines()
-    assert lines[0] == "method.delta=2.0: must lie in [0, 1]"
-    assert lines[1] == "method.beta='x': must be of type float"
+    assert lines[0] == "method.delta=2.0: must lie between 0 and 1"
+    assert lines[1] == "method.beta='x': must be a number"
     assert "did you mean ratio?" in lines[2]
 
 
@@ -63,8 +70,8 @@ def test_pairs_must_fit_into_the_batch():
             "sampling.fold=5: must lie in 0..4, for folds=5 are counted from 0; choose one of them or raise fo",
         ),
         ({"folds": 3, "fold": -1}, "sampling.fold=-1: must lie in 0..2"),
-        ({"folds": 2.5}, "sampling.folds=2.5: must be of type int"),
-        ({"fold_seed": -1}, "sampling.fold_seed=-1: must lie in [0, "),
+        ({"folds": 2.5}, "sampling.folds=2.5: must be a whole number"),
+        ({"fold_seed": -1}, "sampling.fold_seed=-1: must lie between 0 and 2147483647"),
     ],
 )
 def test_the_fold_is_one_of_the_folds(values, message):
@@ -88,7 +95,7 @@ def test_a_key_of_before_is_refused_with_what_takes_its_place():
     assert lines[1].startswith("sampling.holdout_seed: sampling.fold_seed takes its place")
     assert lines[2].startswith("unknown key 'sampling.holdout_part'")
     known = run_config("delu", "store", data_set="synthetic").to_mapping()
-    assert {instead for instead, _ in FORMER_KEYS.values()} <= flatten(known).keys()
+    assert {instead for one in FORMER_KEYS.values() for instead in one} <= flatten(known).keys() | {"search.folds"}
     assert not FORMER_KEYS.keys() & flatten(known).keys()
 
 
@@ -117,3 +124,32 @@ def test_a_run_configuration_survives_json_and_pickle(delta, beta, strength, sta
 def test_what_has_no_default_must_be_given():
     with pytest.raises(ConfigError, match="baseline: missing"):
         RunConfig.from_mapping({"data": "x", "objective": DeluObjectiveConfig()})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"stop_at": "soon"}, "training.stop_at='soon': must be a whole number or null"),
+        ({"compile": "maybe"}, "training.compile='maybe': must be on or off"),
+        ({"precision": 16}, "training.precision=16: must be a text"),
+        ({"iterations": 0}, "training.iterations=0: must lie between 1 and 1000000000"),
+        ({"stop_at": 0}, "training.stop_at=0: must lie between 1 and 1000000000, or be null"),
+    ],
+)
+def test_types_and_ranges_are_said_in_human_words(values, message):
+    with pytest.raises(ConfigError) as fault:
+        TrainingConfig.from_mapping(values, "training.")
+    assert str(fault.value) == message
+
+
+def test_lists_are_said_with_what_is_in_them():
+    with pytest.raises(ConfigError, match=r"tiou_thresholds='x': must be a list of numbers such as \[0\.3,0\.5\]"):
+        EvaluationConfig.from_mapping({"tiou_thresholds": "x"})
+    with pytest.raises(ConfigError, match=r"skip_videos=3: must be a list of names such as \[a,b\]"):
+        EvaluationConfig.from_mapping({"skip_videos": 3})
+
+
+def test_a_former_key_within_a_search_names_the_search_s_own():
+    known = ["sampling.folds", "sampling.fold_seed", "search.folds"]
+    assert "search.folds=5 holds out a fifth" in unknown_key("sampling.holdout_share", known)
+    assert "sampling.fold says" not in unknown_key("sampling.holdout_seed", known)

@@ -31,3 +31,12 @@ def test_unknown_name_offers_the_nearest():
     line = errors.unknown_name("baseline", "dulu", ["co2net", "delu", "ddgnet"])
     assert line == "unknown baseline 'dulu' (did you mean delu?); known: co2net, ddgnet, delu"
     assert "did you mean" not in errors.unknown_name("baseline", "zzz", ["delu"])
+
+
+def test_of_many_names_the_nearest_three_are_offered_and_the_rest_is_elsewhere():
+    known = ["confirm.seeds", "confirm.max_seeds", "confirm.seeding", "seed", *(f"other{n}" for n in range(20))]
+    line = errors.unknown_among_many("key", "confirm.seedss", known, "--help lists them")
+    near = "confirm.seeds, confirm.max_seeds or confirm.seeding"
+    assert line == f"unknown key 'confirm.seedss' (did you mean {near}?); 24 are known: --help lists them"
+    assert errors.unknown_among_many("key", "zzz", known, "there") == "unknown key 'zzz'; 24 are known: there"
+    assert errors.unknown_among_many("key", "b", ["a"], "there") == "unknown key 'b'; known: a"

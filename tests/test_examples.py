@@ -48,7 +48,8 @@ def test_the_readmes_python_runs(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     assert len(blocks) >= 2
     for block in blocks:
-        code = block.replace("num_trials=4", 'num_trials=2, run={"training": {"iterations": 4, "eval_every": 2}}')
+        code = block.replace("num_runs=9", 'num_runs=9, run={"training": {"iterations": 4, "eval_every": 2}}')
+        assert code != block or "run_search" not in block
         environment = os.environ | {"PYTHONPATH": str(ROOT), "DCE_CACHE": str(tmp_path / "cache"), "RAY_ADDRESS": ""}
         command = [sys.executable, "-c", code]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = """
     errors
-    former
+    former words
     commandline config_base files grids interrupts provenance
     config records
     store losses
@@ -29,7 +29,7 @@ FLOORS = """
     tracking trainables
     report
     search
-    ablate
+    ablate confirm
     dce_ray
 """
 """Rooms from the ground up: a room imports from rooms on lower floors only. ``dce_ray`` is the package's own face.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from dce_ray.config import SCALARS
 from dce_ray.errors import SearchError
@@ -50,6 +50,9 @@ class Candidate:
     deviation: float | None = None
     """Standard deviation of ``value`` as the model sees it; None where there is no model."""
 
+    first_seed: int = 0
+    """Number of its first seed in a confirmation; above 0 where it is confirmed anew, with seeds behind all others."""
+
     def __post_init__(self) -> None:
         if self.runs < 1:
             raise SearchError(f"{self.setting}: no run has a score, so it cannot have been chosen")
@@ -81,7 +84,7 @@ class Candidate:
 
     def confirmation_seed(self, number: int) -> int:
         """Seed of its run of that number in the confirmation, from 0: none that the search trained with."""
-        return int(self.config["seed"]) + CONFIRMATION_SEEDS_FROM + number
+        return int(self.config["seed"]) + CONFIRMATION_SEEDS_FROM + self.first_seed + number
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain mapping for confirmation.json."""
@@ -97,3 +100,9 @@ class Candidate:
             "iteration": self.iteration,
             "point": self.point,
         }
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
+        """The candidate of an entry of confirmation.json."""
+        keys = ("config", "value", "iteration", "origin", "point", "runs", "deviation")
+        return cls(mapping["name"], **{key: mapping[key] for key in keys})

@@ -26,15 +26,49 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dce_ray.errors import SearchError
+from dce_ray.errors import OutputError, SearchError
 from dce_ray.experiment.record import ROLES, RunRecord
 from dce_ray.files import not_written, read_back, read_json, write_atomically, write_json
 from dce_ray.train.attempts import Attempts
 from dce_ray.train.run_files import RunFiles
+from dce_ray.words import shown_path
 
 RECORD = "record.json"
 FORMAT = 3
 """Of the folder; what another version wrote is refused, since it says otherwise which run is which."""
+
+
+BELOW = ("*", "*/*", "*/*/*", "*/*/*/*")
+"""How far below a folder experiments are looked for, to name them."""
+NAMED = 5
+
+
+class Asked(dict[str, Any]):
+    """What ``config.json`` holds: a key that it lacks is told with its file, wherever it is asked for."""
+
+    where = ""
+
+    @classmethod
+    def of(cls, mapping: Mapping[str, Any], path: Path, group: str = "") -> Asked:
+        """The same for all groups of a mapping.
+
+        Args:
+            mapping: content of ``path``, or a group of it.
+            path: the file.
+            group: dotted key of the group with its dot; empty for the whole.
+        """
+        inner = {
+            key: cls.of(one, path, f"{group}{key}.") if isinstance(one, dict) else one for key, one in mapping.items()
+        }
+        asked = cls(inner)
+        asked.where = f"{path}: lacks {group}"
+        return asked
+
+    def __missing__(self, key: str) -> Any:
+        raise SearchError(
+            f"{self.where}{key}; the file was changed, or an earlier state of this version wrote it: put the key back "
+            f"(a new search with the same arguments shows its form), or start a new search"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +91,13 @@ class RunFolder(RunFiles):
 
     def record(self) -> RunRecord:
         """What ``record.json`` holds now."""
-        return RunRecord.from_mapping(read_json(self.path / RECORD))
+        path = self.path / RECORD
+        try:
+            return RunRecord.from_mapping(read_json(path))
+        except TypeError as fault:  # a field that has no default
+            raise OutputError(
+                f"{path}: {str(fault).partition('() ')[2]}; restore the file, or remove its run"
+            ) from fault
 
     def write(self, record: RunRecord) -> None:
         """Replace ``record.json`` atomically."""
@@ -140,7 +180,7 @@ class ExperimentFolder:
         """
         folder = cls(Path(path).resolve())
         if not (folder.path / "config.json").is_file():
-            raise SearchError(f"{path} is no experiment folder (it holds no config.json)")
+            raise SearchError(f"{path} is no experiment folder (it holds no config.json){_those_below(folder.path)}")
         config = folder.config
         if "training" in config:  # a run's configuration, and no experiment's
             raise SearchError(f"{path} holds a single run of dce_ray.train, which is no experiment")
@@ -154,8 +194,12 @@ class ExperimentFolder:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the search was asked to do; ``config["run"]`` is the RunConfig mapping all trials share."""
-        return dict(read_json(self.path / "config.json"))
+        """What the search was asked to do; ``config["run"]`` is the RunConfig mapping all trials share.
+
+        A key that is not there is a ``SearchError`` that names it.
+        """
+        path = self.path / "config.json"
+        return Asked.of(read_json(path), path)
 
     def keep_config(self, config: Mapping[str, Any]) -> None:
         """Replace ``config.json`` where it says otherwise.
@@ -215,6 +259,10 @@ class ExperimentFolder:
         """Folder of a run on test, whether or not it exists."""
         return RunFolder(self.path / "confirm" / key)
 
+    def look(self, number: int) -> Path:
+        """Folder of a confirmation that was made anew, beside this one: look ``number`` at test, from 2."""
+        return self.path.with_name(f"{self.path.name}-confirm-{number}")
+
     def trials(self) -> list[RunFolder]:
         """Folders of all runs on the selecting split: the plain baseline's, then the trials by their number."""
         return _with_record(self.path / "trials")
@@ -252,6 +300,16 @@ class ExperimentFolder:
     @property
     def _lock(self) -> Path:
         return self.path / ".lock"
+
+
+def _those_below(path: Path) -> str:
+    """Experiments below a folder that is none itself, the latest first; empty where there are none."""
+    found = [file.parent for pattern in BELOW for file in path.glob(f"{pattern}/config.json")]
+    if not found:
+        return ""
+    found.sort(key=lambda folder: (folder / "config.json").stat().st_mtime, reverse=True)
+    more = f"\n  and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return "; below it lie:" + "".join(f"\n  {shown_path(folder)}" for folder in found[:NAMED]) + more
 
 
 def _with_record(path: Path) -> list[RunFolder]:

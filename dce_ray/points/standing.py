@@ -14,6 +14,7 @@ from dce_ray.points.model import PointEstimate, Posterior, fit
 from dce_ray.points.runs import PointRun, read_runs
 from dce_ray.points.scores import Scored, fair_scores
 from dce_ray.points.threads import one_thread
+from dce_ray.words import counted
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,12 @@ class Standing:
     posterior: Posterior
     records: Mapping[int, RunRecord]
     """By the run's number."""
+
+    @property
+    def plain_leads(self) -> bool:
+        """Whether the plain baseline's mean is above all points'."""
+        plain = self.posterior.plain
+        return plain is not None and bool(self.ranked) and plain.mean > self.ranked[0].mean
 
     @property
     def ranked(self) -> list[PointEstimate]:
@@ -49,12 +56,18 @@ class Standing:
         return self.records[runs[0].number]
 
     def text(self) -> str:
-        """Who leads by the model, beside the plain baseline; in percent."""
+        """Who leads by the model, the plain baseline included, and the best point; in percent."""
         if not self.ranked:
             return ""
-        text = f"leading by the model: {_estimate(f'point {self.ranked[0].point}', self.ranked[0])}"
-        plain = self.posterior.plain
-        return f"{text}; {_estimate('plain baseline', plain)}" if plain else text
+        by_class = any(record.config.get("metric") == "classification" for record in self.records.values())
+        unit = " (classification mAP)" if by_class else ""
+        best, plain = _estimate(f"point {self.ranked[0].point}", self.ranked[0]) + unit, self.posterior.plain
+        if plain is None:
+            return f"leading by the model: {best}"
+        other = _estimate("plain baseline", plain) + unit
+        if self.plain_leads:
+            return f"leading by the model: {other}; best point: {best}"
+        return f"leading by the model: {best}; {other}"
 
 
 def read_standing(folder: ExperimentFolder) -> Standing | None:
@@ -74,5 +87,4 @@ def searched_ranges(config: Mapping[str, Any]) -> dict[str, ScalarRange]:
 
 
 def _estimate(name: str, one: PointEstimate) -> str:
-    runs = "1 run" if one.runs == 1 else f"{one.runs} runs"
-    return f"{name} with {100 * one.mean:.2f} +- {100 * one.deviation:.2f} ({runs})"
+    return f"{name} with {100 * one.mean:.2f} ± {100 * one.deviation:.2f} ({counted(one.runs, 'run')})"

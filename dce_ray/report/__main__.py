@@ -10,22 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from dce_ray.commandline import command, compose
-from dce_ray.errors import ConfigError, SearchError, unknown_name
+from dce_ray.errors import ConfigError, DceError, SearchError, unknown_name
 from dce_ray.experiment.candidate import WINNER
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN
 from dce_ray.files import read_json, write_atomically
 from dce_ray.presets import DATA_SETS
 from dce_ray.report import html
+from dce_ray.report.confirmation import looks_at
 from dce_ray.report.labels import data_title
 from dce_ray.report.measured import Measured, confirmed_settings
 from dce_ray.report.rendering import FORMATS, html_table
 from dce_ray.report.setting_figures import comparison_figure
 from dce_ray.report.style import house_style, write_figure
 from dce_ray.report.tables import Comparison, Table, comparison_table
+from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
+from dce_ray.words import argument
 
 USAGE = """
-python -m dce_ray.report key=value ...       gather finished experiments into tables
+python -m dce_ray.report key=value ...       gather finished experiments into tables, with their verdicts
+python -m dce_ray.report <folder>            the same of one search, or of all below a folder
 
   folders=results              where experiments lie; several as 'folders=[results,elsewhere/results]'
   mlflow=<uri>                 gather them from MLflow instead: http://host:port or sqlite:///results/mlflow.db
@@ -63,16 +67,27 @@ class FoundExperiment:
 
 def main(arguments: list[str]) -> int:
     """Print, and with ``target=`` write, the tables of all experiments; the exit status."""
-    options = compose(DEFAULTS, arguments)
+    options = compose(
+        DEFAULTS, [text if "=" in text else argument("folders", text, pasted=False) for text in arguments]
+    )
     if options["format"] not in FORMATS:
         raise ConfigError(unknown_name("format", str(options["format"]), FORMATS))
+    verdicts: list[tuple[str, Verdict]] = []
+    whole = False
     if options["mlflow"]:
         found = find_in_mlflow(str(options["mlflow"]))
     else:
         roots = options["folders"] if isinstance(options["folders"], list) else [options["folders"]]
-        found = find_experiments([Path(str(root)) for root in roots])
+        paths = [Path(str(root)) for root in roots]
+        found, whole = find_experiments(paths), all((path / "config.json").is_file() for path in paths)
+        verdicts = find_verdicts(paths, options["data"]) if options["format"] == "markdown" else []
+    if verdicts and not found:  # a confirmation that was made anew: its search's table is elsewhere
+        print(verdicts_text(verdicts, whole=whole))
+        return 0
     tables, groups = make_tables(found, options["data"], wide=bool(options["wide"]))
     print("\n".join(FORMATS[options["format"]][1](table) for table in tables), end="")
+    if verdicts:
+        print(f"\n{verdicts_text(verdicts, whole=whole)}")
     if options["target"]:
         write_report(Path(str(options["target"])), tables, groups)
         print(f"written to {options['target']}")
@@ -96,6 +111,39 @@ def find_experiments(roots: Sequence[Path]) -> list[FoundExperiment]:
         except SearchError as fault:
             log.warning("left out: %s", fault)
     return found
+
+
+def find_verdicts(roots: Sequence[Path], data: str | None = None) -> list[tuple[str, Verdict]]:
+    """Verdicts of searches below ``roots`` and of the confirmations of theirs that were made anew, by where they lie.
+
+    Args:
+        roots: folders.
+        data: only those on this data set; None: all.
+    """
+    files = (file.parent.resolve() for root in roots for file in root.rglob("confirmation.json"))
+    below = {path for path in files if (path / "confirm").is_dir()}  # MLflow keeps copies of files without their runs
+    paths = sorted(below | {look.path for path in below for look in looks_at(ExperimentFolder(path))})
+    found = []
+    for path in paths:
+        try:
+            verdict = Verdict.read(ExperimentFolder.open(path))
+        except DceError:  # the tables say what was left out
+            continue
+        if verdict is not None and data in (None, path.parts[-3]):
+            found.append(("/".join(path.parts[-3:]), verdict))
+    return found
+
+
+def verdicts_text(verdicts: Sequence[tuple[str, Verdict]], *, whole: bool) -> str:
+    """The verdicts, one below the other.
+
+    Args:
+        verdicts: with where they lie.
+        whole: with all their lines; else the sentence of each.
+    """
+    if whole:
+        return "\n\n".join(verdict.text for _, verdict in verdicts)
+    return "\n".join(f"{name}: {verdict.sentence}" for name, verdict in verdicts)
 
 
 def find_in_mlflow(uri: str) -> list[FoundExperiment]:
@@ -123,6 +171,8 @@ def _found_in(folder: ExperimentFolder) -> FoundExperiment:
         lack = "its confirmation names no winner yet"
     else:
         lack = "" if plain.scores and ours.scores else "no confirmed run is finished"
+    if not lack and (verdict := Verdict.read(folder)) is not None and verdict.outcome == UNCONFIRMED:
+        lack = "its confirmation was cut off by the time budget"
     remark = "selected on test" if run["protocol"] == "paper" else ""
     pair = Comparison(run["baseline"], folder.path.name, plain, ours, remark)
     return FoundExperiment(folder.path.parts[-3], config["data_set"], pair, lack)

@@ -19,6 +19,7 @@ from dce_ray.report.rendering import comma_separated, latex, markdown
 from dce_ray.report.tables import Table, described, sweep_table
 from dce_ray.verdict.judge import judge
 from dce_ray.verdict.statistics import Estimate
+from dce_ray.verdict.text import ANEW
 from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
 
 
@@ -41,12 +42,28 @@ def write_confirmation(folder: ExperimentFolder, candidates: Sequence[Candidate]
         return "No confirmation was asked for (confirm.seeds=0)."
     measured, verdict = _measured(folder, candidates), judge(folder, candidates)
     table = settings_table(config, measured, verdict, notes(config, candidates))
-    text = "\n".join([markdown(table), "", candidate_lines(candidates, measured, verdict)])
+    text = "\n".join([markdown(table), "", candidate_lines(candidates, measured, verdict, config["metric"])])
     write_json(folder.confirmation, confirmation_mapping(config, candidates, measured, table, verdict))
-    write_atomically(folder.confirmation.with_suffix(".md"), f"{text}\n{verdict.sentence}\n")
+    write_atomically(folder.confirmation.with_suffix(".md"), f"{text}\n{verdict_markdown(verdict)}\n")
     write_atomically(folder.confirmation.with_suffix(".csv"), comma_separated(table))
     write_atomically(folder.confirmation.with_suffix(".tex"), latex(table))
     return text
+
+
+def looks_at(search: ExperimentFolder) -> list[ExperimentFolder]:
+    """The confirmations of a search that were made anew, in their order: they lie beside it."""
+    found = []
+    for path in search.path.parent.glob(f"{search.path.name}-confirm-*/config.json"):
+        folder = ExperimentFolder(path.parent)
+        if folder.config.get("kind") == ANEW:
+            found.append(folder)
+    return sorted(found, key=lambda folder: int(folder.config["look"]))
+
+
+def verdict_markdown(verdict: Verdict) -> str:
+    """The verdict in Markdown: its sentence, a list of what else is to be known, the command."""
+    items = [verdict.sentence, "", *(f"- {line}" for line in verdict.details)]
+    return "\n".join([*items, "", "```", verdict.command, "```"] if verdict.command else items)
 
 
 def confirmation_table(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> Table:
@@ -94,11 +111,11 @@ def notes(config: Mapping[str, Any], candidates: Sequence[Candidate], *, confirm
         split = (
             "test, where it is measured too" if config["protocol"] == "paper" else "the selecting split, not on test"
         )
-        how = "the highest mean of the search's model" if winner.deviation is not None else "the best run"
-        lines.append(f"{winner.setting} (point {winner.point}) is the winner: {how} on {split}.")
+        how = "the highest mean of all points by the search's model" if winner.deviation is not None else "the best run"
+        lines.append(f"{winner.setting} (point {winner.point}) was chosen: {how} on {split}.")
         if plain and plain.value > winner.value:
             lines.append(
-                f"The plain baseline scored higher there ({100 * plain.value:.2f}) than the winner "
+                f"The plain baseline leads there: it scored higher ({100 * plain.value:.2f}) than {winner.setting} "
                 f"({100 * winner.value:.2f})."
             )
     if not any(candidate.plain for candidate in candidates):
@@ -106,10 +123,22 @@ def notes(config: Mapping[str, Any], candidates: Sequence[Candidate], *, confirm
     return lines
 
 
-def candidate_lines(candidates: Sequence[Candidate], measured: Sequence[Measured], verdict: Verdict) -> str:
-    """One line per candidate: where it comes from, what it was on the selecting split, test mean and deviation."""
-    header = ["", "from", "point", "selecting split", "iteration"]
-    header += ["test mean", "standard deviation", "difference (planned: 95 %)"]
+def candidate_lines(
+    candidates: Sequence[Candidate], measured: Sequence[Measured], verdict: Verdict, metric: str = "detection"
+) -> str:
+    """One line per candidate: where it comes from, what it was on the selecting split, test mean and deviation.
+
+    Args:
+        candidates: the winner first.
+        measured: what their runs on test came to.
+        verdict: whose planned comparison gets its interval.
+        metric: what the selecting split ranked by; test is measured in detection mAP.
+    """
+    selecting, measured_in = ("selecting split", "test mean")
+    if metric == "classification":  # two measures side by side are told apart
+        selecting, measured_in = f"{selecting}, classification mAP", f"{measured_in}, detection mAP"
+    header = ["", "from", "point", selecting, "iteration"]
+    header += [measured_in, "standard deviation", "difference (planned: 95 %)"]
     lines = [markdown_line(header), "|" + "---|" * len(header)]
     by_name = {one.name: one for one in measured}
     for candidate in candidates:
@@ -123,7 +152,10 @@ def candidate_lines(candidates: Sequence[Candidate], measured: Sequence[Measured
         cells += [f"{100 * candidate.value:.2f}", str(candidate.iteration)]
         cells += [f"{value.mean:.2f}" if value else "-", deviation, _difference_text(gain)]
         lines.append(markdown_line(cells))
-    return "\n".join([*lines, "", "Averages over the ranking thresholds, in percent.", ""])
+    what = "Averages over the ranking thresholds, in percent."
+    if metric == "classification":
+        what = "All in percent; detection mAP is the average over the ranking thresholds."
+    return "\n".join([*lines, "", what, ""])
 
 
 def _difference_text(gain: Estimate | None) -> str:
@@ -179,12 +211,14 @@ def confirmation_mapping(
 def write_best(folder: ExperimentFolder, winner: Candidate) -> None:
     """Write best.yaml: the winner for ``python -m dce_ray.train baseline=... config=best.yaml``."""
     config = folder.config
-    mapping = winner.configuration()
+    seed = winner.confirmation_seed(0)
+    mapping = winner.configuration(seed)
     split = "test" if config["protocol"] == "paper" else "holdout"
     origin = (
         f"# Point {winner.point} of {folder.path.name}: {100 * winner.value:.2f} on {split} "
         f"at iteration {winner.iteration}, up to which the confirmation trains.\n"
         f"# {selection_text(config['protocol'], config['metric'])}\n"
+        f"# seed: {seed} is that of the confirmation's first run, which this repeats; its others count up from there.\n"
         f"# python -m dce_ray.train baseline={mapping['baseline']} config={folder.best}\n"
     )
     write_atomically(folder.best, origin + yaml.safe_dump(mapping, sort_keys=False))

@@ -35,9 +35,10 @@ thead th { background: var(--band); vertical-align: bottom; white-space: normal;
 tbody th { font-weight: 600; }
 tbody th[scope=rowgroup] { vertical-align: top; }
 tbody th[scope=row] { font-weight: 400; }
-td.number, th.number { text-align: right; padding-inline: .38rem; }
+td.number, th.number { text-align: right; padding-inline: .3rem; }
 thead th[scope=colgroup] { text-align: center; }
-.spread { font-size: .82em; color: var(--muted); }
+td.estimate, tbody th[scope=row] { white-space: normal; }
+.spread { font-size: .82em; color: var(--muted); white-space: nowrap; }
 td.missing { color: var(--muted); }
 td.difference { font-style: italic; }
 tr.best > *, tr.best > th[scope=row] { font-weight: 700; background: var(--band); }
@@ -101,6 +102,17 @@ def escape(value: Any) -> str:
 def paragraph(value: str, kind: str = "") -> str:
     """A paragraph, ``notice`` for what must not be missed."""
     return f'<p class="{kind}">{escape(value)}</p>' if kind else f"<p>{escape(value)}</p>"
+
+
+def bullets(lines: Iterable[str]) -> str:
+    """A list of sentences; empty where there are none."""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<ul>{items}</ul>" if items else ""
+
+
+def preformatted(content: str) -> str:
+    """Text as it stands, such as a command that can be copied."""
+    return f"<pre>{escape(content)}</pre>"
 
 
 def facts(pairs: Mapping[str, Any]) -> str:

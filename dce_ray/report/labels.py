@@ -9,7 +9,7 @@ from dce_ray.experiment.candidate import WINNER
 from dce_ray.experiment.record import PLAIN, PLAIN_LABEL
 from dce_ray.presets import DATA_SETS
 
-WINNER_LABEL = f"{WINNER} (winner)"
+WINNER_LABEL = f"{WINNER} (best point)"
 SEARCHED_LABEL = "+ SCS + MCM, searched"
 SETTING_LABELS = {
     PLAIN: PLAIN_LABEL,
@@ -43,7 +43,7 @@ def setting_label(name: str) -> str:
     """A setting as figures call it.
 
     >>> setting_label("scs"), setting_label("top1"), setting_label("lambda=0.5")
-    ('+ SCS', 'top1 (winner)', 'lambda=0.5')
+    ('+ SCS', 'top1 (best point)', 'lambda=0.5')
     """
     return SETTING_LABELS.get(name, name)
 

@@ -52,9 +52,12 @@ def components_of_noise(standing: Standing) -> list[Component]:
 def signal_sentence(standing: Standing) -> str:
     """How far a single run can be trusted, in a plain sentence."""
     share = standing.posterior.shares.signal_share
+    parts = components_of_noise(standing)
+    whole = next(one.share or 0.0 for one in parts if one.signal)
     return (
-        f"Of a single run's variance {100 * share:.0f} % is between points, the rest is noise (what fold and seed do "
-        f"to all points alike is left out of this, since it cancels where points are compared)."
+        f"Where points are compared, {100 * share:.0f} % is between points of what differs from run to run, and the "
+        f"rest is noise; what fold and seed do to all points alike cancels there. Of a run's whole variance, fold and "
+        f"seed included, it is {100 * whole:.0f} %: that is the share in the table and the figure."
     )
 
 

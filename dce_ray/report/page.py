@@ -17,7 +17,7 @@ from dce_ray.files import read_json, write_atomically
 from dce_ray.points.threads import one_thread
 from dce_ray.report import html
 from dce_ray.report.captions import selection_text, test_text
-from dce_ray.report.confirmation import settings_table
+from dce_ray.report.confirmation import looks_at, settings_table
 from dce_ray.report.measured import Measured, confirmed_settings
 from dce_ray.report.page_points import PointsView
 from dce_ray.report.page_trials import TrialsView
@@ -56,6 +56,9 @@ def write_outputs(folder: ExperimentFolder) -> None:
             planned = verdict.planned_comparison if verdict else None
             drawings["confirmation"] = confirmation_figure(confirmed, WINNER, planned)
         drawn = {name: write_figure(drawing, folder.figures, name) for name, drawing in drawings.items()}
+    for name in view.descriptions.keys() - drawn.keys():  # an earlier state of the search had something to show
+        for suffix in ("svg", "png"):
+            (folder.figures / f"{name}.{suffix}").unlink(missing_ok=True)
     write_atomically(folder.path / "report.html", _page(folder, view, confirmed, drawn).render())
     log.info("report: %s", folder.path / "report.html")
 
@@ -68,7 +71,8 @@ def _page(
     measured = any(one.scores for one in confirmed)
     page = html.Page(" / ".join(folder.path.parts[-3:]), f"Search of SCS and MCM. {view.lead}")
     verdict = Verdict.read(folder)
-    page.add("verdict", "Verdict", html.paragraph(verdict.sentence if verdict else NONE_YET, "notice"))
+    anew = _confirmed_anew(folder)
+    page.add("verdict", "Verdict", *verdict_parts(verdict, open_end=not anew), *anew)
     page.add(
         "selection",
         "Selection",
@@ -86,6 +90,32 @@ def _page(
         html.folded_text("Best configuration (best.yaml)", folder.best.read_text()) if folder.best.is_file() else "",
     )
     return page
+
+
+def _confirmed_anew(folder: ExperimentFolder) -> list[str]:
+    """The verdicts of confirmations that were made anew, with fresh seeds."""
+    found = [(look.path.name, verdict) for look in looks_at(folder) if (verdict := Verdict.read(look)) is not None]
+    parts = []
+    for name, verdict in found:
+        last = verdict is found[-1][1]
+        parts += [html.paragraph(f"Confirmed anew ({name}):"), *verdict_parts(verdict, open_end=last)]
+    return parts
+
+
+def verdict_parts(verdict: Verdict | None, *, open_end: bool = True) -> list[str]:
+    """The verdict's sentence, what else is to be known, and the command that goes on.
+
+    Args:
+        verdict: None before there is one.
+        open_end: whether the command is shown; a later verdict has one of its own.
+    """
+    if verdict is None:
+        return [html.paragraph(NONE_YET, "notice")]
+    details, command = verdict.details, verdict.command if open_end else ""
+    if not command or not details:
+        return [html.paragraph(verdict.sentence, "notice"), html.bullets(details[:-1] if verdict.command else details)]
+    parts = [html.paragraph(verdict.sentence, "notice"), html.bullets(details[:-1]), html.paragraph(details[-1])]
+    return [*parts, html.preformatted(command)]
 
 
 def _confirmation(

@@ -11,12 +11,14 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN_LABEL
 from dce_ray.points.standing import read_standing, searched_ranges
 from dce_ray.report import html, noise, point_figures
+from dce_ray.report.acting import idle_lines
 from dce_ray.report.captions import trial_measure
 from dce_ray.report.figures import importance_chart
 from dce_ray.report.importance import Importance
 from dce_ray.report.page_trials import state_counts
 from dce_ray.report.point_table import PointRow, read_points, write_points
 from dce_ray.report.trial_table import TrialTable
+from dce_ray.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,6 +45,7 @@ TOGETHER = (
     "overlapping intervals do not mean that two points are alike. P(better) compares a point with the plain baseline "
     "directly."
 )
+PLAIN_LEADS = "The plain baseline leads: no point's mean is above its own, so the search found nothing better."
 FLAT = (
     "No difference seen: in this range around the best point, the other parameters as there, the model's mean is "
     "nowhere below the best point's by more than one standard deviation of that difference; a wide range may also mean "
@@ -74,6 +77,11 @@ class PointsView:
         write_points(self.points, self.folder.path / "points.parquet", self.folder.path / "points.csv")
 
     @property
+    def descriptions(self) -> Mapping[str, str]:
+        """What each figure shows that there may be, by name."""
+        return DESCRIPTIONS
+
+    @property
     def lead(self) -> str:
         """How many points and runs there are."""
         plain = sum(row.point is None for row in self.trials.rows)
@@ -88,15 +96,16 @@ class PointsView:
         """The figures by name; call inside ``house_style()``."""
         parts = noise.components_of_noise(self.standing) if self.standing else []
         counts = noise.counts_text(self.standing) if self.standing else ""
-        return {
+        drawings = {
             "history": point_figures.point_history(self.points, self.standing, self.measure),
             "noise": point_figures.noise_chart([one for one in parts if one.share is not None], counts),
-            "importance": importance_chart(
-                self._importance, "What the model's mean depends on", "share of its variance over the space"
-            ),
             "slices": point_figures.model_slices(self.points, self.standing, self.config, self.measure),
             "parallel": point_figures.point_parallel(self.points, self.config, self.measure),
         }
+        if self._importance.shares:  # where there are none, a line of the page says why
+            what, measure = "What the model's mean depends on", "share of its variance over the space"
+            drawings["importance"] = importance_chart(self._importance, what, measure)
+        return drawings
 
     @cached_property
     def _importance(self) -> Importance:
@@ -114,11 +123,17 @@ class PointsView:
         values |= {"probability that it is the best point": html.probability(best.probability_best)}
         values |= {"chosen iteration": best.iteration, "parameters from": _origin(best)}
         values |= {name: "—" if (v := best.parameter(name)) is None else f"{v:.4g}" for name in SCALARS}
-        return html.paragraph("The best point by the model, on the selecting split:") + html.facts(values)
+        leads = self.standing is not None and self.standing.plain_leads
+        text = f"{PLAIN_LEADS} The best point" if leads else "The best point"
+        return html.paragraph(f"{text} by the model, on the selecting split:") + html.facts(values)
 
     def add_searched(self, page: html.Page, drawn: Mapping[str, str]) -> None:
         """Sections on the points, the noise, the scalars and the runs."""
-        pictures = {name: html.figure(drawn[name], DESCRIPTIONS[name], f"{name}-figure") for name in DESCRIPTIONS}
+        idle = idle_lines(self.folder)
+        pictures = {
+            name: html.figure(drawn[name], DESCRIPTIONS[name], f"{name}-figure") if name in drawn else ""
+            for name in DESCRIPTIONS
+        }
         page.add(
             "points",
             "Points",
@@ -132,7 +147,7 @@ class PointsView:
         page.add(
             "scalars", "Parameters", *self._scalars(), pictures["importance"], pictures["slices"], pictures["parallel"]
         )
-        page.add("runs", "Runs", self._run_table())
+        page.add("runs", "Runs", *(html.paragraph(f"{line}.", "notice") for line in idle), self._run_table())
 
     def _point_table(self) -> str:
         columns = ["point", "from", *SCALARS, "runs", "failed", "mean %", "± sd", "95 % low", "high"]
@@ -165,7 +180,7 @@ class PointsView:
             for one in noise.components_of_noise(self.standing)
         ]
         title = f"What a run's score is made of, by the model. {noise.counts_text(self.standing)}"
-        columns = ["component", "what it is", "standard deviation (mAP points)", "share of a run's variance (%)"]
+        columns = ["component", "what it is", "standard deviation (mAP points)", "share of a run's whole variance (%)"]
         return [html.paragraph(noise.signal_sentence(self.standing)), html.data_table(title, columns, rows)]
 
     def _scalars(self) -> list[str]:
@@ -183,7 +198,7 @@ class PointsView:
     @property
     def _share_text(self) -> str:
         if not self._importance.shares:
-            return f"Shares: {self._importance.note}"
+            return f"Shares, and a figure of them: {self._importance.note}"
         return "Share: of the variance of the model's mean over the whole space, interactions counted for each."
 
     def _run_table(self) -> str:
@@ -225,5 +240,4 @@ def _estimate(row: PointRow) -> str:
         return "not measured"
     values = (row.mean_fraction, row.deviation_fraction, row.low_fraction, row.high_fraction)
     mean, deviation, low, high = (f"{100 * (value or 0):.2f}" for value in values)
-    runs = "1 run" if row.runs == 1 else f"{row.runs} runs"
-    return f"{mean} % (standard deviation {deviation}, 95 % interval {low} to {high}; {runs})"
+    return f"{mean} % (standard deviation {deviation}, 95 % interval {low} to {high}; {counted(row.runs, 'run')})"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dce_ray.config import SCALARS
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.study import read_study
 from dce_ray.report import figures, html
+from dce_ray.report.acting import idle_lines
 from dce_ray.report.captions import trial_measure
-from dce_ray.report.importance import importance_of
+from dce_ray.report.importance import Importance, importance_of
 from dce_ray.report.table_files import column_names, row_values
 from dce_ray.report.trial_table import TrialRow, TrialTable
 
@@ -44,18 +46,29 @@ class TrialsView:
         """Nothing beside the trials."""
 
     @property
+    def descriptions(self) -> Mapping[str, str]:
+        """What each figure shows that there may be, by name."""
+        return DESCRIPTIONS
+
+    @property
     def lead(self) -> str:
         """How many trials there are."""
         return f"Trials: {state_counts(self.trials) or 'none yet'}."
 
     def drawings(self) -> dict[str, Figure]:
         """The figures by name; call inside ``house_style()``."""
-        return {
+        drawings = {
             "history": figures.history(self.trials, self.measure),
             "parallel": figures.parallel_coordinates(self.trials, self.measure),
-            "importance": figures.importance_chart(importance_of(read_study(self.folder.study), self.trials)),
             "slices": figures.slices(self.trials, self.measure),
         }
+        if self._importance.shares:  # where there are none, a line of the page says why
+            drawings["importance"] = figures.importance_chart(self._importance)
+        return drawings
+
+    @cached_property
+    def _importance(self) -> Importance:
+        return importance_of(read_study(self.folder.study), self.trials)
 
     @property
     def choice(self) -> str:
@@ -77,13 +90,17 @@ class TrialsView:
 
     def add_searched(self, page: html.Page, drawn: Mapping[str, str]) -> None:
         """Sections on what was searched."""
-        page.add("figures", "Figures", *(html.figure(drawn[name], DESCRIPTIONS[name], name) for name in DESCRIPTIONS))
-        shown = [name for name in column_names(TrialRow) if name not in NOT_SHOWN]
-        places = [column_names(TrialRow).index(name) for name in shown]
+        shown = [name for name in DESCRIPTIONS if name in drawn]
+        aside = [] if self._importance.shares else [html.paragraph(f"Importance: {self._importance.note}")]
+        page.add("figures", "Figures", *(html.figure(drawn[name], DESCRIPTIONS[name], name) for name in shown), *aside)
+        columns = [name for name in column_names(TrialRow) if name not in NOT_SHOWN]
+        places = [column_names(TrialRow).index(name) for name in columns]
         rows = [[row_values(row)[place] for place in places] for row in self.trials.rows]
         best = self.trials.rows.index(self.trials.best) if self.trials.best else None
-        title = f"All {len(rows)} trials; value is a fraction in [0, 1], the best trial is set off."
-        page.add("trials", "Trials", html.data_table(title, shown, rows, best=best, tall=len(rows) > 20))
+        title = f"All {len(rows)} trials; value_fraction is in [0, 1], the best trial is set off."
+        table = html.data_table(title, columns, rows, best=best, tall=len(rows) > 20)
+        idle = idle_lines(self.folder)
+        page.add("trials", "Trials", *(html.paragraph(f"{line}.", "notice") for line in idle), table)
 
 
 def state_counts(trials: TrialTable) -> str:

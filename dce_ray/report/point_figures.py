@@ -99,14 +99,14 @@ def _draw_plain(axes: Axes, plain: PointEstimate | None) -> None:
 
 
 def _mark(axes: Axes, means: Mapping[float, float], table: PointTable) -> None:
-    """Diamonds round the published points and a star at the one that leads, at (place, mean)."""
+    """Diamonds round the published points and a star at the best one, at (place, mean)."""
     published = {row.point for row in table.points if row.origin in PUBLISHED}
     chosen = [place for place in means if place in published]
     if chosen:
         axes.scatter(chosen, [100 * means[place] for place in chosen], label="published values", **FIRST_POINT)
     if table.best:
         place = table.best.point or 0
-        axes.scatter([place], [100 * means[place]], label="leads by the model", **BEST)
+        axes.scatter([place], [100 * means[place]], label="best point by the model", **BEST)
 
 
 def model_slices(table: PointTable, standing: Standing | None, config: Mapping[str, Any], measure: str) -> Figure:
@@ -183,7 +183,9 @@ def noise_chart(components: list[Component], caption: str) -> Figure:
             bar.set(facecolor=MUTED, hatch=HATCHES[1])
     for place, share in enumerate(shares):
         axes.text(share, place, f"  {share:.0f}", va="center", fontsize=8)
-    axes.set(xlabel="share of a single run's variance (%)", xlim=(0, max(1.0, *shares) * 1.12))
+    axes.set(
+        xlabel="share of a single run's whole variance, fold and seed included (%)", xlim=(0, max(1.0, *shares) * 1.12)
+    )
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     caption_below(figure, caption)

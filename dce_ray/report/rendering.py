@@ -8,9 +8,10 @@ from itertools import groupby
 from dce_ray import grids
 from dce_ray.grids import escape_latex, latex_line
 from dce_ray.report.html import escape
-from dce_ray.report.tables import Row, Table
+from dce_ray.report.tables import PRINTED, Row, Table
 from dce_ray.verdict.statistics import Estimate
 
+SOURCE_HEADING = '<th rowspan="2" scope="col">source</th>'
 MISSING = "—"
 """What stands in a cell without a number; in CSV the cell is empty and its line is there."""
 
@@ -116,7 +117,12 @@ def _spans(plain: int, averages: int, unit: str) -> list[tuple[int, str]]:
 
 
 def html_table(table: Table) -> str:
-    """An accessible ``<table>`` with caption, header scopes and a body per group; no page around it."""
+    """An accessible ``<table>`` with caption, header scopes and a body per group; no page around it.
+
+    The column that tells printed lines from measured ones is there where a line is printed: without it the table fits
+    a page of 1300 pixels.
+    """
+    sourced = any(row.source == PRINTED for row in table.rows)
     averages = sum(column.startswith("avg_") for column in table.columns)
     spans = "".join(
         f'<th colspan="{count}" scope="colgroup">{text}</th>'
@@ -128,22 +134,25 @@ def html_table(table: Table) -> str:
         members = list(rows)
         title = f'<th scope="rowgroup" rowspan="{len(members)}">{escape(group)}</th>'
         lines = [
-            f"<tr>{title if index == 0 else ''}{_html_cells(table, row)}</tr>" for index, row in enumerate(members)
+            f"<tr>{title if index == 0 else ''}{_html_cells(table, row, sourced=sourced)}</tr>"
+            for index, row in enumerate(members)
         ]
         bodies.append("<tbody>" + "\n".join(lines) + "</tbody>")
     notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(table.caption)}"><table>\n'
         f"<caption>{escape(table.caption)}</caption>\n"
-        f'<thead><tr><th colspan="2" rowspan="2" scope="col">method</th><th rowspan="2" scope="col">source</th>'
+        f'<thead><tr><th colspan="2" rowspan="2" scope="col">method</th>{SOURCE_HEADING if sourced else ""}'
         f'<th rowspan="2" scope="col">seeds</th>{spans}</tr><tr>{names}</tr></thead>\n'
         + "\n".join(bodies)
         + f'\n</table></div>\n<ul class="notes">{notes}</ul>\n'
     )
 
 
-def _html_cells(table: Table, row: Row) -> str:
-    cells = [f'<th scope="row">{escape(row.label)}</th><td class="{row.source}">{row.source}</td>']
+def _html_cells(table: Table, row: Row, *, sourced: bool) -> str:
+    cells = [f'<th scope="row">{escape(row.label)}</th>']
+    if sourced:
+        cells.append(f'<td class="{row.source}">{row.source}</td>')
     cells.append(f'<td class="number">{seeds_cell(row)}</td>')
     for column in table.columns:
         cell = row.cells.get(column)
@@ -152,7 +161,7 @@ def _html_cells(table: Table, row: Row) -> str:
         else:
             value, _, spread = cell_text(cell, row.difference).replace("-", "−").partition(" ")
             text = f'{value} <span class="spread">{spread}</span>' if spread else value
-            kind = "number difference" if row.difference else "number"
+            kind = "number estimate difference" if row.difference else "number estimate"
             cells.append(f'<td class="{kind}">{text}</td>')
     return "".join(cells)
 

@@ -1,4 +1,7 @@
-"""Rows of one dataclass as Parquet and CSV; the field ``lambda_`` is the column ``lambda``."""
+"""Rows of one dataclass as Parquet and CSV; the field ``lambda_`` is the column ``lambda``.
+
+A field whose metadata say ``column`` is the column of that name.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from dce_ray.files import write_atomically
 
 def column_names(kind: type[Any]) -> list[str]:
     """Columns of the written tables, in the order of the fields."""
-    return [key_of(item.name) for item in dataclasses.fields(kind)]
+    return [str(item.metadata.get("column", key_of(item.name))) for item in dataclasses.fields(kind)]
 
 
 def row_values(row: Any) -> list[Any]:
@@ -48,8 +51,9 @@ def write_rows(kind: type[Any], rows: Sequence[Any], parquet: Path, comma_separa
 
 def _schema(kind: type[Any]) -> pa.Schema:
     arrow = {int: pa.int64(), float: pa.float64(), str: pa.string()}
-    fields = []
-    for name, hint in typing.get_type_hints(kind).items():
+    fields, hints = [], typing.get_type_hints(kind)
+    for item, column in zip(dataclasses.fields(kind), column_names(kind), strict=True):
+        hint = hints[item.name]
         found = next(one for one in arrow if one in (hint, *typing.get_args(hint)))
-        fields.append((key_of(name), arrow[found]))
+        fields.append((column, arrow[found]))
     return pa.schema(fields)

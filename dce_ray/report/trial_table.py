@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
@@ -43,7 +43,7 @@ class TrialRow:
     beta: float | None
     gamma: float | None
     lambda_: float | None
-    value: float | None
+    value: float | None = field(metadata={"column": "value_fraction"})
     """What was told to the study, a fraction in [0, 1]: with ``policy=replicates`` the score at an iteration that other
     runs chose, with ``policy=single`` the best one over the trial's evaluations."""
     value_iteration: int | None

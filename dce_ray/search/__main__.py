@@ -32,6 +32,7 @@ how much
   confirm.top=3          confirm.seeds=5 (0: no confirmation, test is never read)
   confirm.precision=1.0  winner and plain baseline get more seeds until half the interval is so wide, in mAP percent,
                          up to confirm.max_seeds=20; confirm.precision=null: they do not
+                         (afterwards, more and fresh seeds: python -m dce_ray.confirm)
 
 the search space (search_spaces/<baseline>.yaml)
   space.delta.high=0.95  change a range    space.lambda=1.0  fix    space.gamma=beta  tie

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dce_ray.data.splits import make_splits
 from dce_ray.datasets import build_on_data
-from dce_ray.errors import SearchError
+from dce_ray.errors import ConfigError, SearchError
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.study import read_study
@@ -30,8 +30,9 @@ from dce_ray.search.settings import (
     build_experiment,
     unaliased,
 )
-from dce_ray.store import open_store
+from dce_ray.store import FeatureStore, open_store
 from dce_ray.train.build import choose_device
+from dce_ray.words import command_line, counted
 
 FEW_SEEDS = 4
 """Fewer seeds than this are confirmed with a warning."""
@@ -194,14 +195,44 @@ def reopen(path: str | Path, changes: Mapping[str, Any]) -> tuple[Experiment, Ex
     """What an experiment folder holds, with the changes of dotted keys; the data must be what it was."""
     folder = ExperimentFolder.open(path)
     experiment = Experiment.from_mapping(folder.config, unaliased(changes))
+    refuse_fewer_runs(folder, experiment)
     refuse_other_seeds(folder, experiment.settings.confirm)
-    store = open_store(experiment.run.data)
-    if store.digest != experiment.digest:
-        raise SearchError(
-            f"{experiment.run.data} holds other data than {path} was searched on (digest {store.digest[:12]}, "
-            f"expected {experiment.digest[:12]}); restore the store, or start a new search"
-        )
+    same_data(folder, experiment.run.data, experiment.digest)
     return experiment, folder
+
+
+def same_data(folder: ExperimentFolder, data: str, digest: str) -> FeatureStore:
+    """The store that a search was made on.
+
+    Args:
+        folder: of the search.
+        data: folder of the store.
+        digest: of its content when the search began.
+
+    Raises:
+        SearchError: it holds something else now.
+    """
+    store = open_store(data)
+    if store.digest != digest:
+        raise SearchError(
+            f"{data} holds other data than {folder.path} was searched on (digest {store.digest[:12]}, "
+            f"expected {digest[:12]}); restore the store, or start a new search"
+        )
+    return store
+
+
+def refuse_fewer_runs(folder: ExperimentFolder, experiment: Experiment) -> None:
+    """Keep a resumed search from being given fewer runs than it has: none of them is taken back.
+
+    Raises:
+        ConfigError: with the number that there is.
+    """
+    begun, asked = len(folder.trials()), experiment.settings.search.num_runs
+    if asked < begun:
+        raise ConfigError(
+            f"search.num_runs={asked}: {folder.path} has begun {counted(begun, 'run')} already, and none is taken "
+            f"back; give {begun} to end with those, or more to go on"
+        )
 
 
 def conduct(experiment: Experiment, folder: ExperimentFolder) -> SearchResult:
@@ -210,8 +241,9 @@ def conduct(experiment: Experiment, folder: ExperimentFolder) -> SearchResult:
     Raises:
         SearchError: a fault of the environment; the message says what is kept and how to go on.
     """
+    from dce_ray.report.acting import idle_lines
     from dce_ray.search.stages import Search
-    from dce_ray.search.tune_hooks import OUT_OF_TIME
+    from dce_ray.search.tune_hooks import INTERRUPTED, OUT_OF_TIME
 
     print(f"experiment folder: {folder.path}")
     if experiment.settings.confirm.seeds == 1:
@@ -227,6 +259,9 @@ def conduct(experiment: Experiment, folder: ExperimentFolder) -> SearchResult:
             search = Search(experiment, folder)
             try:
                 stop = search.run()
+            except (KeyboardInterrupt, SystemExit):  # Ctrl-C or SIGTERM where no run can be stopped tidily
+                print(f"stopped: {INTERRUPTED}\nWhat is done is kept. Go on with: {_resume_command(folder)}")
+                raise
             finally:
                 search.clock.keep()
                 _write_outputs(folder)
@@ -235,9 +270,11 @@ def conduct(experiment: Experiment, folder: ExperimentFolder) -> SearchResult:
         print(f"stopped: {stop.reason}\nWhat is done is kept. Go on with: {_resume_command(folder)}{more}")
         if stop.failure:
             raise SearchError(stop.reason)
+    for line in idle_lines(folder):
+        print(f"note: {line}")
     result = _result(experiment, folder, stop)
     if result.verdict is not None:
-        print(result.verdict.sentence)
+        print(result.verdict.text)
     return result
 
 
@@ -286,6 +323,4 @@ def _write_outputs(folder: ExperimentFolder) -> None:
 
 
 def _resume_command(folder: ExperimentFolder) -> str:
-    here = Path.cwd()
-    shown = folder.path.relative_to(here) if folder.path.is_relative_to(here) else folder.path
-    return f"python -m dce_ray.search resume={shown}"
+    return command_line("dce_ray.search", resume=folder.path)

@@ -12,6 +12,7 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
 from dce_ray.files import read_json, write_json
 from dce_ray.search.tune_hooks import Observer
+from dce_ray.words import counted
 
 
 @dataclass
@@ -127,9 +128,9 @@ class Cost(Observer):
 
     def plan(self) -> str:
         """The runs, in a line, before anything starts."""
-        then = f", then {_runs(self.confirmation_runs)} of the confirmation" if self.confirmation_runs else ""
+        then = f", then {counted(self.confirmation_runs, 'run')} of the confirmation" if self.confirmation_runs else ""
         more = f" and at most {self.further_runs} more" if self.further_runs else ""
-        return f"cost: {_runs(self.search_runs)} of the search (the plain baseline's included){then}{more}"
+        return f"cost: {counted(self.search_runs, 'run')} of the search (the plain baseline's included){then}{more}"
 
     def outlook(self) -> str:
         """Minutes and hours, in a line, once a run has ended."""
@@ -157,7 +158,3 @@ def duration_text(seconds: float) -> str:
         if seconds < limit:
             return text.format(seconds / unit)
     return f"{seconds / 86400:.1f} days"
-
-
-def _runs(count: int) -> str:
-    return "1 run" if count == 1 else f"{count} runs"

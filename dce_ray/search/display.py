@@ -86,8 +86,8 @@ class Display(Observer):
             self.best = record
         name = record.label if record.on_test or not self.standing else f"{record.label}, {replicate_text(record)}"
         outcome = {
-            "finished": f"{percent(record.value)} at iteration {record.iteration}" + (", best so far" if leads else ""),
-            "pruned": f"best {percent(record.value)} at iteration {record.iteration}",
+            "finished": f"{measured(record)} at iteration {record.iteration}" + (", best so far" if leads else ""),
+            "pruned": f"best {measured(record)} at iteration {record.iteration}",
             "failed": record.error or "",
         }[record.state]
         self._line(f"[{self.done}/{self.total}] {name} {record.state}: {outcome}  {parameters(record)}")
@@ -116,10 +116,8 @@ class Display(Observer):
         """The live table."""
         from rich.table import Table
 
-        counts = ", ".join(f"{self.counts[state]} {state}" for state in ("finished", "pruned", "failed"))
-        table = Table(
-            title=f"{self.title}: {len(self.running)} running, {counts} of {self.total}", title_justify="left"
-        )
+        title = f"{self.title}: {len(self.running)} running, {self._counts()} of {self.total}"
+        table = Table(title=title, title_justify="left")
         for column in ("run", "iteration", "score", "parameters"):
             table.add_column(column)
         for record, iteration, score in sorted(self.running.values(), key=lambda item: item[0].number):
@@ -136,11 +134,19 @@ class Display(Observer):
 
     def summary(self) -> str:
         """One line when all is over."""
-        counts = ", ".join(f"{self.counts[state]} {state}" for state in ("finished", "pruned", "failed"))
-        best = f"best trial: {self.best.label} with {percent(self.best.value)}" if self.best else ""
+        best = f"best trial: {self.best.label} with {measured(self.best)}" if self.best else ""
         leads = self.standing() if self.standing else best
-        text = f"{self.title}: {counts} of {self.total} in {(time.monotonic() - self.began) / 60:.1f} min"
+        text = f"{self.title}: {self._counts()} of {self.total}"
+        if self.done == self.before:
+            text += ", nothing was run in this session" if self.done < self.total else ", all in earlier sessions"
+        else:
+            text += f" in {(time.monotonic() - self.began) / 60:.1f} min"
         return f"{text}; {leads}" if leads else text
+
+    def _counts(self) -> str:
+        """How many runs ended how; states that no run has are left out."""
+        found = [f"{self.counts[state]} {state}" for state in ("finished", "pruned", "failed") if self.counts[state]]
+        return ", ".join(found) or "0 finished"
 
     def rate(self) -> str:
         """Runs per minute and the time left at that rate."""
@@ -166,6 +172,13 @@ def replicate_text(record: RunRecord) -> str:
 def percent(value: float | None) -> str:
     """A fraction in percent."""
     return "-" if value is None else f"{100 * value:.2f}"
+
+
+def measured(record: RunRecord) -> str:
+    """A run's value in percent, with its measure where the search ranks by another one than test is measured in."""
+    if record.config.get("metric") != "classification":
+        return percent(record.value)
+    return f"{percent(record.value)} ({'detection' if record.on_test else 'classification'} mAP)"
 
 
 def parameters(record: RunRecord) -> str:

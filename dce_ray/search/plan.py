@@ -141,7 +141,7 @@ class PlanLedger:
         readings = item.folder.readings()
         best = best_of(item.folder.scores())
         if item.record.on_test:
-            value = final_score(read_json(item.folder.table), item.record)
+            value = final_score(read_json(item.folder.table))
             iteration = best[0] if best else readings[-1].iteration if readings else item.record.stop_at
         elif best:
             iteration, value = best
@@ -205,8 +205,8 @@ class ChainLedger:
         self._owner[key].again(key)
 
 
-def final_score(table: Mapping[str, Any], record: RunRecord) -> float:
-    """What the table of a run on test says by the metric of the search, a fraction in [0, 1]."""
+def final_score(table: Mapping[str, Any]) -> float:
+    """What a run came to on test, a fraction in [0, 1]: detection mAP as in all tables, whatever the search ranked."""
     from dce_ray.evaluation import MapTable
 
-    return MapTable.from_mapping(table).score(record.config["metric"])
+    return MapTable.from_mapping(table).ranking

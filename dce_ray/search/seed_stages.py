@@ -13,6 +13,7 @@ from dce_ray.search.plan import Planned, plan_confirmation, plan_second_stage
 from dce_ray.search.settings import ConfirmOptions
 from dce_ray.verdict.judge import differences_of, paired_runs
 from dce_ray.verdict.stein import SeedPlan, identity_of, plan_seeds
+from dce_ray.words import command_line, counted
 
 FIXED = ("seeds", "precision", "max_seeds")
 """Of ConfirmOptions: what cannot be changed once it has decided how many pairs there are."""
@@ -77,7 +78,8 @@ def refuse_other_seeds(folder: ExperimentFolder, options: ConfirmOptions) -> Non
     if wrong:
         fixed = ", ".join(f"confirm.{name}={getattr(plan, name)}" for name in FIXED)
         raise ConfigError(
-            f"{', '.join(wrong)}: {folder.path} has read test with {fixed} already ({plan.total} pairs of seeds); "
-            f"other numbers after that look would make the interval too narrow. Leave them out, or confirm with others "
-            f"in a new search"
+            f"{', '.join(wrong)}: {folder.path} has read test with {fixed} already "
+            f"({counted(plan.total, 'pair')} of seeds); other numbers after that look would make the interval too "
+            f"narrow. Leave them out; with fresh seeds, as many as you like: "
+            f"{command_line('dce_ray.confirm', search=folder.path, seeds=max(options.seeds, plan.total))}"
         )

@@ -13,8 +13,10 @@ from dce_ray.config import COMPONENT_OF, SCALARS, RunConfig
 from dce_ray.config_base import Config, choice, number
 from dce_ray.errors import ConfigError, SearchSpaceError
 from dce_ray.experiment.record import components_of
+from dce_ray.former import FORMER_KEYS, unknown_key
 from dce_ray.presets import merge, published, run_config, run_config_from_mapping
 from dce_ray.search.space import SearchSpace, load_space
+from dce_ray.words import counted
 
 POLICIES = ("replicates", "single")
 ALIASES = {"search.num_trials": "search.num_runs"}
@@ -91,7 +93,7 @@ class ConfirmOptions(Config):
     """Best configurations on the selecting split."""
     seeds: int = number(5, 0, 1000)
     """Seeds per configuration; 0 confirms nothing and never reads the test set, 1 gives no interval."""
-    precision: float | None = number(1.0, 0.01, 100.0)
+    precision: float | None = number(1.0, 0.01, 100.0, null="for no more seeds than confirm.seeds")
     """Wanted half-width of the interval of winner less plain baseline, in percentage points of mAP: these two get so
     many more seeds. None: no more than ``seeds``."""
     max_seeds: int = number(20, 1, 10_000)
@@ -244,7 +246,8 @@ class Experiment:
         if self.settings.search.num_runs < least:
             raise ConfigError(
                 f"search.num_runs={self.settings.search.num_runs}: the plain baseline on "
-                f"{_count(self.plain_runs, 'fold')} and {_count(published, 'published point')} alone are {least} runs; "
+                f"{counted(self.plain_runs, 'fold')} and {counted(published, 'published point')} alone are "
+                f"{counted(least, 'run')}; "
                 f"give more, or lower search.folds"
             )
 
@@ -309,6 +312,9 @@ def build_experiment(request: Request, store: str, data_set: str) -> Experiment:
     folds = [key for key in ("folds", "fold") if isinstance(sampling, Mapping) and key in sampling]
     if folds:
         raise ConfigError(f"sampling.{folds[0]}: a search goes through the folds itself; say search.folds=<how many>")
+    former = [f"sampling.{key}" for key in sampling if f"sampling.{key}" in FORMER_KEYS] if sampling else []
+    if former:
+        raise ConfigError("\n".join(unknown_key(key, ["search.folds"]) for key in former))
     folds_of_search = {"sampling": {"folds": request.settings.search.folds}}
     overrides = merge(request.run, folds_of_search)
     run = run_config(request.baseline, store, data_set=data_set, preset=request.preset, overrides=overrides)
@@ -325,10 +331,6 @@ def build_experiment(request: Request, store: str, data_set: str) -> Experiment:
     experiment = Experiment(request.settings, run, space, data_set, points)
     experiment.check_budget()
     return experiment
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _first_points(space: SearchSpace, baseline: str, store: str, data_set: str) -> dict[str, dict[str, float]]:

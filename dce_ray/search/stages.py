@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dce_ray.errors import SearchError
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.record import RunRecord
 from dce_ray.report.confirmation import write_best, write_confirmation
 from dce_ray.search.cost import Clock, Cost
 from dce_ray.search.display import Display
@@ -26,6 +27,7 @@ from dce_ray.session.demand import resources_for
 from dce_ray.session.ray_session import ray_session
 from dce_ray.session.resources import Resources
 from dce_ray.store import open_store
+from dce_ray.words import command_line
 from trainables import RunTrainable, trainable_named
 
 
@@ -72,10 +74,7 @@ class Search:
             cpus=wish.cpus_per_trial,
             gpus=wish.gpus_per_trial,
         )
-        print(
-            f"{resources.slots(cluster)} runs at once, each with {resources.cpus:g} CPUs and {resources.gpus:g} GPUs "
-            f"(of {cluster.get('CPU', 0):g} and {cluster.get('GPU', 0):g})"
-        )
+        print(resources.text(cluster))
         return resources
 
     def cost(self, slots: int, resources: Resources) -> Cost:
@@ -115,7 +114,7 @@ class Search:
             more = "search.time_budget" if stop else "search.num_runs"
             raise SearchError(
                 f"no point has a run that was trained to its end, so there is nothing to confirm: {why}; "
-                f"to go on: python -m dce_ray.search resume={self.folder.path} {more}=<more>"
+                f"to go on: {command_line('dce_ray.search', resume=self.folder.path)} {more}=<more>"
             )
         drop_superseded(self.folder, candidates)
         write_best(self.folder, candidates[0])
@@ -124,18 +123,19 @@ class Search:
     def confirm(self, candidates: Sequence[Candidate], workers: Workers) -> Stop | None:
         """Train every candidate anew, winner and plain baseline with as many seeds as they need, and judge."""
         for plan in confirmation_stages(self.folder, candidates, self.experiment.settings.confirm):
-            display = self.display("confirmation", len(plan))
+            done = [item.now for item in plan if item.finished]
+            display = self.display("confirmation", len(plan), ended=done)
             stop = workers.run(PlanLedger(plan), display, lambda: self.clock.left_s <= 0)
-            if stop and stop.reason == OUT_OF_TIME and self.folder.seed_plan.is_file():
+            if stop and stop.reason == OUT_OF_TIME:
                 print(f"\n{write_confirmation(self.folder, candidates)}")  # the time ended it, and not its outcome
             if stop:
                 return stop
         print(f"\n{write_confirmation(self.folder, candidates)}")
         return None
 
-    def display(self, what: str, total: int, runs: Searching | None = None) -> Display:
+    def display(self, what: str, total: int, runs: Searching | None = None, ended: Sequence[RunRecord] = ()) -> Display:
         """What the user sees of one stage; the runs of earlier sessions are counted."""
         run = self.experiment.run
         title = f"{what} {run.baseline} on {self.experiment.data_set}, protocol={run.protocol}"
-        ended = runs.ended if runs else ()
+        ended = runs.ended if runs else ended
         return Display(title, total, run.training.iterations, ended, standing=runs.standing if runs else None)

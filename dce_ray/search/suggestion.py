@@ -91,8 +91,8 @@ def _improve(
 
     Our own and not Optuna's GPSampler, which knows nothing of folds and seeds, measures improvement from the luckiest
     score, and fits its process anew each time. In the same policy, told scores without the effects of fold and seed, it
-    found no more on the smooth surfaces of ``benchmarks.policy`` with noise of 3.2 s (after 96 runs 1.87 +- 0.57
-    against 2.14 +- 0.45, 24 surfaces), and a proposal takes it 0.3 s after 300 runs and 5.0 s after 1,000, ours 0.07 s
+    found no more on the smooth surfaces of ``benchmarks.policy`` with noise of 3.2 s (after 96 runs 1.87 ± 0.57
+    against 2.14 ± 0.45, 24 surfaces), and a proposal takes it 0.3 s after 300 runs and 5.0 s after 1,000, ours 0.07 s
     and 0.5 s (0.2 s and 3.6 s where the model's components are fitted anew).
     """
     random = np.random.default_rng(np.random.SeedSequence(seed))

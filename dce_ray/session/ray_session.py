@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,9 +77,31 @@ def _start(address: str, num_cpus: int | None) -> None:
     else:
         options["address"] = address
     try:
-        ray.init(**options)
+        with children_of_their_own_group():
+            ray.init(**options)
     except Exception as fault:  # Ray raises ValueError, ConnectionError, RuntimeError and its own
         raise SearchError(remedy(address, fault)) from fault
+
+
+@contextlib.contextmanager
+def children_of_their_own_group() -> Iterator[None]:
+    """Inside the block, every process that is started leads a process group of its own.
+
+    A signal that is sent to the group of the search (``kill -TERM -<group>``, a batch system's end of time) is then for
+    the search alone, which ends its Ray itself. Ray's own processes would end at once, and the search wait for them for
+    a minute, to be aborted by Ray then. They die with the search all the same: the kernel is told so by Ray.
+    """
+    before = subprocess.Popen.__init__
+
+    @functools.wraps(before)
+    def start(self: subprocess.Popen[Any], *arguments: Any, **options: Any) -> None:
+        before(self, *arguments, **({"process_group": 0} | options))
+
+    subprocess.Popen.__init__ = start  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        subprocess.Popen.__init__ = before  # type: ignore[method-assign]
 
 
 def _check_disk() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dce_ray.errors import SearchError
+from dce_ray.words import counted, written
 
 TRIALS_PER_GPU = 4
 """More processes than this on one GPU wait for each other."""
@@ -59,6 +60,16 @@ class Resources:
         by_gpu = _by_gpu(cluster.get("GPU", 0.0), self.gpus) if self.gpus else math.inf
         return int(min(by_cpu, by_gpu, 10_000))
 
+    def text(self, cluster: Mapping[str, float]) -> str:
+        """How many runs there are at once, and what each gets, in a line.
+
+        >>> Resources(1.0, 0.0).text({"CPU": 2.0}), Resources(4.0, 0.5).text({"CPU": 16.0, "GPU": 1.0})
+        ('2 runs at once, each with 1 CPU of 2', '2 runs at once, each with 4 CPUs of 16 and 0.5 GPUs of 1')
+        """
+        parts = [(self.cpus, "CPU"), *([(self.gpus, "GPU")] if self.gpus or cluster.get("GPU") else [])]
+        shares = " and ".join(f"{counted(share, name)} of {written(cluster.get(name, 0.0))}" for share, name in parts)
+        return f"{counted(self.slots(cluster), 'run')} at once, each with {shares}"
+
 
 def choose_resources(
     cluster: Mapping[str, float],
@@ -93,7 +104,8 @@ def choose_resources(
     chosen = Resources(float(cpus), float(gpus))
     if cpus <= 0 or gpus < 0 or chosen.slots(cluster) < 1:
         raise SearchError(
-            f"no trial fits: it needs {cpus:g} CPUs and {gpus:g} GPUs, there are {cpus_there:g} and {gpus_there:g}; "
+            f"no run fits: it needs {counted(cpus, 'CPU')} and {counted(gpus, 'GPU')}, there are "
+            f"{written(cpus_there)} and {written(gpus_there)}; "
             f"lower search.cpus_per_trial or search.gpus_per_trial"
         )
     return chosen

@@ -21,8 +21,12 @@ EXPERIMENT_TAG = "dce.experiment"
 """Tag with the identity of the experiment folder; see :func:`dce_ray.tracking.state.search_identity`."""
 RUN_TAG = "dce.run"
 """Tag with the identity of the run within it; see :class:`RunContent`."""
-SEARCH, ABLATIONS = "search", "ablations"
-"""Kinds of a parent run: what the runs of the folder belong to."""
+SEARCH, ABLATIONS, CONFIRMATION = "search", "ablations", "confirmation"
+"""Kinds of a parent run: what the runs of the folder belong to; the last one is a confirmation made anew."""
+PARENT_KINDS: Mapping[str, str] = {"ablation": ABLATIONS, "confirmation": CONFIRMATION}
+"""By what ``kind`` says in ``config.json``; where there is none, the folder is a search's."""
+UNCONFIRMED = "unconfirmed"
+"""Outcome of a verdict without a confirmation, as ``confirmation.json`` has it."""
 POINT = "point"
 """Kind of a run that stands for a point, or for the plain baseline, and has its replicates below it
 (``policy=replicates``). All other kinds are roles of records."""
@@ -179,7 +183,7 @@ def search_content(folder: ExperimentFolder, *, live: bool, identity: str) -> Ru
     starts = [record.started for record in records if record.started is not None]
     ends = [record.ended for record in records if record.ended is not None]
     run = config.get("run", {})
-    kind = ABLATIONS if config.get("kind") == "ablation" else SEARCH
+    kind = PARENT_KINDS.get(config.get("kind", ""), SEARCH)
     return RunContent(
         kind=kind,
         identity=identity,
@@ -193,7 +197,7 @@ def search_content(folder: ExperimentFolder, *, live: bool, identity: str) -> Ru
             "host": str(folder.environment.get("host", records[0].host if records else "")),
             "search": folder.path.name,
             **{f"trials.{name}": str(count) for name, count in _counts(records).items()},
-            **({NOTE_TAG: _verdict(folder)} if kind == SEARCH else {}),
+            **({} if kind == ABLATIONS else {NOTE_TAG: _verdict(folder)}),
             **_point_counts(config, records),
         },
         params={key: _text(value) for key, value in flatten(config).items()},
@@ -203,9 +207,13 @@ def search_content(folder: ExperimentFolder, *, live: bool, identity: str) -> Ru
 
 
 def _verdict(folder: ExperimentFolder) -> str:
-    """The verdict's sentence, for those who read nothing else."""
+    """The verdict in Markdown, its sentence first for those who read nothing else."""
     found = read_json(folder.confirmation).get("verdict") if folder.confirmation.is_file() else None
-    return str(found["sentence"])[:LONGEST_TEXT] if found else NO_VERDICT
+    if not found:
+        return NO_VERDICT
+    lines = [str(found["sentence"]), *(f"- {line}" for line in found.get("details", ()))]
+    command = [f"```\n{found['command']}\n```"] if found.get("command") else []
+    return "\n\n".join(["\n".join([lines[0], "", *lines[1:]]).rstrip(), *command])[:LONGEST_TEXT]
 
 
 def _search_state(folder: ExperimentFolder, config: Mapping[str, Any], records: list[RunRecord]) -> str:
@@ -214,8 +222,13 @@ def _search_state(folder: ExperimentFolder, config: Mapping[str, Any], records: 
     if states == {"failed"}:
         return "failed"
     nothing_to_confirm = config.get("kind") == "ablation" or config.get("confirm", {}).get("seeds") == 0
-    confirmed = nothing_to_confirm or folder.confirmation.is_file()
+    confirmed = nothing_to_confirm or (folder.confirmation.is_file() and not _cut_off(folder))
     return "finished" if confirmed and states and "running" not in states else "interrupted"
+
+
+def _cut_off(folder: ExperimentFolder) -> bool:
+    """Whether the time budget has ended the confirmation before anything could be said."""
+    return (read_json(folder.confirmation).get("verdict") or {}).get("outcome") == UNCONFIRMED
 
 
 def _name(record: RunRecord, *, replicated: bool) -> str:

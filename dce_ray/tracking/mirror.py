@@ -28,6 +28,8 @@ REST = 4.0
 LONGEST_REST_S = 15.0
 LONGEST_PAUSE_S = 60.0
 """While the store does not answer."""
+INCOMPLETE = 3
+"""Exit status of a mirror whose time was over before everything was sent; an error that nobody foresaw gives 1."""
 GRACE_S = 5.0
 """What the mirror gets on top of its limit to end a request."""
 
@@ -42,6 +44,8 @@ class Mirror:
     process: subprocess.Popen[bytes] | None
     limit_s: float = LIMIT_S
     lines: list[str] = field(default_factory=list)
+    died: str = ""
+    """How the mirror's process ended where it should not have; empty where it came to its own end."""
 
     @property
     def report(self) -> SyncReport | None:
@@ -58,21 +62,24 @@ class Mirror:
         try:
             self._end()
         finally:
-            self.lines = closing_lines(self.folder, self.uri, self.address)
+            self.lines = closing_lines(self.folder, self.uri, self.address, self.died)
 
     def _end(self) -> None:
         process = self.process
         if process is None:
             return
-        with contextlib.suppress(OSError):  # it ended by itself; its report says how far it came
+        with contextlib.suppress(OSError):  # it has died
             assert process.stdin is not None
             process.stdin.write(f"{self.limit_s}\n".encode())
             process.stdin.close()
         try:
-            process.wait(self.limit_s + GRACE_S)
+            ended = process.wait(self.limit_s + GRACE_S)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):  # a second Ctrl-C: the user has waited enough
             process.kill()
             process.wait()
+        else:
+            if ended not in (0, INCOMPLETE):
+                self.died = f"signal {-ended}" if ended < 0 else f"exit status {ended}"
 
 
 @contextlib.contextmanager
@@ -112,8 +119,15 @@ def _start(folder: ExperimentFolder, address: Address) -> subprocess.Popen[bytes
         return None
 
 
-def closing_lines(folder: ExperimentFolder, uri: str | None, address: Address) -> list[str]:
-    """What a command prints when its search has ended."""
+def closing_lines(folder: ExperimentFolder, uri: str | None, address: Address, died: str = "") -> list[str]:
+    """What a command prints when its search has ended.
+
+    Args:
+        folder: of the search.
+        uri: as the user gave it.
+        address: the store.
+        died: how the mirror's process ended before its time; its last report is then of before that.
+    """
     try:
         report = last_report(folder, address.uri)
     except DceError as fault:
@@ -121,7 +135,12 @@ def closing_lines(folder: ExperimentFolder, uri: str | None, address: Address) -
         lines = [f"MLflow: {fault}"]
     else:
         lines = []
-    if report is None or not report.complete:
+    if died:
+        lines.append(
+            f"warning: the mirror into MLflow died ({died}; {folder.log} may say why), so MLflow may lack what came "
+            f"after. Nothing is lost: all results are in {folder.path}. Send the rest: {sync_command(folder, uri)}"
+        )
+    elif report is None or not report.complete:
         lines += [str(report)] if report else [f"MLflow {address.shown}: nothing was sent; {folder.log} may say why"]
         lines.append(f"Nothing is lost: all results are in {folder.path}. Send the rest: {sync_command(folder, uri)}")
     if report is not None and report.url:
@@ -139,7 +158,7 @@ def run_mirror(folder: ExperimentFolder, address: Address, interval_s: float) ->
         interval_s: pause between two passes; doubled after each that fails, up to a minute.
 
     Returns:
-        Exit status: 0 when MLflow holds everything.
+        Exit status: 0 when MLflow holds everything, else :data:`INCOMPLETE`.
     """
     from dce_ray.tracking.state import only_sender
     from dce_ray.tracking.writer import Writer
@@ -159,7 +178,7 @@ def run_mirror(folder: ExperimentFolder, address: Address, interval_s: float) ->
         while True:
             report = writer.send(live=False)
             if report.complete or time.monotonic() + 2 > deadline:
-                return 0 if report.complete else 1
+                return 0 if report.complete else INCOMPLETE
             time.sleep(2)
 
 

@@ -15,6 +15,7 @@ from dce_ray.tracking.address import Address, address_of, ui_url
 from dce_ray.tracking.connection import connect, short_requests
 from dce_ray.tracking.content import (
     ABLATIONS,
+    CONFIRMATION,
     EXPERIMENT_TAG,
     NOTE_TAG,
     POINT,
@@ -36,7 +37,7 @@ from dce_ray.tracking.tables import LIST_TAG, table_tag
 from dce_ray.tracking.upload import RunUpload, uploads
 from dce_ray.tracking.views import KIND_TAGS, view_of, view_tags
 
-PARENTS = (SEARCH, ABLATIONS, POINT)
+PARENTS = (SEARCH, ABLATIONS, CONFIRMATION, POINT)
 """Kinds of runs that others are nested below."""
 
 
@@ -148,7 +149,7 @@ class Writer:
 
     def _send_model(self, store: RunStore) -> None:
         """The winner as a model of its confirmation run; a tag of that run says which checkpoint was logged."""
-        if not self.folder.confirmation.is_file():
+        if not self.folder.confirmation.is_file() or self.folder.config.get("kind"):  # the search has logged it
             return
         from dce_ray.tracking.winner import MODEL_TAG, log_winner, winning_run  # brings torch
 

@@ -6,7 +6,7 @@ the winner against the published values. Everything else that a confirmation mea
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from dce_ray.evaluation import MapTable
@@ -16,8 +16,10 @@ from dce_ray.experiment.record import decisive
 from dce_ray.files import read_json
 from dce_ray.verdict.statistics import Estimate, mean_interval, seeds_for_power
 from dce_ray.verdict.stein import UNDECIDED, SeedPlan, fixed_sequence, identity_of, plan_seeds, stein_interval
-from dce_ray.verdict.verdict import NOTICEABLE, UNCONFIRMED, Against, Verdict, sentence_of
+from dce_ray.verdict.text import told
+from dce_ray.verdict.verdict import NOTICEABLE, UNCONFIRMED, Against, Verdict
 from dce_ray.verdict.videos import video_interval
+from dce_ray.words import counted
 
 PUBLISHED = ("paper", "released")
 """Origins of published values, the one that is compared with first."""
@@ -59,7 +61,7 @@ def _ranking(run: RunFolder) -> float:
 
 
 def judge(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> Verdict:
-    """The verdict on a confirmation that has ended.
+    """The verdict on a confirmation; unconfirmed where the first stage of winner and plain baseline has not ended.
 
     Args:
         folder: its runs, and its seed plan where one was fixed.
@@ -80,9 +82,49 @@ def judge(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> Verdict:
     elif plain is None:
         why = "it has no finished run on the selecting split"
         verdict = replace(verdict, reason=why)
+    elif _first_stage_left(folder, winner, plain):
+        verdict = _cut_off(verdict, folder, winner, plain)
     else:
         verdict = _compared(verdict, folder, candidates, plain)
-    return replace(verdict, sentence=sentence_of(verdict, config, folder.path))
+    return told(verdict, folder)
+
+
+def _first_stage_left(folder: ExperimentFolder, winner: Candidate, plain: Candidate) -> bool:
+    """Whether runs of the first stage are still to come: nothing is fixed then, and no interval holds."""
+    fixed = SeedPlan.read(folder)
+    if fixed is not None and fixed.identity == identity_of(winner, plain):
+        return False
+    states = _states(folder, (winner, plain), range(folder.config["confirm"]["seeds"]))
+    return any(state is None for pair in states for state in pair)
+
+
+def _states(folder: ExperimentFolder, pair: Sequence[Candidate], numbers: Iterable[int]) -> list[list[str | None]]:
+    """Of each number's two runs: ``finished``, ``failed``, or None where the run is still to come."""
+    found = []
+    for number in numbers:
+        seeds = [(one, one.confirmation_seed(number)) for one in pair]
+        found.append([_state(folder.confirm(f"{one.setting}-{seed}"), one, seed) for one, seed in seeds])
+    return found
+
+
+def _state(run: RunFolder, candidate: Candidate, seed: int) -> str | None:
+    if _finished(run, candidate, seed):
+        return "finished"
+    return "failed" if run.exists() and run.record().state == "failed" else None
+
+
+def _cut_off(verdict: Verdict, folder: ExperimentFolder, winner: Candidate, plain: Candidate) -> Verdict:
+    """What there is of a first stage that was cut off: a mean, and nothing that could be concluded from it."""
+    seeds = folder.config["confirm"]["seeds"]
+    differences = differences_of(paired_runs(folder, winner, plain, range(seeds)))
+    return replace(
+        verdict,
+        outcome=UNCONFIRMED,
+        reason="the time budget ended its confirmation",
+        gain=sum(differences) / len(differences) if differences else None,
+        pairs=len(differences),
+        planned_pairs=seeds,
+    )
 
 
 def _compared(verdict: Verdict, folder: ExperimentFolder, candidates: Sequence[Candidate], plain: Candidate) -> Verdict:
@@ -90,17 +132,19 @@ def _compared(verdict: Verdict, folder: ExperimentFolder, candidates: Sequence[C
     plan = seed_plan(folder, winner, plain)
     pairs = paired_runs(folder, winner, plain, range(plan.seeds + plan.more))
     differences, against = differences_of(pairs), Against(reason="the first comparison is undecided")
+    states = _states(folder, (winner, plain), range(plan.seeds + plan.more))
     verdict = replace(
         verdict,
         gain=sum(differences) / len(differences) if differences else None,
         pairs=len(pairs),
         planned_pairs=plan.seeds + plan.more,
+        failed_pairs=sum("failed" in pair for pair in states),
         first_pairs=plan.pairs,
-        looks=plan.looks,
+        looks=folder.config.get("look", plan.looks),
         test_videos=video_interval(folder.config["run"], list(pairs.values())),
     )
     if plan.deviation is None or not differences:
-        finished = f"{len(pairs)} pair{'' if len(pairs) == 1 else 's'} of seeds finished"
+        finished = f"{counted(len(pairs), 'pair')} of seeds finished"
         return replace(verdict, reason=f"{finished} and an interval needs two", published=against)
     first = stein_interval(differences, plan.deviation, plan.pairs)
 
@@ -144,7 +188,7 @@ def _published(
         return Against(reason="no published setting was confirmed"), None
     differences = differences_of(paired_runs(folder, winner, published, range(seeds)))
     if len(differences) < 2:
-        return Against(setting=published.origin, reason=f"{len(differences)} pairs of seeds finished"), None
+        return Against(setting=published.origin, reason=f"{counted(len(differences), 'pair')} of seeds finished"), None
     estimate = mean_interval(differences)
     against = Against(
         setting=published.origin, gain=estimate.mean, low=estimate.low, high=estimate.high, pairs=estimate.count

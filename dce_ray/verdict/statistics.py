@@ -53,7 +53,7 @@ class Estimate:
 
 
 def mean_interval(values: Sequence[float], level: float = LEVEL) -> Estimate:
-    """Mean, sample standard deviation and t interval: ``mean +- t(level, n - 1) * sd / sqrt(n)``.
+    """Mean, sample standard deviation and t interval: ``mean ± t(level, n - 1) * sd / sqrt(n)``.
 
     >>> estimate = mean_interval([1.0, 2.0, 6.0])
     >>> estimate.mean, round(estimate.deviation, 3), round(estimate.half_width, 3)

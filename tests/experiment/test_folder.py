@@ -166,3 +166,35 @@ def test_lock_shows_that_the_folder_is_in_use(folder):
     with folder.lock():
         assert folder.in_use
     assert not folder.in_use
+
+
+def test_a_folder_above_names_the_experiments_below(tmp_path, monkeypatch):
+    for number in range(7):
+        ExperimentFolder.create(tmp_path / "hapt" / "delu" / f"s{number}", {}, {})
+    with pytest.raises(SearchError, match=r"holds no config\.json") as fault:
+        ExperimentFolder.open(tmp_path)
+    assert str(fault.value).count("/hapt/delu/s") == 5
+    assert str(fault.value).endswith("and 2 more")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SearchError, match=r"below it lie:\n  hapt/delu/s"):
+        ExperimentFolder.open("hapt")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SearchError, match=r"config\.json\)$"):
+        ExperimentFolder.open(tmp_path / "empty")
+
+
+def test_a_key_that_is_not_in_the_config_is_named_with_its_file(tmp_path):
+    folder = ExperimentFolder.create(tmp_path / "one", {"confirm": {"seeds": 3}, "run": {"training": {}}}, {})
+    assert folder.config["confirm"]["seeds"] == 3
+    assert folder.config.get("policy") is None
+    with pytest.raises(SearchError, match=r"one/config\.json: lacks policy; "):
+        folder.config["policy"]
+    with pytest.raises(SearchError, match=r"lacks run\.training\.stop_at; "):
+        folder.config["run"]["training"]["stop_at"]
+
+
+def test_a_record_that_lacks_a_field_is_named(tmp_path):
+    run = ExperimentFolder.create(tmp_path / "one", {}, {}).trial("a")
+    write_json(run.path / "record.json", {"key": "a", "role": "trial"})
+    with pytest.raises(OutputError, match=r"a/record\.json: missing 5 required positional arguments: 'setting'"):
+        run.record()

@@ -6,13 +6,18 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from chromium import NEEDED, Chromium
 from made_experiments import Script, add_confirmation, made_table, make_experiment
 
 from dce_ray.config import SCALARS
 from dce_ray.files import write_json
+from dce_ray.report import html
+from dce_ray.report.acting import idle_lines
 from dce_ray.report.captions import selection_text
-from dce_ray.report.measured import confirmed_settings
+from dce_ray.report.confirmation import settings_table
+from dce_ray.report.measured import Measured, confirmed_settings
 from dce_ray.report.page import write_outputs
+from dce_ray.report.rendering import html_table
 from dce_ray.verdict.verdict import Verdict
 
 NAMES = ("history", "parallel", "importance", "slices")
@@ -59,11 +64,13 @@ class Outline(HTMLParser):
 def test_every_study_gives_every_output(tmp_path, kind, fixed):
     folder = make_experiment(tmp_path / "hapt" / "delu" / "a", STUDIES[kind], fixed=fixed)
     write_outputs(folder)
-    for name in NAMES:
-        assert (folder.figures / f"{name}.svg").read_text().startswith("<?xml")
-        assert (folder.figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     page = (folder.path / "report.html").read_text()
     Outline(page)
+    nothing = "<p>Importance: Not defined: " in page  # a line says why, in the figure's place
+    for name in [one for one in NAMES if one != "importance" or not nothing]:
+        assert (folder.figures / f"{name}.svg").read_text().startswith("<?xml")
+        assert (folder.figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder.figures / "importance.png").exists() == ("importance" in page and not nothing)
     assert "The confirmation has not begun" in page
     assert "verdict: none yet" in page
     assert not (folder.figures / "confirmation.png").exists()
@@ -166,3 +173,49 @@ def test_the_page_of_a_search_ranked_on_test_says_so_at_its_numbers(confirmed):
     page = (confirmed.path / "report.html").read_text()
     assert selection_text("paper", "detection") in page
     assert re.search(r"<caption>[^<]*settings and iterations were selected on the test set", page)
+
+
+def test_a_figure_that_no_longer_has_anything_to_show_is_removed(tmp_path):
+    folder = make_experiment(tmp_path / "hapt" / "delu" / "a", STUDIES["empty"])
+    folder.figures.mkdir()
+    (folder.figures / "importance.png").write_bytes(b"of before")
+    write_outputs(folder)
+    assert not (folder.figures / "importance.png").exists()
+    assert (folder.figures / "history.png").exists()
+
+
+def test_components_that_never_acted_are_told(tmp_path):
+    scripts = [Script(scores={3: 0.4}, params={"delta": 0.5 + number / 10}) for number in range(3)]
+    folder = make_experiment(tmp_path / "hapt" / "delu" / "a", scripts)
+    assert idle_lines(folder) == []  # nothing was read
+    for run, shares in zip(folder.trials(), ([0.0, 0.0], [0.0, 0.1], [0.0]), strict=True):
+        for number, share in enumerate(shares):
+            run.append(10 + number, {"mcm_share": share, "psi_share": 0.2})
+    (line,) = idle_lines(folder)
+    assert line.startswith("MCM had no proposal to act on in 2 of 3 runs (mcm_share=0 at every reading)")
+    write_outputs(folder)
+    assert f'<p class="notice">{line}.</p>' in (folder.path / "report.html").read_text()
+
+
+@pytest.mark.browser
+@NEEDED
+def test_the_confirmation_fits_a_page_of_1300_pixels(tmp_path):
+    """With numbers as wide as they come: two digits before the point, in the deviations as well."""
+    folder = make_experiment(tmp_path / "hapt" / "delu" / "a", STUDIES["mixed"])
+    columns = [f"mAP@0.{number}" for number in range(1, 10)] + ["avg_0.1_0.5", "avg_0.3_0.7", "avg_0.1_0.7"]
+    settings = [
+        Measured(name, {seed: dict.fromkeys(columns, 0.5 + 0.12 * seed * sign) for seed in range(3)}, 3)
+        for name, sign in (("top1", 1), ("top2", -1), ("paper", 1), ("released", 1), ("baseline", 0))
+    ]
+    verdict = Verdict("undecided", "verdict: x.", gain=-12.0, low=-25.5, high=1.5, deviation=12.0, pairs=3)
+    page = html.Page("a", "b")
+    page.add("confirmation", "Confirmation", html_table(settings_table(folder.config, settings, verdict)))
+    (tmp_path / "page.html").write_text(page.render())
+    browser = Chromium(tmp_path / "profile", 1300)
+    try:
+        browser.open((tmp_path / "page.html").as_uri())
+        script = "const e = document.querySelector('.scroll'); return [e.scrollWidth, e.clientWidth]"
+        needed, there = browser.run(script)
+    finally:
+        browser.close()
+    assert needed <= there

@@ -18,6 +18,7 @@ from dce_ray.errors import ConfigError, TrackingError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.files import read_json, write_json
 from dce_ray.report import __main__ as report
+from dce_ray.verdict.verdict import Verdict
 
 BASELINES = ("co2net", "delu", "ddgnet")
 
@@ -220,3 +221,38 @@ def test_a_folder_of_another_format_is_left_out_by_name(three, tmp_path, caplog,
     assert capsys.readouterr().out == expected
     assert "left out" in caplog.text
     assert f"{old.resolve()}: written in format 1" in caplog.text
+
+
+def verdict_of(folder, outcome="undecided"):
+    verdict = Verdict(outcome, f"verdict: {outcome}: {folder.path.name}.", ("One.", "Two:"), "python -m x")
+    write_json(folder.confirmation, read_json(folder.confirmation) | {"verdict": verdict.to_mapping()})
+    return verdict
+
+
+def test_a_folder_alone_prints_its_table_and_the_whole_verdict(tmp_path, capsys):
+    root = tmp_path / "my results"
+    folder = searched(root, "hapt", "delu", "one")
+    verdict = verdict_of(folder)
+    assert report.main([str(folder.path)]) == 0
+    text = capsys.readouterr().out
+    assert "| plain baseline" in text
+    assert text.rstrip().endswith("\n".join([verdict.sentence, "One.", "Two:", "python -m x"]))
+    other = verdict_of(searched(root, "hapt", "delu", "two"))
+    copy = root / "mlartifacts" / "1" / "abc" / "artifacts"  # where MLflow keeps copies of a search's files
+    copy.mkdir(parents=True)
+    for name in ("config.json", "confirmation.json"):
+        shutil.copy(folder.path / name, copy)
+    report.main([f"folders='{root}'"])
+    assert capsys.readouterr().out.rstrip().splitlines()[-2:] == [
+        f"hapt/delu/one: {verdict.sentence}",
+        f"hapt/delu/two: {other.sentence}",
+    ]
+    report.main([f"folders='{root}'", "format=csv"])
+    assert "verdict" not in capsys.readouterr().out
+
+
+def test_a_confirmation_that_was_cut_off_is_left_out_of_the_tables(tmp_path, capsys):
+    verdict_of(searched(tmp_path / "results", "hapt", "delu", "one"), "unconfirmed")
+    report.main([f"folders={tmp_path / 'results'}"])
+    text = capsys.readouterr().out
+    assert "Left out: hapt/delu/one, its confirmation was cut off by the time budget." in text

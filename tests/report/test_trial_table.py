@@ -17,7 +17,7 @@ from dce_ray.report.importance import importance_of
 from dce_ray.report.trial_table import read_trials, write_trials
 
 COLUMNS = ["number", "key", "state", "point", "fold", "seed"]
-COLUMNS += ["delta", "theta_rep", "theta_pro", "beta", "gamma", "lambda", "value", "value_iteration"]
+COLUMNS += ["delta", "theta_rep", "theta_pro", "beta", "gamma", "lambda", "value_fraction", "value_iteration"]
 COLUMNS += ["iterations", "psi_share", "mcm_share", "origin", "duration_s", "error"]
 
 
@@ -87,9 +87,9 @@ def test_parquet_and_csv_hold_the_same(mixed, tmp_path):
     write_trials(table, tmp_path / "t.parquet", tmp_path / "t.csv")
     written = pq.read_table(tmp_path / "t.parquet")
     assert written.column_names == COLUMNS
-    assert str(written.schema.field("value").type) == "double"
+    assert str(written.schema.field("value_fraction").type) == "double"
     assert str(written.schema.field("number").type) == "int64"
-    assert written.column("value").to_pylist() == [0.42, 0.25, None, None, 0.44, None]
+    assert written.column("value_fraction").to_pylist() == [0.42, 0.25, None, None, 0.44, None]
     assert written.column("lambda").to_pylist() == [1.0] * 6
     with (tmp_path / "t.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))

@@ -79,7 +79,7 @@ def test_arguments_and_command_line_ask_for_the_same(asked):
         ({"num_runs": 0}, ConfigError, "num_runs=0"),
         ({"num_runs": 4}, ConfigError, "alone are 7 runs"),
         ({"folds": 1}, ConfigError, "folds=1"),
-        ({"num_runs": "many"}, ConfigError, "must be of type int"),
+        ({"num_runs": "many"}, ConfigError, "must be a whole number"),
         ({"time_budget": "soon"}, ConfigError, "90m"),
         ({"sampler": "tpee"}, ConfigError, "did you mean tpe"),
         ({"space": {"detla": {"high": 0.9}}}, SearchSpaceError, "did you mean space.delta"),

@@ -140,5 +140,26 @@ def test_nothing_is_lost_or_doubled_whatever_is_killed_and_when(tiny, tmp_path):
     for one, other in zip(found.confirmations(), expected.confirmations(), strict=True):
         assert json.loads(one.table.read_text()) == json.loads(other.table.read_text())
     mine, theirs = (json.loads(folder.confirmation.read_text()) for folder in (found, expected))
+    commands = [one["verdict"].pop("command") for one in (mine, theirs)]
+    assert [text.replace(str(wild), str(calm)) for text in commands] == [commands[1]] * 2
     assert mine["verdict"] == theirs["verdict"]
     assert mine["winner"] == theirs["winner"] == "top1"
+
+
+def test_sigterm_to_the_whole_group_ends_soon_and_says_how_to_go_on(tiny, tmp_path):
+    """As a batch system ends a job: Ray's own processes must not end before the search has ended its Ray."""
+    process = start(tmp_path, *whole(tmp_path, tiny))
+    while progress(tmp_path) < 8:  # the second run trains
+        assert process.poll() is None, (tmp_path / "out.txt").read_text()
+        time.sleep(0.05)
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        status = process.wait(timeout=50)  # Ray gives up after 60 s
+    finally:
+        end_all(str(tmp_path))
+    text = (tmp_path / "out.txt").read_text()
+    assert status == 130, text
+    assert time.monotonic() - began < 50
+    assert f"Go on with: python -m dce_ray.search resume={folder_in(tmp_path)}" in text
+    assert "Failed to connect to GCS" not in text

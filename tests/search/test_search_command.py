@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import yaml
 
 from dce_ray.errors import ConfigError, DataError, SearchError, SearchSpaceError, StoreError
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.record import decisive
 from dce_ray.experiment.study import read_study
 from dce_ray.files import write_json
 from dce_ray.points.standing import read_standing
@@ -26,6 +28,7 @@ from dce_ray.search.api import create
 from dce_ray.search.searching import searching
 from dce_ray.search.selection import select
 from dce_ray.search.stages import Search
+from dce_ray.verdict.verdict import Verdict
 
 pytestmark = pytest.mark.ray
 SHORT = ["training.iterations=6", "training.eval_every=2", "training.log_every=2", "sampling.segments=24"]
@@ -166,6 +169,10 @@ def test_best_yaml_is_a_configuration_of_train(finished):
     assert config.training.stop_at == best.iteration
     assert config.protocol == "confirm"
     assert yaml.safe_load(finished.best.read_text())["method"]["lambda"] == best.params["lambda"]
+    first = finished.confirm("top1-1000").record()
+    assert config.seed == first.seed == 1000  # what train does with it is the confirmation's first run
+    assert decisive(config.to_mapping()) == decisive(first.config)
+    assert "# seed: 1000 is that of the confirmation's first run" in finished.best.read_text()
 
 
 def test_resume_of_a_finished_search_runs_nothing_and_can_be_extended(finished, capsys):
@@ -173,7 +180,11 @@ def test_resume_of_a_finished_search_runs_nothing_and_can_be_extended(finished, 
     assert main([f"resume={finished.path}", "tracking=off"]) == 0
     seen = capsys.readouterr().out
     assert "] point 0" not in seen  # no run ended in this session
-    assert seen.splitlines()[-1].startswith("verdict: ")
+    assert "12 finished of 12, all in earlier sessions" in seen
+    assert "0 finished" not in seen
+    verdict = Verdict.read(finished)
+    assert seen.splitlines()[-len(verdict.text.splitlines()) :] == verdict.text.splitlines()
+    assert verdict.command == f"python -m dce_ray.confirm search={finished.path} seeds={verdict.seeds_for_power}"
     assert finished.confirm("top1-1000").table.stat().st_mtime_ns == before
     assert main([f"resume={finished.path}", "search.num_trials=13", "confirm.seeds=0"]) == 0
     assert study_states(finished) == {"COMPLETE": 13}
@@ -183,6 +194,10 @@ def test_resume_of_a_finished_search_runs_nothing_and_can_be_extended(finished, 
         main([f"resume={finished.path}", "confirm.seeds=7", "confirm.max_seeds=9"])
     with pytest.raises(ConfigError, match="cannot be changed"):
         main([f"resume={finished.path}", "sampler=random"])
+    with pytest.raises(ConfigError, match=r"num_runs=12: .* has begun 13 runs already, and none is taken back"):
+        main([f"resume={finished.path}", "search.num_runs=12"])
+    with pytest.raises(SearchError, match=rf"below it lie:\n  {finished.path}"):
+        main([f"resume={finished.path.parent}"])
 
 
 def test_paper_protocol_and_classification_say_so(cluster, tiny, tmp_path):
@@ -201,7 +216,10 @@ def test_paper_protocol_and_classification_say_so(cluster, tiny, tmp_path):
     assert (searched[0].role, searched[0].fold, searched[0].seed) == ("plain", None, 0)
     assert {one.fold for one in searched} == {None}
     table = json.loads(folder.confirm("top1-1000").table.read_text())
-    assert record.value == table["classification_map"]
+    assert record.value == table["averages"]["0.1:0.7"] != table["classification_map"]  # as all tables of test
+    text = folder.confirmation.with_suffix(".md").read_text()
+    assert "| selecting split, classification mAP |" in text
+    assert "| test mean, detection mAP |" in text
 
 
 @pytest.mark.parametrize("baseline", ["co2net", "ddgnet"])
@@ -264,11 +282,22 @@ def test_store_that_vanishes_stops_the_search_and_comes_back(cluster, tiny, tmp_
         (["search.num_trials=0"], ConfigError, "num_runs"),
         (["search.num_trials=9", "search.num_runs=9"], ConfigError, "is another name of search.num_runs"),
         (["search.num_runs=3"], ConfigError, "the plain baseline on 5 folds and 2 published points alone are 7 runs"),
-        (["search.folds=1"], ConfigError, "folds=1"),
+        (["search.folds=1"], ConfigError, "search.folds=1: must lie between 2 and 20"),
+        (["search.folds=50"], ConfigError, "search.folds=50: must lie between 2 and 20"),
+        (["search.num_runs=10000000"], ConfigError, "must lie between 2 and 1000000"),
+        (
+            ["confirm.precision=0"],
+            ConfigError,
+            "confirm.precision=0.0: must lie between 0.01 and 100, or be null for no more seeds than confirm.seeds",
+        ),
+        (["confirm.precision=fine"], ConfigError, "confirm.precision='fine': must be a number or null"),
+        (["search.time_budget=90"], ConfigError, "search.time_budget=90: must be a text or null"),
+        (["seeds=3"], ConfigError, "did you mean confirm.seeds"),
+        (["serch.num_runs=9"], ConfigError, "are known: python -m dce_ray.search keys lists"),
         (["search.folds=13"], DataError, "folds"),
         (["sampling.folds=3"], ConfigError, "say search.folds=<how many>"),
         (["sampling.fold=1"], ConfigError, "say search.folds=<how many>"),
-        (["sampling.holdout_share=0.3"], ConfigError, "folds"),
+        (["sampling.holdout_share=0.3"], ConfigError, "search.folds=5 holds out a fifth"),
         (["policy=replicate"], ConfigError, "did you mean replicates"),
         (["scheduler=asha"], ConfigError, "or use policy=single"),
         (["search.min_iterations=50"], ConfigError, "or use policy=single"),
@@ -389,3 +418,36 @@ def test_a_plain_baseline_that_just_failed_is_not_trained_again(tiny, tmp_path, 
     again = searching(runs_of_search.experiment, runs_of_search.folder)
     unfinished = again.unfinished_plain()
     assert (unfinished is not None) == bool(runs)
+
+
+def test_time_that_ends_in_the_first_stage_leaves_it_unconfirmed_and_the_command_goes_on(
+    cluster, tiny, tmp_path, capsys
+):
+    more = ["search.num_runs=3", "confirm.seeds=0", "confirm.top=1", "training.iterations=4", *SINGLE]
+    assert main(arguments(tiny, tmp_path, *more)) == 0
+    folder = opened(tmp_path)
+    assert main([f"resume={folder.path}", "confirm.seeds=2", "search.time_budget=0.01s"]) == 0
+    seen = capsys.readouterr().out
+    verdict = Verdict.read(folder)
+    assert (verdict.outcome, verdict.planned_pairs, verdict.gain) == ("unconfirmed", 2, None)
+    assert "the time budget ended its confirmation, with 0 of 2 pairs of seeds done" in verdict.sentence
+    assert seen.rstrip().endswith(f"{verdict.text}")
+    assert "stopped: the time budget is used up" in seen
+    assert verdict.sentence in (folder.path / "report.html").read_text()
+    python, dash, module, *words = shlex.split(verdict.command)
+    assert (python, dash, module) == ("python", "-m", "dce_ray.search")
+    assert main([*words, "tracking=off"]) == 0
+    verdict = Verdict.read(folder)
+    assert (verdict.outcome in ("better", "undecided", "worse"), verdict.pairs) == (True, 2)
+
+
+def test_ctrl_c_between_two_stages_says_how_to_go_on(tiny, tmp_path, capsys, monkeypatch):
+    """Where no run trains there is nothing to be stopped tidily; the folder is kept all the same."""
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Search, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        main(arguments(tiny, tmp_path))
+    assert f"Go on with: python -m dce_ray.search resume={opened(tmp_path).path}" in capsys.readouterr().out

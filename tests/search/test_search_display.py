@@ -72,3 +72,28 @@ def test_best_so_far_counts_earlier_sessions():
         display.ended(ended(2, "finished", 0.3))
     assert "best so far" not in stream.getvalue()
     assert "best trial: trial 0 with 40.00" in display.summary()
+
+
+def test_states_that_no_run_has_are_left_out_and_a_session_without_work_says_so():
+    done = [ended(number, "finished", 0.4) for number in range(2)]
+    assert (
+        Display("search", 2, 27, done, stream=StringIO())
+        .summary()
+        .startswith("search: 2 finished of 2, all in earlier sessions")
+    )
+    assert "0 finished of 2, nothing was run in this session" in Display("search", 2, 27, stream=StringIO()).summary()
+    display = Display("search", 3, 27, done, stream=StringIO())
+    display.ended(ended(2, "failed", error="x"))
+    assert display.summary().startswith("search: 2 finished, 1 failed of 3 in 0.0 min")
+
+
+def test_a_search_by_classification_says_what_each_number_is():
+    stream = StringIO()
+    config = CONFIG | {"metric": "classification"}
+    display = Display("search", 4, 27, stream=stream)
+    display.ended(ended(0, "finished", 0.25, config=config))
+    display.ended(ended(1, "finished", 0.1, config=config, role="confirm", setting="top1"))
+    first, second = stream.getvalue().splitlines()
+    assert "finished: 25.00 (classification mAP) at iteration 9" in first
+    assert "finished: 10.00 (detection mAP) at iteration 9" in second
+    assert "with 25.00 (classification mAP)" in display.summary()

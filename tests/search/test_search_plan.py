@@ -148,7 +148,7 @@ def test_a_plain_baseline_that_scored_higher_is_named():
     low, high = (dataclasses.replace(candidate("baseline"), value=value) for value in (0.4, 0.6))
     assert not any("scored higher" in line for line in notes(CONFIG, [candidate(), low]))
     assert any(
-        "scored higher there (60.00) than the winner (50.00)" in line for line in notes(CONFIG, [candidate(), high])
+        "leads there: it scored higher (60.00) than top1 (50.00)" in line for line in notes(CONFIG, [candidate(), high])
     )
 
 

@@ -164,7 +164,7 @@ def test_another_winner_gets_a_plan_of_its_own(experiment_folder):
     ("changes", "words"),
     [
         ({"precision": 0.5}, r"confirm\.precision=0\.5: .*confirm\.precision=12\.0.*3 pairs"),
-        ({"seeds": 3}, r"confirm\.seeds=3: "),
+        ({"seeds": 4}, r"confirm\.seeds=4: .* fresh seeds, .*python -m dce_ray\.confirm search=.*/experiment seeds=4$"),
         ({"max_seeds": 20}, r"confirm\.max_seeds=20: "),
         ({"precision": None}, r"confirm\.precision=None: "),
     ],
@@ -193,7 +193,9 @@ def test_the_verdict_is_of_both_stages(experiment_folder):
     assert verdict.high == pytest.approx(3.0 + half)
     assert f"+3.00 [{3 - half:+.2f}, {3 + half:+.2f}]" in text
     assert "verdict" not in text  # it comes last, after the report
-    assert experiment_folder.confirmation.with_suffix(".md").read_text().rstrip().endswith(verdict.sentence)
+    written = experiment_folder.confirmation.with_suffix(".md").read_text()
+    assert verdict.sentence in written
+    assert written.rstrip().endswith(f"```\n{verdict.command}\n```")
     content = read_json(experiment_folder.confirmation)
     assert content["verdict"]["interval"] == [verdict.low, verdict.high]
     assert "2 to 3 seeds" in content["caption"]

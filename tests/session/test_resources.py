@@ -43,7 +43,7 @@ def test_wishes_win_and_impossible_ones_are_told():
     assert Resources(1.0, 0.4).slots({"CPU": 16, "GPU": 2}) == 4  # no trial on two halves of different GPUs
     assert Resources(1.0, 2.0).slots({"CPU": 16, "GPU": 5}) == 2
     for wish in ({"cpus": 3}, {"gpus": 1.0}, {"cpus": 0.0}):
-        with pytest.raises(SearchError, match="no trial fits"):
+        with pytest.raises(SearchError, match="no run fits"):
             choose(2, **wish)
 
 

@@ -13,8 +13,8 @@ def told(folder):
     return runs_of(client_of(folder), "first")["first"].data.tags[NOTE_TAG]
 
 
-def judged(folder, sentence):
-    write_json(folder.confirmation, read_json(folder.confirmation) | {"verdict": {"sentence": sentence}})
+def judged(folder, sentence, **more):
+    write_json(folder.confirmation, read_json(folder.confirmation) | {"verdict": {"sentence": sentence, **more}})
 
 
 def test_the_description_follows_the_verdict(make_experiment):
@@ -47,3 +47,17 @@ def test_somebody_s_own_words_stay(make_experiment):
     judged(folder, "verdict: better: x.")
     sync(folder)
     assert told(folder) == "for the thesis, chapter 4"
+
+
+def test_details_and_command_follow_the_sentence(make_experiment):
+    folder = finished_without_model(make_experiment())
+    judged(folder, "verdict: undecided: x.", outcome="undecided", details=["One.", "Two:"], command="python -m y")
+    sync(folder)
+    assert told(folder) == "verdict: undecided: x.\n\n- One.\n- Two:\n\n```\npython -m y\n```"
+
+
+def test_a_confirmation_that_was_cut_off_leaves_its_search_interrupted(make_experiment):
+    folder = finished_without_model(make_experiment())
+    judged(folder, "verdict: unconfirmed: x.", outcome="unconfirmed")
+    sync(folder)
+    assert runs_of(client_of(folder), "first")["first"].data.tags["status"] == "interrupted"

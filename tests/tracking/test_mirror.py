@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 
 from dce_ray.errors import TrackingError
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.tracking import Mirror, start_mirror
+from dce_ray.tracking import Mirror, start_mirror, sync
 
 Make = Callable[..., ExperimentFolder]
 PATIENCE_S = 180.0
@@ -171,6 +171,40 @@ def test_a_mirror_that_cannot_start_costs_nothing(make_experiment: Make, monkeyp
         add_trial(folder, 5)
     assert "nothing was sent" in mirror.message
     assert "sync" in mirror.message
+
+
+BREAKING = """
+import sys
+from dce_ray.tracking import points
+def broken(self, *, live):
+    raise KeyError("nobody foresaw this")
+points.PointReader.read = broken
+"""
+
+
+def test_a_mirror_that_dies_of_a_fault_of_ours_is_told_with_its_remedy(
+    make_experiment: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    folder = make_experiment("dying")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(BREAKING)
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")]))
+        with start_mirror(folder) as mirror:
+            pass
+    (warning,) = [line for line in mirror.message.splitlines() if line.startswith("warning: ")]
+    assert "died (exit status 1;" in warning
+    assert f"python -m dce_ray.tracking sync {folder.path}" in warning
+    assert "nobody foresaw this" in folder.log.read_text()
+    assert sync(folder).complete
+    assert_all_there_once(MlflowClient(f"sqlite:///{folder.path.parents[2] / 'mlflow.db'}"), folder)
+
+
+def test_a_mirror_that_ends_as_it_should_warns_of_nothing(make_experiment: Make):
+    with start_mirror(make_experiment("calm")) as mirror:
+        pass
+    assert mirror.report.complete
+    assert "warning" not in mirror.message
 
 
 def test_a_wrong_address_is_refused_before_the_search(make_experiment: Make):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sqlite3
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.files import write_json
 from dce_ray.points.standing import Standing, read_standing
 from dce_ray.report import __main__ as report
-from dce_ray.tracking import sync
+from dce_ray.tracking import start_mirror, sync
 from dce_ray.tracking.address import address_of, results_root
 from dce_ray.tracking.points import PointReader
 from dce_ray.tracking.upload import uploads
@@ -246,3 +248,30 @@ def test_a_run_that_starts_while_the_folder_is_read_waits_for_its_point(copied: 
     again = list(uploads(copied, PointReader(copied), live=True, identity="search"))
     assert "point/99" in {upload.content.parent for upload in again}
     assert {upload.content.parent for upload in again} <= {upload.content.identity for upload in again} | {None}
+
+
+@pytest.mark.parametrize("moment", ["first runs", "first values"])
+def test_a_mirror_killed_while_it_writes_points_is_mended_by_sync(
+    copied: ExperimentFolder, sent: ExperimentFolder, moment: str
+):
+    """A real process, and SIGKILL in the middle of its first pass; nothing is there twice afterwards."""
+    watched = "runs" if moment == "first runs" else "metrics"
+    with start_mirror(copied) as mirror, sqlite3.connect(results_root(copied) / "mlflow.db") as database:
+        assert mirror.process is not None
+        while not database.execute(f"select count(*) from {watched}").fetchone()[0]:
+            assert mirror.process.poll() is None, copied.log.read_text()
+            time.sleep(0.002)
+        mirror.process.kill()
+        assert mirror.process.wait() == -signal.SIGKILL
+        done = database.execute("select count(*) from tags where key = 'dce.sent'").fetchone()[0]
+    assert done < len(runs_of(client_of(sent), "points")), "it had sent everything before it was killed"
+    assert "warning: the mirror into MLflow died (signal 9;" in mirror.message
+    assert sync(copied).complete
+    expected, found = (runs_of(client_of(folder), "points") for folder in (sent, copied))
+    assert found.keys() == expected.keys()
+    for name, run in expected.items():
+        assert found[name].data.metrics == run.data.metrics
+        assert found[name].info.status == run.info.status
+    before = rows(copied)
+    assert sync(copied).created == 0
+    assert rows(copied) == before

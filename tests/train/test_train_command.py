@@ -135,8 +135,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on(never_stopped, tiny_store, tmp_path)
     [
         (["method.detla=1"], "did you mean method.delta?"),
         (["baseline=dulu"], "did you mean delu?"),
-        (["method.delta=1.5"], "method.delta=1.5: must lie in [0, 1]"),
-        (["training.iterations=few"], "must be of type int"),
+        (["method.delta=1.5"], "method.delta=1.5: must lie between 0 and 1"),
+        (["training.iterations=few"], "must be a whole number"),
         (["preset=papr"], "did you mean paper?"),
         (["protocol=holdot"], "did you mean holdout?"),
         (["sampling.folds=1"], "sampling.folds=1: must be 2 or more"),

@@ -9,10 +9,12 @@ import re
 import pytest
 from confirmed import RUN, add_runs, candidate, make_folder
 
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.presets import merge
 from dce_ray.report.confirmation import write_confirmation
 from dce_ray.verdict.judge import differences_of, judge, paired_runs
 from dce_ray.verdict.stein import identity_of, plan_seeds
+from dce_ray.verdict.text import LONGEST
 from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
 
 WINNER, PLAIN = candidate(), candidate("baseline", value=0.49)
@@ -47,8 +49,9 @@ def test_better_by_hand(tmp_path):
         "verdict: better: top1 (point 7) beats the plain baseline on test, +3.00 mAP, "
         "95 % interval [+0.52, +5.48] (3 pairs of seeds)"
     )
-    assert "the search's model expected +1.00 mAP on holdout" in verdict.sentence
-    assert "optimistic" not in verdict.sentence
+    assert "The search's model expected +1.00 mAP on holdout." in verdict.details
+    assert "optimistic" not in verdict.text
+    assert verdict.command == ""
 
 
 def test_worse(tmp_path):
@@ -62,8 +65,16 @@ def test_undecided_says_what_it_would_take_and_tests_nothing_else(tmp_path):
     assert (verdict.outcome, verdict.published.outcome) == ("undecided", "not tested")
     assert verdict.published.reason == "the first comparison is undecided"
     assert verdict.published.gain is None
-    assert f"a true difference of 1 point would take {verdict.seeds_for_power} seeds" in verdict.sentence
+    power = f"A true difference of 1 mAP would take {verdict.seeds_for_power} seeds for 80 % power."
+    assert power in verdict.details
     assert "is not shown to differ from the plain baseline" in verdict.sentence
+    assert verdict.details[-1] == "To confirm the same setting anew, with fresh seeds:"
+    search = tmp_path / "experiment"
+    assert verdict.command == f"python -m dce_ray.confirm search={search} seeds={verdict.seeds_for_power}"
+    assert verdict.text.splitlines() == [verdict.sentence, *verdict.details, verdict.command]
+    search.with_name("experiment-confirm-2").mkdir()  # made already: the next one is another
+    again = judge(ExperimentFolder(search), [WINNER, PAPER, PLAIN])
+    assert again.command == f"{verdict.command} look=3"
 
 
 def test_published_values_come_second_by_the_first_stage_alone(tmp_path):
@@ -72,14 +83,16 @@ def test_published_values_come_second_by_the_first_stage_alone(tmp_path):
     other = verdict.published
     assert (other.setting, other.outcome, other.pairs) == ("paper", "undecided", 3)
     assert (other.gain, other.high) == (pytest.approx(0.2), pytest.approx(0.2 + T_2 * 0.1 / math.sqrt(3)))
-    assert "whether tuning beat the published values is undecided (paper), +0.20 [-0.05, +0.45]" in verdict.sentence
+    assert "Whether tuning beat the published values is undecided (paper), +0.20 mAP [-0.05, +0.45] (3 pairs)." in (
+        verdict.details
+    )
 
 
 @pytest.mark.parametrize(("paper", "outcome"), [([30, 31, 35.5], "better"), ([60, 61, 65.5], "worse")])
 def test_published_values_beaten_and_not(tmp_path, paper, outcome):
     verdict = judged(tmp_path, [43, 44, 48], [40, 42, 44], (PAPER, paper))
     assert verdict.published.outcome == outcome
-    assert ("tuning beat" if outcome == "better" else "tuning did worse than") in verdict.sentence
+    assert ("Tuning beat" if outcome == "better" else "Tuning did worse than") in verdict.text
 
 
 def test_the_released_values_stand_in_where_the_paper_has_none(tmp_path):
@@ -100,12 +113,12 @@ def test_a_winner_that_is_published_is_compared_once(tmp_path):
     add_runs(folder, PLAIN, [40, 42, 44])
     verdict = judge(folder, [winner, PLAIN])
     assert verdict.published.outcome == "not tested"
-    assert "the winner is the published setting (paper)" in verdict.sentence
+    assert "Against the published values: not tested: the winner is the published setting (paper)." in verdict.details
 
 
 def test_published_runs_that_failed_leave_it_untested(tmp_path):
     verdict = judged(tmp_path, [43, 44, 48], [40, 42, 44], (PAPER, [40, None, None]))
-    assert verdict.published.reason == "1 pairs of seeds finished"
+    assert verdict.published.reason == "1 pair of seeds finished"
     assert verdict.published.outcome == "not tested"
 
 
@@ -181,16 +194,17 @@ def test_not_confirmed_says_what_to_do(tmp_path):
     assert verdict.sentence.startswith(
         "verdict: unconfirmed: top1 (point 7) was not measured on test (confirm.seeds=0)"
     )
-    assert verdict.sentence.endswith(f"python -m dce_ray.search resume={folder.path} confirm.seeds=5.")
-    assert "expected +1.00 mAP on holdout" in verdict.sentence
+    assert verdict.command == f"python -m dce_ray.search resume={folder.path} confirm.seeds=5"
+    assert "expected +1.00 mAP on holdout" in verdict.text
 
 
 @pytest.mark.parametrize("seeds", [0, 3])
 def test_selection_on_test_is_said(tmp_path, seeds):
     run = merge(RUN, {"protocol": "paper"})
     verdict = judged(tmp_path, [43, 44, 48], [40, 42, 44], config={"run": run}, seeds=seeds)
-    assert "optimistic, since selection has seen the test set (protocol=paper)" in verdict.sentence
-    assert "not measured on test" not in verdict.sentence
+    assert "optimistic, since selection has seen the test set (protocol=paper)" in verdict.text
+    assert "not measured on test" not in verdict.text
+    assert ("optimistic" in verdict.sentence) == bool(seeds)
 
 
 def test_what_single_runs_promised_is_called_so(tmp_path):
@@ -198,14 +212,15 @@ def test_what_single_runs_promised_is_called_so(tmp_path):
     folder = make_folder(tmp_path, run=merge(RUN, {"metric": "classification"}))
     add_runs(folder, winner, [43, 44, 48])
     add_runs(folder, PLAIN, [40, 42, 44])
-    words = "single runs on holdout promised +1.00 classification mAP, which is optimistic"
-    assert words in judge(folder, [winner, PLAIN]).sentence
+    verdict = judge(folder, [winner, PLAIN])
+    assert "Single runs on holdout promised +1.00 classification mAP, which is optimistic." in verdict.details
+    assert "+3.00 detection mAP" in verdict.sentence  # test is measured in something else than the search ranked by
 
 
 def test_the_uncertainty_that_is_not_covered_is_named(tmp_path):
     verdict = judged(tmp_path, [43, 44, 48], [40, 42, 44])
     assert verdict.test_videos.low is None
-    assert "the uncertainty of the test videos is not covered" in verdict.sentence
+    assert "The uncertainty of the test videos is not covered" in verdict.text
     assert "/nowhere/store" in verdict.test_videos.note
 
 
@@ -228,13 +243,55 @@ def test_every_sentence_is_one_line_with_one_full_stop_at_its_end(tmp_path, seed
     assert sentence.endswith(".")
     assert "\n" not in sentence
     assert ". " not in sentence
+    assert len(sentence.split()) <= LONGEST
+
+
+def test_the_longest_sentence_is_a_short_one(tmp_path):
+    run = merge(RUN, {"metric": "classification"})
+    winner = candidate(point=123)
+    folder = make_folder(tmp_path, run=run, seeds=9, precision=0.01, max_seeds=20)
+    add_runs(folder, winner, [43, 40, 44, 45, 46, 41, None, 41, 42])
+    add_runs(folder, PLAIN, [40, 42, 44, 41, 47, 40, 41, 41, 42])
+    first = differences_of(paired_runs(folder, winner, PLAIN, range(9)))
+    plan_seeds(first, seeds=9, precision=0.01, max_seeds=20, identity=identity_of(winner, PLAIN)).write(folder)
+    sentence = judge(folder, [winner, PLAIN]).sentence
+    assert "(8 pairs of seeds, 1 more failed, 12 not run), over training seeds, not test videos." in sentence
+    assert len(sentence.split()) <= LONGEST
+
+
+@pytest.mark.parametrize("left", ["absent", "running"])
+def test_a_first_stage_that_was_cut_off_is_unconfirmed_and_says_how_to_go_on(tmp_path, left):
+    folder = make_folder(tmp_path, precision=1.0)
+    add_runs(folder, WINNER, [43, 44])
+    add_runs(folder, PLAIN, [40, 42])
+    if left == "running":
+        add_runs(folder, WINNER, [None], first=2)
+        folder.confirm("top1-1002").update(state="running")
+        add_runs(folder, PLAIN, [44], first=2)
+    verdict = judge(folder, [WINNER, PLAIN])
+    assert (verdict.outcome, verdict.gain, verdict.low) == (UNCONFIRMED, pytest.approx(2.5), None)
+    assert verdict.sentence == (
+        "verdict: unconfirmed: top1 (point 7): the time budget ended its confirmation, with 2 of 3 pairs of seeds "
+        "done; so far +2.50 mAP, which decides nothing."
+    )
+    assert verdict.command == f"python -m dce_ray.search resume={folder.path} search.time_budget=null"
+
+
+def test_a_single_seed_is_undecided_and_the_command_has_the_usual_number(tmp_path):
+    verdict = judged(tmp_path, [43], [40], seeds=1)
+    assert verdict.command.endswith("seeds=20")
+
+
+def test_a_verdict_without_a_plain_baseline_asks_for_no_more_seeds(tmp_path):
+    assert judged(tmp_path, [43, 44, 48], [], candidates=[WINNER]).command == ""
 
 
 def test_the_same_score_with_every_seed_is_said_and_no_seeds_are_asked_for(tmp_path):
     verdict = judged(tmp_path, [41, 42, 44], [41, 42, 44])
     assert (verdict.outcome, verdict.low, verdict.high) == ("undecided", 0.0, 0.0)
-    assert "scored the same with every seed" in verdict.sentence
-    assert "80 % power" not in verdict.sentence
+    assert "scored the same with every seed" in verdict.text
+    assert verdict.command == ""
+    assert "80 % power" not in verdict.text
 
 
 def test_a_second_look_at_test_is_said(tmp_path):
@@ -244,8 +301,8 @@ def test_a_second_look_at_test_is_said(tmp_path):
     add_runs(folder, PLAIN, [40, 42, 44])
     plan = plan_seeds([3.0, 2.0, 4.0], seeds=3, precision=None, max_seeds=3, identity=identity_of(WINNER, PLAIN))
     plan.write(folder)
-    assert "looked at test" not in judge(folder, [WINNER, PLAIN]).sentence
+    assert "looked at test" not in judge(folder, [WINNER, PLAIN]).text
     dataclasses.replace(plan, looks=2).write(folder)
     verdict = judge(folder, [WINNER, PLAIN])
     assert verdict.looks == 2
-    assert "this search has looked at test 2 times" in verdict.sentence
+    assert "This search has looked at test 2 times" in verdict.text

@@ -1,0 +1,75 @@
+"""Words that several rooms say to a user: counted things, numbers as people write them, commands that can be pasted."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from pathlib import Path
+
+PLAIN_VALUE = re.compile(r"[\w./~-]+", re.ASCII)
+"""Values that neither a shell nor the grammar of the command line reads as anything else."""
+SHELL = re.compile(r'[\\"$`!]')
+"""What a shell reads between double quotes, too."""
+
+
+def counted(number: float, thing: str) -> str:
+    """A number with its thing, in the plural where it is not one.
+
+    >>> counted(1, "CPU"), counted(2.0, "CPU"), counted(0.25, "GPU"), counted(0, "run")
+    ('1 CPU', '2 CPUs', '0.25 GPUs', '0 runs')
+    """
+    return f"{written(number)} {thing}{'' if number == 1 else 's'}"
+
+
+def written(number: float) -> str:
+    """A number without an exponent where it is a whole one.
+
+    >>> written(10**6), written(2147483647), written(0.25), written(1e-06), written(3.0)
+    ('1000000', '2147483647', '0.25', '1e-06', '3')
+    """
+    whole = math.isfinite(number) and number == int(number)
+    return str(int(number)) if whole else f"{number:.6g}"
+
+
+def argument(key: str, value: object, *, pasted: bool = True) -> str:
+    """One ``key=value``, odd characters quoted for the command's grammar, and for the shell it is pasted into.
+
+    >>> argument("resume", "results/hapt/delu/one")
+    'resume=results/hapt/delu/one'
+    >>> print(argument("resume", "my results/one"))
+    "resume='my results/one'"
+
+    Args:
+        key: dotted.
+        value: a path, a name or a number.
+        pasted: whether a shell reads it first.
+    """
+    text = str(value)
+    if PLAIN_VALUE.fullmatch(text):
+        return f"{key}={text}"
+    quoted = text.replace("'", "\\'")
+    word = f"{key}='{quoted}'"
+    if not pasted:
+        return word
+    return shlex.quote(word) if SHELL.search(word) else f'"{word}"'
+
+
+def command_line(module: str, **values: object) -> str:
+    """A command of this project that can be pasted; two underscores in a key stand for its dot.
+
+    >>> command_line("dce_ray.search", resume="results/one", confirm__seeds=5)
+    'python -m dce_ray.search resume=results/one confirm.seeds=5'
+
+    Args:
+        module: what ``python -m`` runs.
+        values: its arguments, in order; paths below the working folder are written from there.
+    """
+    words = [argument(key.replace("__", "."), shown_path(value)) for key, value in values.items()]
+    return " ".join(["python -m", module, *words])
+
+
+def shown_path(value: object) -> object:
+    """A path as seen from the working folder where it lies below it; anything else as it is."""
+    here = Path.cwd()
+    return value.relative_to(here) if isinstance(value, Path) and value.is_relative_to(here) else value

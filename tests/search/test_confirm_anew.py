@@ -1,0 +1,169 @@
+"""A best setting confirmed anew: fresh seeds, a number that is fixed once, and a command that goes on after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_search_command import SHORT, SINGLE, opened
+
+from dce_ray import confirm
+from dce_ray.errors import ConfigError, SearchError
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.files import write_json
+from dce_ray.report import __main__ as report_command
+from dce_ray.report.confirmation import looks_at
+from dce_ray.search.__main__ import main as search
+from dce_ray.verdict.verdict import Verdict
+
+pytestmark = pytest.mark.ray
+MORE = [*SHORT, *SINGLE, "search.num_runs=3", "confirm.top=1", "confirm.seeds=2", "scheduler=none"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    from dce_ray.data.synthetic import generate_synthetic
+
+    return generate_synthetic(tmp_path_factory.mktemp("data") / "tiny", size="tiny", seed=0)
+
+
+@pytest.fixture(scope="module")
+def searched(cluster, tiny, tmp_path_factory):
+    """A search whose verdict is undecided, in a folder whose name needs quoting."""
+    results = tmp_path_factory.mktemp("results") / "my results"
+    path = f"results='{results}'"
+    assert search([f"data={tiny}", "baseline=delu", path, "name=one", *MORE, "training.iterations=12"]) == 0
+    folder = opened(results)
+    content = json.loads(folder.confirmation.read_text())
+    assert content["verdict"]["outcome"] == "undecided"
+    return folder
+
+
+def test_the_undecided_verdict_ends_with_a_command_that_works_when_pasted(searched, capsys):
+    verdict = Verdict.read(searched)
+    python, dash, module, *arguments = shlex.split(verdict.command)
+    assert (python, dash, module) == ("python", "-m", "dce_ray.confirm")
+    assert arguments[0].startswith("search=")
+    arguments[1] = "seeds=3"  # the literal number would take this test minutes
+    assert confirm.main(arguments) == 0
+    seen = capsys.readouterr().out
+    (look,) = looks_at(searched)
+    assert look.path == searched.path.with_name("one-confirm-2")
+    anew = Verdict.read(look)
+    assert seen.rstrip().endswith(anew.text)
+    assert (anew.pairs, anew.looks, anew.search_runs, anew.confirmation_runs) == (3, 2, 0, 6)
+    assert anew.low < anew.gain < anew.high
+    used = {run.record().seed for folder in (searched.trials(), searched.confirmations()) for run in folder}
+    fresh = {run.record().seed for run in look.confirmations()}
+    assert fresh == {11000, 11001, 11002}
+    assert not fresh & used
+    for run in look.confirmations():  # the same settings up to the same iterations: the seed alone is another
+        first = searched.confirm(f"{run.record().setting}-1000").record()
+        assert run.record().config == first.config | {"seed": run.record().seed}
+    assert any(line.startswith("Look 2 at test, with seeds of its own") for line in anew.details)
+    if anew.outcome == "undecided":
+        assert anew.command.endswith(" look=3")
+    # Given again it runs nothing, and says the same.
+    before = look.confirm("top1-11000").table.stat().st_mtime_ns
+    assert confirm.main(arguments) == 0
+    again = capsys.readouterr().out
+    assert "6 runs on test, 6 of them finished before" in again
+    assert again.rstrip().endswith(anew.text)
+    assert look.confirm("top1-11000").table.stat().st_mtime_ns == before
+    # Pages and the report command show it.
+    page = (searched.path / "report.html").read_text()
+    assert page.index(Verdict.read(searched).sentence) < page.index("Confirmed anew (one-confirm-2)")
+    assert anew.sentence in page
+    assert anew.sentence in (look.path / "report.html").read_text()
+    assert report_command.main([str(look.path)]) == 0
+    assert capsys.readouterr().out.rstrip() == anew.text
+    report_command.main([str(searched.path)])
+    both = f"{Verdict.read(searched).text}\n\n{anew.text}"
+    assert capsys.readouterr().out.rstrip().endswith(both)
+    with pytest.raises(ConfigError, match=r"seeds=4: .* was begun with seeds=3, .* look=3 makes another one"):
+        confirm.main([arguments[0], "seeds=4"])
+    with pytest.raises(ConfigError, match=r"look=4: look 3 has not ended; first: python -m dce_ray\.confirm .* look=3"):
+        confirm.main([arguments[0], "seeds=3", "look=4"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "words"),
+    [
+        (["seeds=5"], ConfigError, "search= is missing"),
+        (["search={one}", "seeds=1"], ConfigError, "seeds=1: must be a whole number between 2 and 10000"),
+        (["search={one}", "seeds=many"], ConfigError, "seeds='many': must be a whole number"),
+        (["search={one}", "look=1"], ConfigError, "the search's own confirmation was the first"),
+        (["search={one}", "sedes=5"], ConfigError, "did you mean seeds"),
+        (["search=/nowhere"], SearchError, "no experiment folder"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(searched, wrong, error, words, monkeypatch):
+    monkeypatch.setattr("dce_ray.session.ray_session._start", lambda *_: pytest.fail("Ray was started"))
+    before = sorted(searched.path.parent.iterdir())
+    with pytest.raises(error, match=re.escape(words)):
+        confirm.main([text.format(one=f"'{searched.path}'") for text in wrong])
+    assert sorted(searched.path.parent.iterdir()) == before
+
+
+def copied(searched, tmp_path, change):
+    """The search in another folder, where its confirmation says something else."""
+    path = tmp_path / "hapt" / "delu" / "other"
+    shutil.copytree(searched.path, path)
+    folder = ExperimentFolder.open(path)
+    content = json.loads(folder.confirmation.read_text())
+    change(content)
+    write_json(folder.confirmation, content)
+    return folder
+
+
+def test_a_search_that_was_not_confirmed_is_sent_back(searched, tmp_path):
+    folder = copied(searched, tmp_path, lambda content: content["verdict"].update(outcome="unconfirmed"))
+    with pytest.raises(SearchError, match=r"has not ended; first: python -m dce_ray\.search resume="):
+        confirm.main([f"search={folder.path}"])
+
+
+def test_a_search_without_a_plain_baseline_is_told_so(searched, tmp_path):
+    folder = copied(searched, tmp_path, lambda content: content["configurations"].pop())
+    with pytest.raises(SearchError, match="its confirmation lacks the plain baseline"):
+        confirm.main([f"search={folder.path}"])
+
+
+def test_another_winner_is_another_look(searched, tmp_path):
+    folder = copied(searched, tmp_path, lambda content: None)
+    look = confirm.prepare(confirm.DEFAULTS | {"search": str(folder.path), "seeds": 2})
+    content = json.loads(folder.confirmation.read_text())
+    content["configurations"][0]["iteration"] += 2
+    write_json(folder.confirmation, content)
+    with pytest.raises(SearchError, match=r"confirmed another best setting, .* look=3 makes another one"):
+        confirm.prepare(confirm.DEFAULTS | {"search": str(folder.path), "seeds": 2})
+    assert not look.folder.confirmations()
+
+
+def test_a_killed_one_goes_on_and_runs_nothing_twice(searched, tmp_path):
+    folder = copied(searched, tmp_path, lambda content: None)
+    command = [sys.executable, "-m", "dce_ray.confirm", f"search={folder.path}", "seeds=3", "ray.num_cpus=1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_ADDRESS": ""}
+    place = folder.path.with_name("other-confirm-2")
+    with (tmp_path / "out.txt").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        tables = lambda: list(Path(place).glob("confirm/*/table.json"))  # noqa: E731
+        deadline = time.monotonic() + 200
+        while len(tables()) < 2 and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    kept = {path: path.stat().st_mtime_ns for path in tables()}
+    assert 2 <= len(kept) < 6, (tmp_path / "out.txt").read_text()
+    assert confirm.main([f"search={folder.path}", "seeds=3"]) == 0
+    assert len(tables()) == 6
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert Verdict.read(ExperimentFolder.open(place)).pairs == 3
