@@ -148,7 +148,7 @@ class Policy:
 
         Failed runs count as runs: a point that fails now and then would otherwise be asked for ever.
         """
-        mean = {estimate.point: estimate.mean for estimate in posterior.points if estimate.point is not None}
+        mean = posterior.means
         best = sorted(mean, key=lambda point: (-mean[point], point))[: self.among]
         return min(best, key=lambda point: (len(points[point]), -mean[point], point), default=None)
 
@@ -175,12 +175,17 @@ class Policy:
 
     def _known(self, points: Mapping[int, list[PointRun]], scalars: Mapping[str, float]) -> int | None:
         """The point that has these scalars."""
-        return next((point for point, runs in points.items() if self._same(runs[0].scalars, scalars)), None)
+        place = self._place(scalars)
+        return next((point for point, runs in points.items() if self._near(place, runs[0].scalars)), None)
 
     def _same(self, one: Mapping[str, float], other: Mapping[str, float]) -> bool:
-        return all(
-            abs(item.to_unit(one[name]) - item.to_unit(other[name])) <= NEAR for name, item in self.ranges.items()
-        )
+        return self._near(self._place(one), other)
+
+    def _place(self, scalars: Mapping[str, float]) -> dict[str, float]:
+        return {name: item.to_unit(scalars[name]) for name, item in self.ranges.items()}
+
+    def _near(self, place: Mapping[str, float], scalars: Mapping[str, float]) -> bool:
+        return all(abs(unit - self.ranges[name].to_unit(scalars[name])) <= NEAR for name, unit in place.items())
 
 
 def refitted_at(runs: int) -> int:
