@@ -26,7 +26,7 @@ from dce_ray.config import ScalarRange
 from dce_ray.errors import ConfigError, unknown_name
 from dce_ray.experiment.record import PLAIN, SEARCHED
 from dce_ray.points.model import Posterior, fit
-from dce_ray.points.runs import PointRun, Replicate, replicate_of
+from dce_ray.points.runs import Content, PointRun, Replicate, content_of, replicate_of, runs_of
 from dce_ray.search.study import SAMPLERS
 from dce_ray.search.suggestion import spread, suggest
 
@@ -120,7 +120,7 @@ class Policy:
             return None
         first = usable[: refitted_at(len(usable))]
         ranges = tuple(self.ranges.items())
-        return _fit(_content(usable), ranges, _content(first))
+        return _fit(content_of(usable), ranges, content_of(first))
 
     def _of_points(self, runs: Sequence[PointRun], points: Mapping[int, list[PointRun]]) -> Proposal:
         """The next run of a point, whether plain has been on its replicate or not."""
@@ -214,29 +214,11 @@ def _given_up(runs: Sequence[PointRun]) -> bool:
     return failed >= FAILURES and not any(run.state == "finished" for run in runs)
 
 
-_Content = tuple[tuple[int, int | None, tuple[tuple[str, float], ...], Replicate, tuple[tuple[int, float], ...]], ...]
-
-
-def _content(runs: Sequence[PointRun]) -> _Content:
-    """All that the model reads of usable runs, to be found by."""
-    return tuple(
-        (run.number, run.point, tuple(run.scalars.items()), run.replicate, tuple(sorted(run.curve.items())))
-        for run in runs
-    )
-
-
-def _runs(content: _Content) -> list[PointRun]:
-    return [
-        PointRun(number, point, dict(scalars), replicate, "finished", dict(curve))
-        for number, point, scalars, replicate, curve in content
-    ]
+@lru_cache(maxsize=4)
+def _first_fit(content: Content, ranges: tuple[tuple[str, ScalarRange], ...]) -> Posterior:
+    return fit(runs_of(content), dict(ranges))
 
 
 @lru_cache(maxsize=4)
-def _first_fit(content: _Content, ranges: tuple[tuple[str, ScalarRange], ...]) -> Posterior:
-    return fit(_runs(content), dict(ranges))
-
-
-@lru_cache(maxsize=4)
-def _fit(content: _Content, ranges: tuple[tuple[str, ScalarRange], ...], first: _Content) -> Posterior:
-    return fit(_runs(content), dict(ranges), fitted_with=_first_fit(first, ranges).hyper)
+def _fit(content: Content, ranges: tuple[tuple[str, ScalarRange], ...], first: Content) -> Posterior:
+    return fit(runs_of(content), dict(ranges), fitted_with=_first_fit(first, ranges).hyper)
