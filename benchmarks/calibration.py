@@ -4,8 +4,11 @@
 through the arithmetic of a confirmation (first stage, seed plan, second stage, interval, fixed sequence) as
 ``dce_ray.verdict.stein`` does it, and counts. Beside it stand two rules that look at the data after every seed:
 ``until narrow`` stops when half the ordinary t interval is no wider than asked for, ``until decided`` when the interval
-excludes 0; both have the same first and most seeds. Shares stand with their 95 % binomial interval (Clopper-Pearson).
-All numbers are percentage points of mAP.
+excludes 0; both have the same first and most seeds.
+
+``python -m benchmarks.calibration searches [repeats=200] [kinds=...] [gains=0;1;2] [budgets=48] [seed=0]`` plays whole
+searches through to their verdicts; see :mod:`benchmarks.calibration_searches`. Shares stand with their 95 %
+binomial interval (Clopper-Pearson). All numbers are percentage points of mAP.
 """
 
 from __future__ import annotations
@@ -58,17 +61,18 @@ class Told:
     published: str = UNTESTED
 
 
-def confirm(gains: Real, over_published: Real) -> Told:
+def confirm(gains: Real, over_published: Real | None) -> Told:
     """Both stages and both comparisons, as a search makes them.
 
     Args:
         gains: winner less plain baseline, as many as there may be pairs.
-        over_published: winner less published values, of the first stage.
+        over_published: winner less published values, of the first stage; None where the winner is those.
     """
     plan = plan_seeds(gains[:FIRST].tolist(), seeds=FIRST, precision=PRECISION, max_seeds=MOST)
     assert plan.deviation is not None, "five pairs have a deviation"
     first = stein_interval(gains[: plan.total].tolist(), plan.deviation, plan.pairs)
-    outcome, published = fixed_sequence(first, lambda: mean_interval(over_published.tolist()))
+    second = None if over_published is None else mean_interval(over_published.tolist())
+    outcome, published = fixed_sequence(first, lambda: second)
     return Told(first, outcome, published)
 
 
@@ -144,7 +148,11 @@ def share(successes: int, repetitions: int) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Calibration, then power."""
+    """Calibration, then power; or whole searches."""
+    if arguments[:1] == ["searches"]:
+        from benchmarks.calibration_searches import main as searches
+
+        return searches(arguments[1:])
     given = dict(argument.split("=", 1) for argument in arguments)
     repetitions, seed = int(given.get("repetitions", 10_000)), int(given.get("seed", 0))
     began = time.perf_counter()

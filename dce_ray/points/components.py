@@ -15,25 +15,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from scipy.linalg import lapack
 from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
 from scipy.special import ndtri
 
-from dce_ray.errors import SearchError
-from dce_ray.points.covariance import (
-    SPREAD_PLACES,
-    Array,
-    Hyper,
-    Layout,
-    cube,
-    matern,
-    matern_slope,
-    off_diagonal_mean,
-    scales_of,
-)
+from dce_ray.points.covariance import Array, Hyper, Layout, cube, matern_of, mean_correlation, scales_of
+from dce_ray.points.elimination import Design, Elimination
 
 USUAL_DEVIATION = 0.015
 """Deviation of one run's mAP that is expected before any was seen (measured: 0.008 to 0.022)."""
@@ -94,11 +84,8 @@ class Prior:
         return Hyper(**values, noise_plain=plain, length_scales=dict(zip(self.names, scales, strict=True)))
 
 
-def estimate(layout: Layout, scores: Array, start: Hyper | None = None) -> tuple[Hyper, tuple[Hyper, ...]]:
-    """The most probable components, and :data:`DRAWS` that are as probable as they are uncertain.
-
-    The draws are from the normal around the most probable components that has the curvature there (Laplace), in the
-    parameters of :class:`Prior`; the same ones each time.
+class Estimate:
+    """The most probable components, and how uncertain they are.
 
     Args:
         layout: who ran what.
@@ -108,24 +95,38 @@ def estimate(layout: Layout, scores: Array, start: Hyper | None = None) -> tuple
     Raises:
         SearchError: ``start`` is for other scalars.
     """
-    prior = prior_of(layout, scores)
-    unit = deviation_within(layout, scores)
-    evaluate = _Objective(layout, (scores - scores.mean()) / unit, unit, prior)
-    begin = prior.mean if start is None else prior.parameters(start, layout)
-    low, high = prior.mean - BOUND * prior.deviation, prior.mean + BOUND * prior.deviation
-    low[SOURCES.index("noise")] = max(low[SOURCES.index("noise")], math.log(SMALLEST_NOISE * unit))
-    found = minimize(
-        evaluate,
-        np.clip(begin, low, high),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=list(zip(low, high, strict=True)),
-        options={"maxiter": STEPS, "ftol": 1e-8, "gtol": 1e-4},
-    )
-    root = _root_of_covariance(evaluate, found.x, prior.deviation)
-    steps = ndtri(cube(DRAWS // 2, len(found.x)))
-    drawn = [np.clip(found.x + root @ step, low, high) for step in (*steps, *-steps)]
-    return prior.components(found.x), tuple(prior.components(parameters) for parameters in drawn)
+
+    def __init__(self, layout: Layout, scores: Array, start: Hyper | None = None) -> None:
+        self._prior = prior = prior_of(layout, scores)
+        unit = deviation_within(layout, scores)
+        self._evaluate = _Objective(layout, (scores - scores.mean()) / unit, unit, prior)
+        begin = prior.mean if start is None else prior.parameters(start, layout)
+        low, high = prior.mean - BOUND * prior.deviation, prior.mean + BOUND * prior.deviation
+        low[SOURCES.index("noise")] = max(low[SOURCES.index("noise")], math.log(SMALLEST_NOISE * unit))
+        self._low, self._high = low, high
+        found = minimize(
+            self._evaluate,
+            np.clip(begin, low, high),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=list(zip(low, high, strict=True)),
+            options={"maxiter": STEPS, "ftol": 1e-8, "gtol": 1e-4},
+        )
+        self._parameters: Array = found.x
+        self.hyper = prior.components(found.x)
+        """The most probable components."""
+
+    @cached_property
+    def others(self) -> tuple[Hyper, ...]:
+        """:data:`DRAWS` components that are as probable as they are uncertain; the same ones each time.
+
+        Drawn from the normal around the most probable ones that has the curvature there (Laplace), in the parameters of
+        :class:`Prior`.
+        """
+        root = _root_of_covariance(self._evaluate, self._parameters, self._prior.deviation)
+        steps = ndtri(cube(DRAWS // 2, len(self._parameters)))
+        drawn = [np.clip(self._parameters + root @ step, self._low, self._high) for step in (*steps, *-steps)]
+        return tuple(self._prior.components(parameters) for parameters in drawn)
 
 
 def deviation_within(layout: Layout, scores: Array) -> float:
@@ -133,7 +134,7 @@ def deviation_within(layout: Layout, scores: Array) -> float:
 
     What is added to all scores of an arm or of a fold does not change it.
     """
-    columns = np.concatenate([layout.arms_nA, np.unique(layout.same_fold, axis=1)], axis=1)
+    columns = np.concatenate([layout.arms_nA, np.eye(layout.folds)[layout.fold_of_run]], axis=1)
     left, values, _ = np.linalg.svd(columns, full_matrices=False)
     basis = left[:, values > 1e-9 * values[0]]
     rest = scores - scores.mean()
@@ -150,32 +151,6 @@ def prior_of(layout: Layout, scores: Array) -> Prior:
     mean = [*(unit + math.log(MEDIANS[name]) for name in SOURCES), 0.0, *[length] * scales]
     spread = [*(SPREADS[name] for name in SOURCES), PLAIN_SPREAD, *[LENGTH_SPREAD] * scales]
     return Prior(np.array(mean), np.array(spread), layout.names)
-
-
-def inverse(square: Array) -> tuple[Array, float]:
-    """Inverse and log determinant of a symmetric positive definite matrix, by Cholesky.
-
-    Raises:
-        SearchError: it is not positive definite in double precision.
-    """
-    factor, fault = lapack.dpotrf(square, lower=1)
-    if fault:
-        raise SearchError(
-            f"the covariance of {len(square)} runs cannot be inverted (pivot {fault}); "
-            "give the noise a deviation above 0, or fit the components anew"
-        )
-    logarithm = 2 * float(np.log(np.diag(factor)).sum())
-    found, _ = lapack.dpotri(factor, lower=1)
-    found = np.tril(found)
-    return found + np.tril(found, -1).T, logarithm
-
-
-def project(inverse_nn: Array, arms_nA: Array) -> tuple[Array, Array, float]:
-    """Q of the module's formula, the covariance (A, A) of the arms' estimated means, and log |H' V^-1 H|."""
-    weighed = inverse_nn @ arms_nA
-    information = arms_nA.T @ weighed
-    means = np.linalg.inv(information).astype(np.float64)
-    return inverse_nn - weighed @ means @ weighed.T, means, float(np.linalg.slogdet(information)[1])
 
 
 def _root_of_covariance(evaluate: _Objective, parameters: Array, deviation: Array) -> Array:
@@ -195,74 +170,79 @@ class _Objective:
     """
 
     def __init__(self, layout: Layout, scores: Array, unit: float, prior: Prior) -> None:
-        self.layout, self.scores, self.unit, self.prior = layout, scores, unit, prior
-        self.scalars = len(layout.names)
-        self.shared = {
-            "fold": layout.same_fold,
-            "seed": layout.same_replicate,
-            "point_fold": layout.same_cell,
-            "nugget": layout.same_point,
-        }
-        if self.scalars:
-            places = cube(SPREAD_PLACES, self.scalars)
-            self.places = places
-            self.squares_place = (places[:, None, :] - places[None, :, :]) ** 2
-            self.squares_point = (layout.units_Pd[:, None, :] - layout.units_Pd[None, :, :]) ** 2
+        self.layout, self.unit, self.prior = layout, unit, prior
+        self.design = Design(layout, scores)
+        self.smooth = bool(layout.names and layout.points)
 
     def __call__(self, parameters: Array) -> tuple[float, Array]:
+        design = self.design
         shifted = (parameters - self.prior.mean) / self.prior.deviation
-        value = 0.5 * float(shifted @ shifted)
+        variances = dict(zip(SOURCES, (np.exp(2 * parameters[: len(SOURCES)]) / self.unit**2).tolist(), strict=True))
+        variances["point_fold"] *= self.layout.folds > 1
+        plain = variances["noise"] * math.exp(2 * parameters[len(SOURCES)])
+        f = _Surface(self.layout, variances["smooth"], np.exp(parameters[len(SOURCES) + 1 :])) if self.smooth else None
+        own = np.zeros((len(self.layout.points),) * 2) if f is None else f.own_PP.copy()
+        np.fill_diagonal(own, np.diag(own) + variances["nugget"])
+        known = Elimination(
+            design,
+            own,
+            fold=math.sqrt(variances["fold"]),
+            seed=math.sqrt(variances["seed"]),
+            cell=variances["point_fold"],
+            noise=variances["noise"],
+            noise_plain=plain,
+        )
+        value = 0.5 * float(shifted @ shifted) + 0.5 * (known.logarithm + known.misfit)
+
+        # d value = -tr(pull dV) / 2, pull = Q y y' Q - Q; a deviation's logarithm has dV = 2 variance times its pattern
+        of_points, of_shared = known.pull_of_points(), known.pull_of_shared()
+        folds, seeds = slice(0, design.folds), slice(design.folds, design.folds + design.replicates)
+        pulled = {
+            "fold": variances["fold"] * _centred_trace(of_shared[folds, folds]),
+            "seed": variances["seed"] * _centred_trace(of_shared[seeds, seeds]),
+            "nugget": variances["nugget"] * float(np.trace(of_points)),
+            "point_fold": variances["point_fold"] * known.pull_of_cells(),
+            "smooth": 0.0 if f is None else float(np.vdot(of_points, f.own_PP)),
+        }
+        all_sources = known.misfit - (design.runs - design.arms)  # tr(pull V)
+        pulled["noise"] = all_sources - sum(pulled.values())
         gradient = shifted / self.prior.deviation
-        variances = dict(zip(SOURCES, np.exp(2 * parameters[: len(SOURCES)]) / self.unit**2, strict=True))
-        ratio = math.exp(2 * parameters[len(SOURCES)])
-        scales = np.exp(parameters[len(SOURCES) + 1 :])
-        noise = np.where(self.layout.plain, variances["noise"] * ratio, variances["noise"])
-
-        total = np.diag(noise)
-        for name, shared in self.shared.items():
-            total += variances[name] * shared
-        smooth = self._smooth(variances["smooth"], scales)
-        if smooth is not None:
-            runs, rows = len(self.layout.point_of_run), self.layout.point_of_run
-            total[:runs, :runs] += smooth[np.ix_(rows, rows)]
-
-        inverted, logarithm = inverse(total)
-        q, _, of_means = project(inverted, self.layout.arms_nA)
-        weighed = q @ self.scores
-        value += 0.5 * (logarithm + of_means + float(self.scores @ weighed))
-        pull = np.outer(weighed, weighed) - q  # d value = -tr(pull dV) / 2
-
-        for name, shared in self.shared.items():
-            gradient[SOURCES.index(name)] -= variances[name] * np.vdot(pull, shared)
-        diagonal = np.diag(pull) * noise
-        gradient[SOURCES.index("noise")] -= diagonal.sum()
-        gradient[len(SOURCES)] -= diagonal[self.layout.plain].sum()
-        if smooth is not None:
-            gradient_smooth, gradient_scales = self._smooth_gradient(smooth, pull, variances["smooth"], scales)
-            gradient[SOURCES.index("smooth")] += gradient_smooth
-            gradient[len(SOURCES) + 1 :] += gradient_scales
+        gradient[: len(SOURCES)] -= [pulled[name] for name in SOURCES]
+        gradient[len(SOURCES)] -= plain * known.pull_of_plain()
+        if f is not None:
+            gradient[len(SOURCES) + 1 :] -= f.pull_of_scales(of_points, pulled["smooth"])
         return value, gradient
 
-    def _smooth(self, variance: float, scales: Array) -> Array | None:
-        """(P, P) covariance of f between the points; None where there is no f."""
-        if not self.scalars or not self.layout.points:
-            return None
-        mean = off_diagonal_mean(matern(self.places, self.places, scales))
-        return variance / (1 - mean) * matern(self.layout.units_Pd, self.layout.units_Pd, scales)
 
-    def _smooth_gradient(self, smooth: Array, pull: Array, variance: float, scales: Array) -> tuple[float, Array]:
-        """Of the logarithms of f's deviation and of its length scales, through the variance of the process too."""
-        starts, runs = self.layout.starts, len(self.layout.point_of_run)
-        of_points = np.add.reduceat(np.add.reduceat(pull[:runs, :runs], starts, axis=0), starts, axis=1)
-        along = float(np.vdot(of_points, smooth))
+class _Surface:
+    """Covariance of f between the points, and what a change of its length scales makes of it.
 
-        near = self.places / scales
-        distance = math.sqrt(5) * cdist(near, near)
-        room = 1 - off_diagonal_mean((1 + distance + distance**2 / 3) * np.exp(-distance))
-        pairs = len(near) * (len(near) - 1)
-        spread = np.tensordot(matern_slope(distance), self.squares_place, 2) / scales**2 / pairs / room
+    Args:
+        layout: with points and searched scalars.
+        smooth: variance of f between places of the space.
+        scales: (d,) of its process.
+    """
 
-        places = self.layout.units_Pd / scales
-        slope = of_points * matern_slope(math.sqrt(5) * cdist(places, places)) * (variance / room)
-        scale = np.tensordot(slope, self.squares_point, 2) / scales**2
-        return -along, -0.5 * (scale + along * spread)
+    def __init__(self, layout: Layout, smooth: float, scales: Array) -> None:
+        self.mean, self.slopes_d = mean_correlation(scales)
+        self.near_Pd = layout.units_Pd / scales
+        correlation, self.slope_PP = matern_of(math.sqrt(5) * cdist(self.near_Pd, self.near_Pd))
+        self.variance = smooth / (1 - self.mean)
+        self.own_PP = self.variance * correlation
+
+    def pull_of_scales(self, pull_PP: Array, of_smooth: float) -> Array:
+        """(d,) halves of tr(pull dV) for the logarithms of the scales, through the variance of the process too.
+
+        Args:
+            pull_PP: whose trace with the change of the covariance is taken.
+            of_smooth: its trace with the covariance.
+        """
+        slope = pull_PP * self.slope_PP
+        # Sum over pairs of slope times squared difference, column by column.
+        squares = 2 * (slope.sum(axis=0) @ self.near_Pd**2 - (slope @ self.near_Pd * self.near_Pd).sum(axis=0))
+        return np.asarray(0.5 * (self.variance * squares + of_smooth * self.slopes_d / (1 - self.mean)))
+
+
+def _centred_trace(square: Array) -> float:
+    """Trace with I - 1/m: of effects that sum to zero."""
+    return float(np.trace(square) - square.sum() / len(square))

@@ -69,16 +69,12 @@ class Layout:
     """Row of ``units_Pd`` of each run of a point; shorter than n where plain has runs."""
     arms_nA: Array
     """Which arm's mean a run has: points' first, then plain's; only arms that have runs."""
-    same_fold: Array
-    """(n, n) 1 where two runs share the fold, less 1 / folds: effects sum to zero over the folds that ran, so that a
-    level is the mean over them. What is common to all points is thereby no part of how uncertain a level is."""
-    same_replicate: Array
-    """(n, n) 1 where two runs share fold and round, less 1 / replicates: the same for seeds."""
-    same_cell: Array
-    """(n, n) 1 where two runs share point (or plain) and fold; 0 where there is one fold, and nothing to tell a point
-    on it from the point."""
-    same_point: Array
-    """(n, n) 1 where two runs share the point; 0 for plain's."""
+    fold_of_run: NDArray[np.int64]
+    """(n,) code of each run's fold, from 0."""
+    replicate_of_run: NDArray[np.int64]
+    """(n,) code of each run's pair of fold and round, from 0."""
+    cell_of_run: NDArray[np.int64]
+    """(n,) code of each run's pair of point (or plain) and fold, from 0, in the order of the points, plain's last."""
     folds: int
     """How many folds have a usable run."""
     replicates: int
@@ -88,17 +84,6 @@ class Layout:
     def plain(self) -> NDArray[np.bool_]:
         """(n,) which runs are the plain baseline's."""
         return np.arange(len(self.numbers)) >= len(self.point_of_run)
-
-    @property
-    def starts(self) -> NDArray[np.int64]:
-        """(P,) first row of each point's runs."""
-        return np.searchsorted(self.point_of_run, np.arange(len(self.points)))
-
-    def to_runs(self, of_points: Array) -> Array:
-        """(m, P) covariances with points become (m, n) covariances with runs; plain's are 0."""
-        spread = np.zeros((len(of_points), len(self.numbers)))
-        spread[:, : len(self.point_of_run)] = of_points[:, self.point_of_run]
-        return spread
 
 
 def lay_out(runs: Sequence[PointRun], ranges: Mapping[str, ScalarRange]) -> Layout:
@@ -111,8 +96,10 @@ def lay_out(runs: Sequence[PointRun], ranges: Mapping[str, ScalarRange]) -> Layo
     names = tuple(name for name, item in ranges.items() if not item.constant)
     ordered = ordered_runs(runs)
     places: dict[int, tuple[float, ...]] = {}
+    scalars: dict[int, Mapping[str, float]] = {}
     for run in ordered:
-        if run.point is not None:
+        if run.point is not None and scalars.get(run.point) != run.scalars:
+            scalars[run.point] = run.scalars
             place = _place(run, names, ranges)
             if places.setdefault(run.point, place) != place:
                 raise SearchError(f"runs of point {run.point} differ in their scalars; give each setting its own point")
@@ -121,8 +108,6 @@ def lay_out(runs: Sequence[PointRun], ranges: Mapping[str, ScalarRange]) -> Layo
     of_points = [run for run in ordered if run.point is not None]
     columns = [np.array([run.plain == plain for run in ordered], dtype=np.float64) for plain in (False, True)]
     folds, replicates = len({run.replicate.fold for run in ordered}), len({run.replicate for run in ordered})
-    same_point = np.zeros((len(ordered), len(ordered)))
-    same_point[: len(of_points), : len(of_points)] = _same([run.point for run in of_points])
     return Layout(
         names=names,
         points=points,
@@ -130,10 +115,9 @@ def lay_out(runs: Sequence[PointRun], ranges: Mapping[str, ScalarRange]) -> Layo
         numbers=tuple(run.number for run in ordered),
         point_of_run=np.array([rows[run.point] for run in of_points if run.point is not None], dtype=np.int64),
         arms_nA=np.stack([column for column in columns if column.any()], axis=1),
-        same_fold=_same([run.replicate.fold for run in ordered]) - 1 / folds,
-        same_replicate=_same([run.replicate for run in ordered]) - 1 / replicates,
-        same_cell=_same([(run.point, run.replicate.fold) for run in ordered]) * (folds > 1),
-        same_point=same_point,
+        fold_of_run=_codes([run.replicate.fold for run in ordered]),
+        replicate_of_run=_codes([run.replicate for run in ordered]),
+        cell_of_run=_codes([(run.point, run.replicate.fold) for run in ordered]),
         folds=folds,
         replicates=replicates,
     )
@@ -149,17 +133,18 @@ def matern(from_md: Array, to_kd: Array, scales_d: Array) -> Array:
 
     Source: Rasmussen and Williams 2006, Eq. 4.17.
     """
-    distance: Array = math.sqrt(5) * cdist(from_md / scales_d, to_kd / scales_d)
-    return (1 + distance + distance**2 / 3) * np.exp(-distance)
+    return matern_of(math.sqrt(5) * cdist(from_md / scales_d, to_kd / scales_d))[0]
 
 
-def matern_slope(distance: Array) -> Array:
-    r"""Factor q of :math:`\partial k / \partial \log \ell_i = q (\Delta_i / \ell_i)^2`.
+def matern_of(distance: Array) -> tuple[Array, Array]:
+    r"""Correlation k, and the factor q of :math:`\partial k / \partial \log \ell_i = q (\Delta_i / \ell_i)^2`.
 
     Args:
         distance: :math:`\sqrt5 r`, any shape.
     """
-    return 5 / 3 * (1 + distance) * np.exp(-distance)
+    fading = np.exp(-distance)
+    steep = (1 + distance) * fading
+    return steep + distance**2 / 3 * fading, 5 / 3 * steep
 
 
 @lru_cache(maxsize=16)
@@ -175,9 +160,11 @@ def cube(places: int, dimensions: int) -> Array:
     return found
 
 
-def off_diagonal_mean(square: Array) -> float:
-    """Mean over all pairs of two different places of a symmetric (m, m) matrix."""
-    return float((square.sum() - np.trace(square)) / (square.size - len(square)))
+def mean_correlation(scales_d: Array) -> tuple[float, Array]:
+    """Mean of :func:`matern` over all pairs of :data:`SPREAD_PLACES` places, and its slopes (d,) in log scales."""
+    squares = _squares(len(scales_d))
+    correlation, slope = matern_of(np.sqrt(5 * (squares @ scales_d**-2)))
+    return float(correlation.mean()), slope @ squares * scales_d**-2 / len(squares)
 
 
 def process_variance(smooth: float, scales_d: Array) -> float:
@@ -186,22 +173,16 @@ def process_variance(smooth: float, scales_d: Array) -> float:
     A process with long length scales hardly varies inside of the space, however large its variance: its own variance
     says nothing of what a search can find.
     """
-    places = cube(SPREAD_PLACES, len(scales_d))
-    return smooth**2 / (1 - off_diagonal_mean(matern(places, places, scales_d)))
+    return smooth**2 / (1 - mean_correlation(scales_d)[0])
 
 
-def covariance(layout: Layout, hyper: Hyper) -> tuple[Array, Array]:
-    """(n, n) covariance of the scores given the arms' means, and (P, P) of the points' levels in it."""
+def covariance_of_points(layout: Layout, hyper: Hyper) -> Array:
+    """(P, P) covariance of the points' levels, given their arm's mean."""
     of_points = hyper.nugget**2 * np.eye(len(layout.points))
     if layout.names:
         scales = scales_of(layout, hyper)
         of_points += process_variance(hyper.smooth, scales) * matern(layout.units_Pd, layout.units_Pd, scales)
-    total = hyper.fold**2 * layout.same_fold + hyper.seed**2 * layout.same_replicate
-    total += hyper.point_fold**2 * layout.same_cell
-    total += np.diag(np.where(layout.plain, hyper.noise_plain, hyper.noise) ** 2)
-    runs = len(layout.point_of_run)
-    total[:runs, :runs] += of_points[np.ix_(layout.point_of_run, layout.point_of_run)]
-    return total, of_points
+    return of_points
 
 
 def scales_of(layout: Layout, hyper: Hyper) -> Array:
@@ -233,8 +214,16 @@ def _place(run: PointRun, names: Sequence[str], ranges: Mapping[str, ScalarRange
     return place
 
 
-def _same(labels: Sequence[Hashable]) -> Array:
+def _codes(labels: Sequence[Hashable]) -> NDArray[np.int64]:
     codes = {label: code for code, label in enumerate(dict.fromkeys(labels))}
-    coded = np.array([codes[label] for label in labels])
-    same: Array = np.equal.outer(coded, coded).astype(np.float64)
-    return same
+    return np.array([codes[label] for label in labels], dtype=np.int64)
+
+
+@lru_cache(maxsize=4)
+def _squares(dimensions: int) -> Array:
+    """(pairs, d) squared differences of all pairs of the places of :func:`mean_correlation`, read-only."""
+    places = cube(SPREAD_PLACES, dimensions)
+    first, second = np.triu_indices(SPREAD_PLACES, 1)
+    found: Array = (places[first] - places[second]) ** 2
+    found.flags.writeable = False
+    return found

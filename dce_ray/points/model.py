@@ -18,8 +18,8 @@ from scipy.special import ndtr
 
 from dce_ray.config import ScalarRange
 from dce_ray.errors import SearchError
-from dce_ray.points.components import estimate
-from dce_ray.points.conditional import Conditional
+from dce_ray.points.averaged import Averaged
+from dce_ray.points.components import Estimate
 from dce_ray.points.covariance import Array, Hyper, Layout, lay_out, ordered_runs
 from dce_ray.points.estimates import WIDTH, PointEstimate, Shares
 from dce_ray.points.runs import PointRun
@@ -45,7 +45,8 @@ class Posterior:
         scores: (n,) fractions in the layout's order.
         ranges: of the searched scalars.
         hyper: the most probable components.
-        others: drawn from how uncertain they are; empty to take ``hyper`` as certain.
+        others: gives those drawn from how uncertain they are, asked for once where a deviation is; by default ``hyper``
+            is taken as certain.
     """
 
     def __init__(
@@ -54,17 +55,22 @@ class Posterior:
         scores: Array,
         ranges: Mapping[str, ScalarRange],
         hyper: Hyper,
-        others: Sequence[Hyper] = (),
+        others: Callable[[], Sequence[Hyper]] = tuple,
     ) -> None:
         self.hyper = hyper
         """The components; pass them as ``fitted_with`` to fit more runs at once, as ``start`` to fit them anew soon."""
-        self._layout, self._scores, self._ranges, self._others = layout, scores, ranges, others
-        self._likely = Conditional(layout, scores, hyper)
+        self._layout, self._scores, self._ranges = layout, scores, ranges
+        self._known = Averaged(layout, scores, hyper, others)
+
+    @cached_property
+    def means(self) -> dict[int, float]:
+        """Expected score of each point with usable runs, by number: as ``points`` say, at a fraction of their cost."""
+        return dict(zip(self._layout.points, self._known.means.tolist(), strict=False))
 
     @cached_property
     def points(self) -> tuple[PointEstimate, ...]:
         """All points with usable runs, by number."""
-        mean, spread = self._levels
+        mean, spread = self._known.levels
         count = len(self._layout.points)
         best = _chance_of_best(mean[:count], spread[:count, :count])
         return tuple(
@@ -79,7 +85,7 @@ class Posterior:
         """The plain baseline; None where it has no usable run."""
         if not self._has_plain:
             return None
-        mean, spread = self._levels
+        mean, spread = self._known.levels
         runs = int(self._layout.plain.sum())
         return PointEstimate(None, float(mean[-1]), math.sqrt(spread[-1, -1]), runs, None, None)
 
@@ -114,7 +120,7 @@ class Posterior:
     @cached_property
     def adjusted(self) -> dict[int, float]:
         """Score of each usable run by its number, less the estimated effects of its fold and seed."""
-        rest = self._scores - self._likely.shared()
+        rest = self._scores - self._known.likely.shared()
         return dict(sorted(zip(self._layout.numbers, rest.tolist(), strict=True)))
 
     def difference(self, point: int, other: int | None = None) -> tuple[float, float]:
@@ -176,7 +182,7 @@ class Posterior:
         names = self._layout.names
         if not names or not surface_signal(self.surface, len(names)):
             return None
-        return dict(zip(names, sensitivities(self._likely.surface_mean, len(names), total), strict=True))
+        return dict(zip(names, sensitivities(self._known.likely.surface_mean, len(names), total), strict=True))
 
     def flat_range(self, name: str) -> tuple[float, float]:
         """In which range of a scalar, others as in the best point, nothing can be told from the best point.
@@ -204,13 +210,7 @@ class Posterior:
 
     @cached_property
     def _best_row(self) -> int:
-        mean, _ = self._likely.levels()
-        return int(np.round(mean[: len(self._layout.points)], DIGITS).argmax())
-
-    @cached_property
-    def _levels(self) -> tuple[Array, Array]:
-        """Mean and covariance of the levels: points in the layout's order, then plain where it has runs."""
-        return self._widened(Conditional.levels)
+        return int(np.round(self._known.means[: len(self._layout.points)], DIGITS).argmax())
 
     def surface(self, units: Array) -> tuple[Array, Array]:
         """Mean (m,) and joint covariance (m, m) of the points' surface, for differences between places.
@@ -221,31 +221,37 @@ class Posterior:
         Raises:
             SearchError: no point has a usable run, or the number of scalars differs.
         """
+        self._check_places(units)
+        return self._known.surface(units)
+
+    def surface_beside(self, first: Array, units: Array) -> tuple[Array, Array, Array, Array]:
+        """The surface at places that are compared with some first ones, and not with each other.
+
+        Args:
+            first: (k, d) places, as of :meth:`predict`.
+            units: (m, d) others.
+
+        Returns:
+            Means (k + m,), the first ones' before; covariance (k, k) of the first ones, (m, k) of the others with them,
+            and variance (m,) of the others.
+
+        Raises:
+            SearchError: no point has a usable run, or the number of scalars differs.
+        """
+        self._check_places(first)
+        self._check_places(units)
+        return self._known.surface_beside(first, units)
+
+    def _check_places(self, units: Array) -> None:
         self._need_points()
         names = self._layout.names
         if not names:
             raise SearchError("no scalar is searched (every range is one value), so there is no surface to look at")
         if units.ndim != 2 or units.shape[1] != len(names):
             raise SearchError(f"places of shape {units.shape} for {len(names)} scalars; give (places, {len(names)})")
-        return self._widened(lambda given: given.surface(units))
-
-    def _widened(self, look: Callable[[Conditional], tuple[Array, Array]]) -> tuple[Array, Array]:
-        """Mean and covariance over all components: covariances averaged, plus how the means differ."""
-        mean, spread = look(self._likely)
-        if not self._possible:
-            return mean, spread
-        spread = np.zeros_like(spread)
-        for given in self._possible:
-            other, within = look(given)
-            spread += (within + np.outer(other - mean, other - mean)) / len(self._possible)
-        return mean, spread
-
-    @cached_property
-    def _possible(self) -> list[Conditional]:
-        return [Conditional(self._layout, self._scores, hyper) for hyper in self._others]
 
     def _difference(self, row: int, other: int) -> tuple[float, float]:
-        mean, spread = self._levels
+        mean, spread = self._known.levels
         variance = spread[row, row] + spread[other, other] - 2 * spread[row, other]
         return float(mean[row] - mean[other]), math.sqrt(max(variance, 0.0))
 
@@ -312,8 +318,10 @@ def fit(
         raise SearchError("no run has finished and was evaluated, so nothing is known of any point; run some first")
     layout = lay_out(usable, ranges)
     scores = np.array([scored[run.number].value for run in ordered_runs(usable)])
-    hyper, others = estimate(layout, scores, start) if fitted_with is None else (fitted_with, ())
-    return Posterior(layout, scores, ranges, hyper, others)
+    if fitted_with is not None:
+        return Posterior(layout, scores, ranges, fitted_with)
+    found = Estimate(layout, scores, start)
+    return Posterior(layout, scores, ranges, found.hyper, lambda: found.others)
 
 
 def _chance_of_best(mean: Array, spread: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dce_ray.experiment.folder import ExperimentFolder
@@ -58,6 +58,27 @@ def replicate_of(point: int, number: int, folds: int) -> Replicate:
         folds: K; 1 with ``protocol=paper``.
     """
     return Replicate((point + number) % folds, number // folds)
+
+
+Content = tuple[tuple[int, int | None, tuple[tuple[str, float], ...], Replicate, tuple[tuple[int, float], ...]], ...]
+"""All that the model reads of usable runs, to be found by in a cache."""
+
+
+def content_of(runs: Iterable[PointRun]) -> Content:
+    """Of the usable ones of them, by number."""
+    return tuple(
+        (run.number, run.point, tuple(run.scalars.items()), run.replicate, tuple(sorted(run.curve.items())))
+        for run in sorted(runs, key=lambda run: run.number)
+        if run.usable
+    )
+
+
+def runs_of(content: Content) -> list[PointRun]:
+    """The reverse of :func:`content_of`."""
+    return [
+        PointRun(number, point, dict(scalars), replicate, "finished", dict(curve))
+        for number, point, scalars, replicate, curve in content
+    ]
 
 
 def read_runs(folder: ExperimentFolder) -> list[PointRun]:

@@ -56,20 +56,18 @@ def fair_scores(runs: Sequence[PointRun]) -> dict[int, Scored]:
     if not usable:
         return {}
     iterations, curves = _table(usable)
-    arms = [run.point for run in usable]
-    counts = Counter(arms)
+    _, arm_of_run, counts = np.unique([_arm(run) for run in usable], return_inverse=True, return_counts=True)
+    by_arm, starts = np.argsort(arm_of_run, kind="stable"), np.cumsum(counts) - counts
     present, filled = ~np.isnan(curves), np.nan_to_num(curves)
-    total, held = filled.sum(0), present.sum(0)
-    found = {}
-    for point in counts:
-        rows = np.flatnonzero([arm == point for arm in arms])
-        own, own_held = filled[rows].sum(0), present[rows].sum(0)
-        for row in rows:
-            if counts[point] >= CROSS_FITTED_FROM:
-                chosen = _maximum(own - filled[row], own_held - present[row], present[row])
-            else:
-                chosen = _maximum(total - own, held - own_held, present[row])
-            found[usable[row].number] = Scored(iterations[chosen], float(curves[row, chosen]))
+    own, own_held = (np.add.reduceat(one[by_arm], starts, dtype=one.dtype)[arm_of_run] for one in (filled, present * 1))
+    own_chooses = (counts[arm_of_run] >= CROSS_FITTED_FROM)[:, None]
+    sums = np.where(own_chooses, own - filled, filled.sum(0) - own)
+    held = np.where(own_chooses, own_held - present, present.sum(0) - own_held)
+    chosen = _maximum(sums, held, present)
+    found = {
+        run.number: Scored(iterations[column], float(curves[row, column]))
+        for row, (run, column) in enumerate(zip(usable, chosen.tolist(), strict=True))
+    }
     return dict(sorted(found.items()))
 
 
@@ -95,16 +93,21 @@ def chosen_iteration(runs: Sequence[PointRun], point: int | None) -> int:
     iterations, curves = _table(own if len(own) >= CROSS_FITTED_FROM else usable)
     present = ~np.isnan(curves)
     reachable = np.isin(iterations, sorted({iteration for run in own for iteration in run.curve}))
-    return iterations[_maximum(np.nan_to_num(curves).sum(0), present.sum(0), reachable)]
+    chosen = _maximum(np.nan_to_num(curves).sum(0)[None], present.sum(0)[None], reachable[None])
+    return iterations[int(chosen[0])]
 
 
-def _maximum(sums: NDArray[np.float64], held: NDArray[np.int64], allowed: NDArray[np.bool_]) -> int:
-    """Column of the largest mean among those allowed that most of the choosing runs have; the last if none has any."""
-    most = held[allowed].max()
-    if most == 0:
-        return int(np.flatnonzero(allowed)[-1])
-    means = np.where(allowed & (held == most), np.round(sums / most, DIGITS), -np.inf)
-    return int(means.argmax())
+def _maximum(sums: NDArray[np.float64], held: NDArray[np.int64], allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(n,) column of each row's largest mean among those allowed that most of its choosing runs have; the last allowed
+    one if none has any. All of (n, iterations)."""
+    most = np.where(allowed, held, 0).max(axis=1, keepdims=True)
+    means = np.where(allowed & (held == most), np.round(sums / np.maximum(most, 1), DIGITS), -np.inf)
+    last = allowed.shape[1] - 1 - allowed[:, ::-1].argmax(axis=1)
+    return np.asarray(np.where(most[:, 0] == 0, last, means.argmax(axis=1)))
+
+
+def _arm(run: PointRun) -> int:
+    return -1 if run.point is None else run.point
 
 
 def _table(runs: Sequence[PointRun]) -> tuple[list[int], Curves]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from dce_ray.config import ScalarRange
@@ -11,7 +12,7 @@ from dce_ray.errors import SearchError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
 from dce_ray.points.model import PointEstimate, Posterior, fit
-from dce_ray.points.runs import PointRun, read_runs
+from dce_ray.points.runs import Content, PointRun, content_of, read_runs, runs_of
 from dce_ray.points.scores import Scored, fair_scores
 from dce_ray.points.threads import one_thread
 from dce_ray.words import counted
@@ -71,14 +72,26 @@ class Standing:
 
 
 def read_standing(folder: ExperimentFolder) -> Standing | None:
-    """The standing of a search with ``policy=replicates``; None where no run has ended with a score yet."""
+    """The standing of a search with ``policy=replicates``; None where no run has ended with a score yet.
+
+    Who asks again before another run has ended gets the model that is there: at a search's end display, choice, study,
+    report and result all ask.
+    """
     runs = read_runs(folder)
     if not any(run.usable for run in runs):
         return None
     records = {record.number: record for run in folder.trials() if (record := run.record())}
-    with one_thread():
-        posterior = fit(runs, searched_ranges(folder.config))
+    posterior = _fitted(content_of(runs), tuple(searched_ranges(folder.config).items()))
     return Standing(tuple(runs), fair_scores(runs), posterior, records)
+
+
+@lru_cache(maxsize=1)
+def _fitted(content: Content, ranges: tuple[tuple[str, ScalarRange], ...]) -> Posterior:
+    """The model of the runs, its uncertainty worked out."""
+    with one_thread():
+        posterior = fit(runs_of(content), dict(ranges))
+        _ = posterior.points
+    return posterior
 
 
 def searched_ranges(config: Mapping[str, Any]) -> dict[str, ScalarRange]:

@@ -26,7 +26,7 @@ from dce_ray.config import ScalarRange
 from dce_ray.errors import ConfigError, unknown_name
 from dce_ray.experiment.record import PLAIN, SEARCHED
 from dce_ray.points.model import Posterior, fit
-from dce_ray.points.runs import PointRun, Replicate, replicate_of
+from dce_ray.points.runs import Content, PointRun, Replicate, content_of, replicate_of, runs_of
 from dce_ray.search.study import SAMPLERS
 from dce_ray.search.suggestion import spread, suggest
 
@@ -120,7 +120,7 @@ class Policy:
             return None
         first = usable[: refitted_at(len(usable))]
         ranges = tuple(self.ranges.items())
-        return _fit(_content(usable), ranges, _content(first))
+        return _fit(content_of(usable), ranges, content_of(first))
 
     def _of_points(self, runs: Sequence[PointRun], points: Mapping[int, list[PointRun]]) -> Proposal:
         """The next run of a point, whether plain has been on its replicate or not."""
@@ -148,7 +148,7 @@ class Policy:
 
         Failed runs count as runs: a point that fails now and then would otherwise be asked for ever.
         """
-        mean = {estimate.point: estimate.mean for estimate in posterior.points if estimate.point is not None}
+        mean = posterior.means
         best = sorted(mean, key=lambda point: (-mean[point], point))[: self.among]
         return min(best, key=lambda point: (len(points[point]), -mean[point], point), default=None)
 
@@ -175,12 +175,17 @@ class Policy:
 
     def _known(self, points: Mapping[int, list[PointRun]], scalars: Mapping[str, float]) -> int | None:
         """The point that has these scalars."""
-        return next((point for point, runs in points.items() if self._same(runs[0].scalars, scalars)), None)
+        place = self._place(scalars)
+        return next((point for point, runs in points.items() if self._near(place, runs[0].scalars)), None)
 
     def _same(self, one: Mapping[str, float], other: Mapping[str, float]) -> bool:
-        return all(
-            abs(item.to_unit(one[name]) - item.to_unit(other[name])) <= NEAR for name, item in self.ranges.items()
-        )
+        return self._near(self._place(one), other)
+
+    def _place(self, scalars: Mapping[str, float]) -> dict[str, float]:
+        return {name: item.to_unit(scalars[name]) for name, item in self.ranges.items()}
+
+    def _near(self, place: Mapping[str, float], scalars: Mapping[str, float]) -> bool:
+        return all(abs(unit - self.ranges[name].to_unit(scalars[name])) <= NEAR for name, unit in place.items())
 
 
 def refitted_at(runs: int) -> int:
@@ -209,29 +214,11 @@ def _given_up(runs: Sequence[PointRun]) -> bool:
     return failed >= FAILURES and not any(run.state == "finished" for run in runs)
 
 
-_Content = tuple[tuple[int, int | None, tuple[tuple[str, float], ...], Replicate, tuple[tuple[int, float], ...]], ...]
-
-
-def _content(runs: Sequence[PointRun]) -> _Content:
-    """All that the model reads of usable runs, to be found by."""
-    return tuple(
-        (run.number, run.point, tuple(run.scalars.items()), run.replicate, tuple(sorted(run.curve.items())))
-        for run in runs
-    )
-
-
-def _runs(content: _Content) -> list[PointRun]:
-    return [
-        PointRun(number, point, dict(scalars), replicate, "finished", dict(curve))
-        for number, point, scalars, replicate, curve in content
-    ]
+@lru_cache(maxsize=4)
+def _first_fit(content: Content, ranges: tuple[tuple[str, ScalarRange], ...]) -> Posterior:
+    return fit(runs_of(content), dict(ranges))
 
 
 @lru_cache(maxsize=4)
-def _first_fit(content: _Content, ranges: tuple[tuple[str, ScalarRange], ...]) -> Posterior:
-    return fit(_runs(content), dict(ranges))
-
-
-@lru_cache(maxsize=4)
-def _fit(content: _Content, ranges: tuple[tuple[str, ScalarRange], ...], first: _Content) -> Posterior:
-    return fit(_runs(content), dict(ranges), fitted_with=_first_fit(first, ranges).hyper)
+def _fit(content: Content, ranges: tuple[tuple[str, ScalarRange], ...], first: Content) -> Posterior:
+    return fit(runs_of(content), dict(ranges), fitted_with=_first_fit(first, ranges).hyper)

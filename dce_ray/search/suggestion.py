@@ -92,11 +92,11 @@ def _improve(
     Our own and not Optuna's GPSampler, which knows nothing of folds and seeds, measures improvement from the luckiest
     score, and fits its process anew each time. In the same policy, told scores without the effects of fold and seed, it
     found no more on the smooth surfaces of ``benchmarks.policy`` with noise of 3.2 s (after 96 runs 1.87 ± 0.57
-    against 2.14 ± 0.45, 24 surfaces), and a proposal takes it 0.3 s after 300 runs and 5.0 s after 1,000, ours 0.07 s
-    and 0.5 s (0.2 s and 3.6 s where the model's components are fitted anew).
+    against 2.14 ± 0.45, 24 surfaces), and a proposal takes it 0.3 s after 300 runs and 5.0 s after 1,000, ours 0.02 s
+    and 0.08 s (0.09 s and 1.1 s where the model's components are fitted anew; ``benchmarks.policy cost``).
     """
     random = np.random.default_rng(np.random.SeedSequence(seed))
-    mean = {estimate.point: estimate.mean for estimate in posterior.points if estimate.point is not None}
+    mean = posterior.means
     place = {run.point: unit_place(ranges, run.scalars) for run in runs if run.point is not None}
     best = sorted(mean, key=lambda point: (-mean[point], point))
     running = {run.point: None for run in runs if run.state == "running" and run.point is not None}
@@ -146,28 +146,32 @@ class NoisyGain:
         draws: int = DRAWS,
     ) -> None:
         self.posterior, self.worst = posterior, worst
-        self.lost, self.rivals = len(lost), len(rivals)
+        self.lost = len(lost)
         self.known = np.concatenate([np.array(lost).reshape(len(lost), rivals.shape[1]), rivals])
         self.normal = random.standard_normal((len(rivals), draws))
 
     def __call__(self, candidates: Array) -> Array:
         """(m,) for (m, d) places in the unit cube, in fractions."""
-        mean, spread = self.posterior.surface(np.concatenate([self.known, candidates]))
+        mean, among, beside, own = self.posterior.surface_beside(self.known, candidates)
         hyper = self.posterior.hyper
         noise = hyper.nugget**2 + hyper.point_fold**2 + hyper.noise**2
-        for row in range(self.lost):
-            weight = spread[:, row] / (spread[row, row] + noise)
+        for row in range(self.lost):  # one more run of known score: a rank-one step of the joint normal
+            all_with = np.concatenate([among[:, row], beside[:, row]])
+            weight = all_with / (among[row, row] + noise)
             mean = mean + weight * (self.worst - mean[row])
-            spread = spread - np.outer(weight, spread[row])
-        rivals = slice(self.lost, self.lost + self.rivals)
-        places = slice(self.lost + self.rivals, None)
-        values, vectors = np.linalg.eigh(spread[rivals, rivals])
+            seen = among[row].copy()
+            among = among - np.outer(weight[: len(among)], seen)
+            beside = beside - np.outer(weight[len(among) :], seen)
+            own = own - weight[len(among) :] * all_with[len(among) :]
+        rivals, places = slice(self.lost, len(among)), slice(len(among), None)
+        beside = beside[:, rivals]
+        values, vectors = np.linalg.eigh(among[rivals, rivals])
         values = np.maximum(values, SMALLEST * values[-1])
         change = vectors * np.sqrt(values) @ self.normal
         best = (mean[rivals, None] + change).max(axis=0)
-        weights = spread[places, rivals] @ (vectors / values) @ vectors.T
+        weights = beside @ (vectors / values) @ vectors.T
         difference = mean[places, None] + weights @ change - best
-        left = np.diag(spread)[places] - np.einsum("mk,mk->m", weights, spread[places, rivals])
+        left = own - np.einsum("mk,mk->m", weights, beside)
         deviation = np.sqrt(np.maximum(left, SMALLEST * values[-1]))[:, None]
         height = difference / deviation
         density = np.exp(-(height**2) / 2) / np.sqrt(2 * np.pi)
@@ -214,7 +218,7 @@ def _evolve(
     random = np.random.SeedSequence(seed).generate_state(1)
     bounds = np.tile([0.0, 1.0], (size, 1))
     evolution = CMA(mean=np.full(size, 0.5), sigma=1 / 6, bounds=bounds, seed=int(random[0]))
-    mean = {estimate.point: estimate.mean for estimate in posterior.points}
+    mean = posterior.means
     place = {run.point: unit_place(ranges, run.scalars) for run in runs if run.point is not None}
     told = [(place[point], -mean[point]) for point in place if point in mean]
     for first in range(0, len(told) - evolution.population_size + 1, evolution.population_size):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from dce_ray.config import ScalarRange
-from dce_ray.points.covariance import Hyper
+from dce_ray.points.covariance import Hyper, Layout, covariance_of_points
 from dce_ray.points.runs import PointRun, Replicate, replicate_of
 
 
@@ -76,3 +76,18 @@ class Planted:
                 )
                 scalars_ = places[point] if point is not None else ()
                 self.runs.append(run(len(self.runs), point, score, scalars_, replicate.fold, replicate.round))
+
+
+def covariance(layout: Layout, hyper: Hyper) -> np.ndarray:
+    """(n, n) covariance of the scores given the arms' means, built as it is written."""
+
+    def same(labels: np.ndarray) -> np.ndarray:
+        return np.equal.outer(labels, labels).astype(float)
+
+    total = hyper.fold**2 * (same(layout.fold_of_run) - 1 / layout.folds)
+    total += hyper.seed**2 * (same(layout.replicate_of_run) - 1 / layout.replicates)
+    total += hyper.point_fold**2 * same(layout.cell_of_run) * (layout.folds > 1)
+    total += np.diag(np.where(layout.plain, hyper.noise_plain, hyper.noise) ** 2)
+    runs, rows = len(layout.point_of_run), layout.point_of_run
+    total[:runs, :runs] += covariance_of_points(layout, hyper)[np.ix_(rows, rows)]
+    return total

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
-from planted import Planted, ranges, run
+from planted import Planted, covariance, ranges, run
 
 from dce_ray.errors import SearchError
 from dce_ray.points.components import (
     MEDIANS,
     SOURCES,
     USUAL_DEVIATION,
+    Estimate,
     _Objective,
     deviation_within,
-    estimate,
-    inverse,
     prior_of,
 )
-from dce_ray.points.covariance import Hyper, covariance, cube, lay_out, matern, ordered_runs, process_variance
+from dce_ray.points.covariance import Hyper, cube, lay_out, matern, ordered_runs, process_variance
+from dce_ray.points.elimination import inverse
 from dce_ray.points.model import fit
 
 HYPER = Hyper(0.01, 0.004, 0.02, 0.008, 0.003, 0.012, 0.009, {"s0": 0.5, "s1": 0.8})
@@ -41,7 +42,7 @@ def matern_at(distance: float) -> float:
 def test_the_covariance_is_the_sum_that_the_model_says_it_is():
     search = Planted([1, 2, 3, 1, 4], 4, HYPER)
     layout = lay_out(search.runs, search.ranges)
-    found, _ = covariance(layout, HYPER)
+    found = covariance(layout, HYPER)
     variance = process_variance(HYPER.smooth, np.array([0.5, 0.8]))
     rows = ordered_runs(search.runs)
     for i, one in enumerate(rows):
@@ -74,7 +75,7 @@ def test_the_restricted_likelihood_is_the_density_of_contrasts_that_hold_no_mean
     objective = _Objective(layout, scores, 1.0, prior)
 
     def slowly(hyper: Hyper) -> float:
-        spread = contrasts @ covariance(layout, hyper)[0] @ contrasts.T
+        spread = contrasts @ covariance(layout, hyper) @ contrasts.T
         free = contrasts @ scores
         return 0.5 * (np.linalg.slogdet(spread)[1] + free @ np.linalg.solve(spread, free))
 
@@ -100,6 +101,26 @@ def test_the_gradient_is_that_of_the_value(folds: int):
         step[place] = 1e-5
         numeric = (objective(parameters + step)[0] - objective(parameters - step)[0]) / 2e-5
         assert gradient[place] == pytest.approx(numeric, rel=1e-5, abs=1e-6)
+
+
+def test_many_runs_of_few_points_never_become_a_matrix_of_runs():
+    """2,400 runs of 16 points: a matrix of all pairs of runs is 46 MB, and one inverse of it takes 10 GFlop."""
+    search = Planted([150] * 16, 150, HYPER, folds=5)
+    layout = lay_out(search.runs, search.ranges)
+    scores = np.array([next(iter(one.curve.values())) for one in ordered_runs(search.runs)])
+    tracemalloc.start()
+    hyper = Estimate(layout, scores).hyper
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * len(scores) ** 2
+    assert hyper.noise == pytest.approx(HYPER.noise, rel=0.1)
+
+
+def test_noise_that_is_none_is_refused():
+    search = Planted([1, 2], 1, HYPER)
+    for none in ({"noise": 0.0}, {"noise_plain": 0.0}):
+        with pytest.raises(SearchError, match="give the noise a deviation above 0"):
+            fit(search.runs, search.ranges, dataclasses.replace(HYPER, **none))
 
 
 def test_planted_components_come_back():
@@ -131,7 +152,7 @@ def test_an_arm_or_a_fold_that_is_higher_does_not_make_the_runs_noisier():
     layout, scores = searched()
     before = deviation_within(layout, scores)
     arm = np.where(layout.plain, 0.3, 0.0)
-    fold = 0.2 * (layout.same_fold[0] > 0)
+    fold = 0.2 * (layout.fold_of_run == 0)
     assert deviation_within(layout, scores + arm + fold) == pytest.approx(before, rel=1e-9)
 
 
@@ -166,12 +187,12 @@ def test_a_matrix_that_has_no_inverse_is_refused():
     found, logarithm = inverse(np.array([[2.0, 1.0], [1.0, 2.0]]))
     assert found == pytest.approx(np.array([[2, -1], [-1, 2]]) / 3)
     assert logarithm == pytest.approx(math.log(3))
-    with pytest.raises(SearchError, match="covariance of 2 runs cannot be inverted"):
+    with pytest.raises(SearchError, match="covariance of 2 rows cannot be inverted"):
         inverse(np.ones((2, 2)))
 
 
 def test_without_data_the_prior_speaks():
     layout = lay_out([run(0, 0, 0.5, [0.5])], ranges(1))
-    hyper, _ = estimate(layout, np.array([0.5]))
+    hyper = Estimate(layout, np.array([0.5])).hyper
     assert hyper.noise == pytest.approx(MEDIANS["noise"] * USUAL_DEVIATION, rel=1e-3)
     assert hyper.length_scales["s0"] == pytest.approx(0.4, rel=1e-3)

@@ -243,13 +243,32 @@ def test_uncertain_components_widen_by_the_law_of_total_variance():
     layout = lay_out(search.runs, search.ranges)
     scores = np.array([next(iter(one.curve.values())) for one in ordered_runs(search.runs)])
     others = [HYPER, dataclasses.replace(HYPER, smooth=0.03, noise=0.005)]
-    found = Posterior(layout, scores, search.ranges, HYPER, others)
+    found = Posterior(layout, scores, search.ranges, HYPER, lambda: others)
     each = [fit(search.runs, search.ranges, hyper) for hyper in others]
     for point in range(4):
         means, deviations = np.array([one.difference(point) for one in each]).T
         mean, deviation = found.difference(point)
         assert mean == pytest.approx(means[0])
         assert deviation**2 == pytest.approx((deviations**2 + (means - mean) ** 2).mean())
+
+
+@pytest.mark.parametrize("certain", [True, False])
+def test_places_that_are_compared_with_a_few_are_those_of_the_whole_surface(certain: bool):
+    search = Planted([2, 1, 2, 3], 3, HYPER)
+    found = fit(search.runs, search.ranges, HYPER if certain else None)
+    places = np.random.default_rng(3).random((9, 2))
+    mean, spread = found.surface(places)
+    whole, among, beside, own = found.surface_beside(places[:4], places[4:])
+    assert whole == pytest.approx(mean, abs=1e-12)
+    assert among == pytest.approx(spread[:4, :4], rel=1e-8, abs=1e-12)
+    assert beside == pytest.approx(spread[4:, :4], rel=1e-8, abs=1e-12)
+    assert own == pytest.approx(np.diag(spread)[4:], rel=1e-8, abs=1e-12)
+
+
+def test_means_are_those_of_the_points():
+    search = Planted([2, 1, 2, 3], 3, HYPER)
+    found = fit(search.runs, search.ranges)
+    assert found.means == {one.point: one.mean for one in found.points}
 
 
 EDGES = {

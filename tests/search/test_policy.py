@@ -16,6 +16,7 @@ import dce_ray.search.policy as policy_module
 from dce_ray.config import ScalarRange
 from dce_ray.errors import ConfigError
 from dce_ray.experiment.record import PLAIN, SEARCHED
+from dce_ray.points import components
 from dce_ray.points.model import fit
 from dce_ray.points.runs import PointRun, Replicate, replicate_of
 from dce_ray.search.policy import Policy, Proposal, refitted_at
@@ -306,6 +307,16 @@ def test_a_killed_search_goes_on_as_it_would_have(sampler):
         before = [run for run in runs if run.number < number]
         assert policy.propose(before) == proposals[number]
         assert policy.propose(before[::-1]) == proposals[number]
+
+
+def test_a_proposal_pays_for_no_uncertainty_of_the_components(monkeypatch):
+    """Half of what a fit costs: only deviations need it, and a proposal reads none that hold it."""
+    runs, proposals = search(a_policy(), 20)
+    clear_caches()
+    monkeypatch.setattr(components, "_root_of_covariance", lambda *_: pytest.fail("asked how uncertain they are"))
+    assert a_policy().propose(runs[:19]) == proposals[19]
+    with pytest.raises(pytest.fail.Exception, match="asked how uncertain"):
+        assert fit(runs, RANGES).points
 
 
 def test_a_fresh_process_proposes_the_same():

@@ -9,6 +9,8 @@ from optuna.trial import TrialState
 from toy import PAPER
 
 from dce_ray.experiment.study import POINTS_STUDY, open_journal, read_study
+from dce_ray.points import standing as standing_module
+from dce_ray.points.model import fit
 from dce_ray.points.runs import Replicate, read_runs
 from dce_ray.points.scores import fair_scores
 from dce_ray.points.standing import read_standing
@@ -245,6 +247,25 @@ def test_the_winner_is_the_best_by_the_model_and_brings_its_iteration(make_repli
     assert {one.iteration for one in chosen} == {2}
     assert chosen[0].runs == len(standing.runs_of(chosen[0].point))
     assert "paper" in {one.origin for one in chosen}
+
+
+def test_a_search_that_has_ended_is_fitted_once_whoever_asks(make_replicates, monkeypatch):
+    fitted = []
+    monkeypatch.setattr(standing_module, "fit", lambda *given: fitted.append(1) or fit(*given))
+    ledger = make_replicates(num_runs=14)
+    run_all(ledger)
+    for ask in (read_standing, write_points_study, lambda folder: select(folder, 2), read_standing):
+        ask(ledger.folder)
+    assert len(fitted) == 1
+    before = read_standing(ledger.folder)
+    resumed = make_replicates(num_runs=15)
+    run_all(resumed)
+    after = read_standing(resumed.folder)
+    assert len(fitted) == 2
+    assert sum(one.runs for one in after.posterior.points) == sum(one.runs for one in before.posterior.points) + 1
+    first = ledger.folder.trials()[0]
+    first.write(first.record().replace(iteration=1))
+    assert read_standing(ledger.folder).records[0].iteration == 1  # what else the folder says is read each time
 
 
 def test_all_candidates_are_confirmed_with_the_same_seeds_whatever_run_came_first(make_replicates):
