@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
+
+LENGTH = "training.iterations"
+"""The searched key that makes runs of different length."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -34,11 +38,15 @@ class PointRun:
     """``running``, ``finished`` or ``failed`` (``pruned`` with ``policy=single``)."""
     curve: Mapping[int, float] = field(default_factory=dict)
     """Score on the selecting split by iteration, fractions in [0, 1], finite ones only."""
+    length: int = 1
+    """Iterations of its whole schedule where these are searched; 1 where all runs are equally long."""
+    own_search: bool = False
+    """Whether the point is one of the plain baseline's own: it too is searched where more than the method is."""
 
     @property
     def plain(self) -> bool:
         """Whether this run is the plain baseline's."""
-        return self.point is None
+        return self.point is None or self.own_search
 
     @property
     def usable(self) -> bool:
@@ -62,14 +70,18 @@ def replicate_of(point: int, number: int, folds: int) -> Replicate:
 
 def read_runs(folder: ExperimentFolder) -> list[PointRun]:
     """The runs of a search on the selecting split, by their number, as their folders say now."""
-    searched = folder.config["space"]
-    names = [name for name, item in searched.items() if isinstance(item, Mapping)]
     found = [(run.record(), run) for run in folder.trials()]
-    runs = [_point_run(record, run.scores(), names, int(folder.config["run"]["seed"])) for record, run in found]
+    runs = [_point_run(record, run.scores(), folder.config) for record, run in found]
     return sorted(runs, key=lambda run: run.number)
 
 
-def _point_run(record: RunRecord, curve: Mapping[int, float], names: list[str], seed: int) -> PointRun:
-    scalars = {name: record.params[name] for name in names if name in record.params}
-    replicate = Replicate(record.fold or 0, record.seed - seed)
-    return PointRun(record.number, record.point, scalars, replicate, record.state, curve)
+def _point_run(record: RunRecord, curve: Mapping[int, float], config: Mapping[str, Any]) -> PointRun:
+    space = config["space"]
+    params = record.params
+    scalars = {name: params[name] for name, item in space.items() if isinstance(item, Mapping) and name in params}
+    replicate = Replicate(record.fold or 0, record.seed - int(config["run"]["seed"]))
+    return PointRun(
+        *(record.number, record.point, scalars, replicate, record.state, curve),
+        length=record.config["training"]["iterations"] if LENGTH in space else 1,
+        own_search=record.role == "plain" and record.point is not None,
+    )
