@@ -8,9 +8,7 @@ from typing import Any
 
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
-
-LENGTH = "training.iterations"
-"""The searched key that makes runs of different length."""
+from dce_ray.searchable import ITERATIONS
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -82,6 +80,6 @@ def _point_run(record: RunRecord, curve: Mapping[int, float], config: Mapping[st
     replicate = Replicate(record.fold or 0, record.seed - int(config["run"]["seed"]))
     return PointRun(
         *(record.number, record.point, scalars, replicate, record.state, curve),
-        length=record.config["training"]["iterations"] if LENGTH in space else 1,
+        length=record.config["training"]["iterations"] if ITERATIONS in space else 1,
         own_search=record.role == "plain" and record.point is not None,
     )

@@ -9,7 +9,8 @@ from typing import Any
 from dce_ray.config import ScalarRange
 from dce_ray.errors import SearchError
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.experiment.record import RunRecord
+from dce_ray.experiment.record import RunRecord, searched_beside
+from dce_ray.points.arms import PlainArm, against_plain, read_plain_arm
 from dce_ray.points.model import PointEstimate, Posterior, fit
 from dce_ray.points.runs import PointRun, read_runs
 from dce_ray.points.scores import Scored, fair_scores
@@ -25,8 +26,30 @@ class Standing:
     scores: Mapping[int, Scored]
     """Fair score of every usable run, by its number."""
     posterior: Posterior
+    """Of the points, and of the plain baseline: at its own best values where it has a search of its own."""
     records: Mapping[int, RunRecord]
     """By the run's number."""
+    plain_arm: PlainArm | None = None
+    """The plain baseline's own search; None where it is one setting, or has no usable run."""
+
+    @property
+    def plain(self) -> PointEstimate | None:
+        """The plain baseline, at its own best values where it has a search of its own; None without a usable run."""
+        return self.posterior.plain if self.plain_arm is None else self.plain_arm.best
+
+    @property
+    def adjusted(self) -> Mapping[int, float]:
+        """Score of each usable run by its number, less the estimated effects of its fold and seed."""
+        own = {} if self.plain_arm is None else self.plain_arm.posterior.adjusted
+        return own | self.posterior.adjusted
+
+    @property
+    def estimates(self) -> dict[int | None, PointEstimate]:
+        """All that is known, by point; the plain baseline's own points among them, else it is None's."""
+        found: dict[int | None, PointEstimate] = {one.point: one for one in self.posterior.points}
+        if self.plain_arm is not None:
+            return found | {one.point: one for one in self.plain_arm.points}
+        return found if self.plain is None else found | {None: self.plain}
 
     @property
     def ranked(self) -> list[PointEstimate]:
@@ -34,7 +57,7 @@ class Standing:
         return sorted(self.posterior.points, key=lambda point: (-point.mean, point.point or 0))
 
     def runs_of(self, point: int | None) -> list[PointRun]:
-        """Runs of a point, or of the plain baseline (None), by their number."""
+        """Runs of a point, or of the plain baseline (None) where it is one setting, by their number."""
         return [run for run in self.runs if run.point == point]
 
     def record_of(self, point: int | None) -> RunRecord:
@@ -53,8 +76,9 @@ class Standing:
         if not self.ranked:
             return ""
         text = f"leading by the model: {_estimate(f'point {self.ranked[0].point}', self.ranked[0])}"
-        plain = self.posterior.plain
-        return f"{text}; {_estimate('plain baseline', plain)}" if plain else text
+        plain = self.plain
+        name = "plain baseline" if plain is None or plain.point is None else f"plain baseline (point {plain.point})"
+        return f"{text}; {_estimate(name, plain)}" if plain else text
 
 
 def read_standing(folder: ExperimentFolder) -> Standing | None:
@@ -63,9 +87,13 @@ def read_standing(folder: ExperimentFolder) -> Standing | None:
     if not any(run.usable for run in runs):
         return None
     records = {record.number: record for run in folder.trials() if (record := run.record())}
+    ranges, scored = searched_ranges(folder.config), fair_scores(runs)
     with one_thread():
-        posterior = fit(runs, searched_ranges(folder.config))
-    return Standing(tuple(runs), fair_scores(runs), posterior, records)
+        further = {name: ranges[name] for name in searched_beside(folder.config)}
+        plain = read_plain_arm(runs, further, scored)
+        compared = against_plain(runs, plain.best.point if plain else None)
+        posterior = fit(compared if plain else runs, ranges, scored=scored)
+    return Standing(tuple(runs), scored, posterior, records, plain)
 
 
 def searched_ranges(config: Mapping[str, Any]) -> dict[str, ScalarRange]:

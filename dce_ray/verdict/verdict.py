@@ -9,6 +9,7 @@ from typing import Any
 
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.files import read_json
+from dce_ray.verdict.fairness import Fairness
 from dce_ray.verdict.statistics import Estimate
 from dce_ray.verdict.stein import BETTER, UNDECIDED, UNTESTED, WORSE
 from dce_ray.verdict.videos import VideoInterval
@@ -76,6 +77,8 @@ class Verdict:
     """Which verdict of this search it is; the level of an interval holds for the first one."""
     reason: str = ""
     """Why there is no interval."""
+    fairness: Fairness | None = None
+    """What the plain baseline was given, where more than the method's scalars is searched."""
 
     @property
     def planned_comparison(self) -> Estimate | None:
@@ -96,6 +99,7 @@ class Verdict:
         values = {key: value for key, value in mapping.items() if key != "interval"}
         values["test_videos"] = VideoInterval(**values["test_videos"])
         values["published"] = Against(**values["published"])
+        values["fairness"] = Fairness.from_mapping(values.get("fairness"))
         return cls(**values)
 
     @classmethod
@@ -134,6 +138,8 @@ def _confirmed(verdict: Verdict, config: Mapping[str, Any]) -> Iterator[str]:
         yield f"{verdict.winner} could not be compared with the plain baseline on test: {verdict.reason}"
     else:
         yield _first(verdict)
+    if verdict.fairness is not None:
+        yield verdict.fairness.text
     if verdict.test_videos.low is not None and verdict.test_videos.high is not None:
         covered = "that interval covers training seeds alone, and " if verdict.low is not None else ""
         interval = _interval(verdict.test_videos.low, verdict.test_videos.high)
