@@ -23,11 +23,13 @@ REPRESENTATIVES = ("half_open", "closed")
 
 @dataclass(frozen=True, slots=True)
 class ScalarRange:
-    """Where a search looks for one of :data:`SCALARS`: uniform in [low, high], or uniform in its logarithm."""
+    """Where a search looks for a number: uniform in [low, high], or uniform in its logarithm."""
 
     low: float
     high: float
     log: bool = False
+    step: int | None = None
+    """Values are whole multiples of it, as the ends are; None: any value."""
 
     @property
     def constant(self) -> bool:
@@ -51,8 +53,18 @@ class ScalarRange:
         if self.constant:
             return self.low
         if self.log:
-            return min(max(self.low * math.exp(place * math.log(self.high / self.low)), self.low), self.high)
-        return min(max(self.low + place * (self.high - self.low), self.low), self.high)
+            return self.nearest(self.low * math.exp(place * math.log(self.high / self.low)))
+        return self.nearest(self.low + place * (self.high - self.low))
+
+    def nearest(self, value: float) -> float:
+        """The value of the range that lies nearest; of two equally near ones the higher.
+
+        >>> ScalarRange(4, 12, step=4).nearest(10.0), ScalarRange(0.1, 1.0).nearest(3.0)
+        (12.0, 1.0)
+        """
+        if self.step is not None:
+            value = float(self.step * math.floor(value / self.step + 0.5))
+        return min(max(value, self.low), self.high)
 
 
 @dataclass(frozen=True, slots=True)

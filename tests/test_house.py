@@ -20,7 +20,7 @@ FLOORS = """
     method localize
     evaluation
     presets
-    datasets timeline
+    datasets timeline searchable
     train
     evaluate
     experiment session

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from dce_ray.config import SCALARS
 from dce_ray.errors import SearchError
-from dce_ray.experiment.record import PLAIN, components_of
+from dce_ray.experiment.record import PLAIN, components_of, params_of
 from dce_ray.presets import merge
 
 CONFIRMATION_SEEDS_FROM = 1000
@@ -28,6 +27,11 @@ WINNER = top_setting(1)
 """The best setting on the selecting split, whatever test says."""
 
 
+OWN_VALUES, WINNERS_VALUES = f"{PLAIN}-own-values", f"{PLAIN}-winner-values"
+"""The plain baseline that is not compared with, where there are two: at the best values of its own search, or at the
+winner's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A setting with what the search knows of it."""
@@ -44,17 +48,20 @@ class Candidate:
     origin: str
     """``paper``, ``released``, ``search`` or ``baseline``: where the six scalars come from."""
     point: int | None = None
-    """Number of the point; None for the plain baseline, which is none."""
+    """Number of the point; None for the plain baseline, which is none unless it has a search of its own."""
     runs: int = 1
-    """Finished runs that it was chosen by."""
+    """Finished runs that it was chosen by; 0 for the plain baseline at the winner's values, where it has run at others
+    alone and ``value`` is what the model of those expects."""
     deviation: float | None = None
     """Standard deviation of ``value`` as the model sees it; None where there is no model."""
+    searched: Sequence[str] = ()
+    """Keys beside the six scalars that the search varied in it."""
 
     first_seed: int = 0
     """Number of its first seed in a confirmation; above 0 where it is confirmed anew, with seeds behind all others."""
 
     def __post_init__(self) -> None:
-        if self.runs < 1:
+        if self.runs < 1 and components_of(self.config) != PLAIN:
             raise SearchError(f"{self.setting}: no run has a score, so it cannot have been chosen")
 
     @property
@@ -64,10 +71,8 @@ class Candidate:
 
     @property
     def params(self) -> dict[str, float]:
-        """The six scalars, fixed and tied ones included; empty for the plain baseline, which reads none."""
-        if components_of(self.config) == PLAIN:
-            return {}
-        return {name: float(self.config["method"][name]) for name in SCALARS}
+        """The six scalars, fixed and tied ones included, which the plain baseline does not read, and ``searched``."""
+        return params_of(self.config, self.searched)
 
     def configuration(self, seed: int | None = None) -> dict[str, Any]:
         """RunConfig mapping of the run on test: all of train up to the chosen iteration, nothing selected.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -54,8 +54,8 @@ class RunRecord:
     origin: str = SEARCHED
     """``paper``, ``released``, :data:`SEARCHED` or :data:`PLAIN`: where the six scalars come from."""
     point: int | None = None
-    """Number of the point, from 0, in the order in which points came up; None for the plain baseline and outside a
-    search. Runs of one point differ in fold and seed alone."""
+    """Number of the point, from 0, in the order in which points came up; None outside a search and for the plain
+    baseline, unless that has a search of its own. Runs of one point differ in fold and seed alone."""
     value: float | None = None
     """What ranks, a fraction in [0, 1]: best score on the selecting split, or the test score (roles on test)."""
     iteration: int | None = None
@@ -69,6 +69,8 @@ class RunRecord:
     host: str = field(default_factory=socket.gethostname)
     attempt: int = 0
     """How often it was begun or gone on with; see :mod:`dce_ray.train.attempts`."""
+    searched: Sequence[str] = ()
+    """Keys beside the six scalars that the search varies in runs like this one, such as ``training.learning_rate``."""
 
     def __post_init__(self) -> None:
         if self.state not in STATES or self.role not in ROLES:
@@ -88,11 +90,8 @@ class RunRecord:
 
     @property
     def params(self) -> dict[str, float]:
-        """The six scalars, fixed and tied ones included; empty for the plain baseline, which reads none."""
-        if self.components == PLAIN:
-            return {}
-        method = self.config["method"]
-        return {name: float(method[name]) for name in SCALARS}
+        """The six scalars, fixed and tied ones included, which the plain baseline does not read, and ``searched``."""
+        return params_of(self.config, self.searched)
 
     @property
     def stop_at(self) -> int | None:
@@ -104,7 +103,7 @@ class RunRecord:
     def label(self) -> str:
         """How the run is called where people read."""
         if self.role == "plain":
-            return PLAIN_LABEL
+            return PLAIN_LABEL if self.point is None else f"{PLAIN_LABEL}, point {self.point}"
         if self.role == "trial":
             return self.setting + (f" ({self.origin})" if self.origin != SEARCHED else "")
         return f"{self.role} {self.setting}, seed {self.seed}"
@@ -117,7 +116,8 @@ class RunRecord:
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
         """The record of a mapping; keys of later versions are ignored."""
         known = {item.name for item in dataclasses.fields(cls)}
-        return cls(**{name: value for name, value in mapping.items() if name in known})
+        values = {name: value for name, value in mapping.items() if name in known}
+        return cls(**{**values, "searched": tuple(values.get("searched", ()))})
 
     def replace(self, **changes: Any) -> RunRecord:
         """A copy with other values."""
@@ -131,6 +131,36 @@ def components_of(config: Mapping[str, Any]) -> str:
     ('scs+mcm', 'baseline')
     """
     return "+".join(name for name in ("scs", "mcm") if config[name]) or PLAIN
+
+
+def values_in(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, float]:
+    """Values of a RunConfig mapping by the names that a search has for them: the six scalars' are their own.
+
+    >>> values_in({"method": {"delta": 0.7}, "training": {"iterations": 300}}, ["delta", "training.iterations"])
+    {'delta': 0.7, 'training.iterations': 300}
+    """
+    found = {}
+    for name in names:
+        value: Any = config["method"] if name in SCALARS else config
+        for part in name.split("."):
+            value = value[part]
+        found[name] = value
+    return found
+
+
+def searched_beside(config: Mapping[str, Any]) -> list[str]:
+    """What a search varies beside the six scalars.
+
+    Args:
+        config: of the search, the content of its ``config.json``; one that says nothing of a space varies nothing.
+    """
+    return [name for name, item in config.get("space", {}).items() if "." in name and isinstance(item, Mapping)]
+
+
+def params_of(config: Mapping[str, Any], searched: Sequence[str]) -> dict[str, float]:
+    """The six scalars, where a component reads them, and the keys beside them that are searched."""
+    read = () if components_of(config) == PLAIN else SCALARS
+    return {name: float(value) for name, value in values_in(config, read).items()} | values_in(config, searched)
 
 
 def decisive(config: Mapping[str, Any]) -> dict[str, Any]:

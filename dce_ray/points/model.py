@@ -23,7 +23,7 @@ from dce_ray.points.components import Estimate
 from dce_ray.points.covariance import Array, Hyper, Layout, lay_out, ordered_runs
 from dce_ray.points.estimates import WIDTH, PointEstimate, Shares
 from dce_ray.points.runs import PointRun
-from dce_ray.points.scores import DIGITS, fair_scores
+from dce_ray.points.scores import DIGITS, Scored, fair_scores
 from dce_ray.points.surface import flat_interval, sensitivities, surface_signal
 
 __all__ = ["Hyper", "PointEstimate", "Posterior", "Shares", "fit"]
@@ -299,6 +299,7 @@ def fit(
     ranges: Mapping[str, ScalarRange],
     fitted_with: Hyper | None = None,
     start: Hyper | None = None,
+    scored: Mapping[int, Scored] | None = None,
 ) -> Posterior:
     """What runs say of their points.
 
@@ -308,11 +309,12 @@ def fit(
         fitted_with: components to take as certain (fast, and the same means; deviations come out narrower); by default
             they are estimated from the runs.
         start: components to begin estimating from, such as those of fewer runs (sooner done).
+        scored: fair scores by run, where more runs than these have chosen the iterations.
 
     Raises:
         SearchError: no run is usable, a score is not a number, or the points' scalars are incomplete.
     """
-    scored = fair_scores(runs)
+    scored = fair_scores(runs) if scored is None else scored
     usable = [run for run in runs if run.number in scored]
     if not usable:
         raise SearchError("no run has finished and was evaluated, so nothing is known of any point; run some first")

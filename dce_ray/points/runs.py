@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
+from dce_ray.searchable import ITERATIONS
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -34,11 +36,15 @@ class PointRun:
     """``running``, ``finished`` or ``failed`` (``pruned`` with ``policy=single``)."""
     curve: Mapping[int, float] = field(default_factory=dict)
     """Score on the selecting split by iteration, fractions in [0, 1], finite ones only."""
+    length: int = 1
+    """Iterations of its whole schedule where these are searched; 1 where all runs are equally long."""
+    own_search: bool = False
+    """Whether the point is one of the plain baseline's own: it too is searched where more than the method is."""
 
     @property
     def plain(self) -> bool:
         """Whether this run is the plain baseline's."""
-        return self.point is None
+        return self.point is None or self.own_search
 
     @property
     def usable(self) -> bool:
@@ -60,37 +66,45 @@ def replicate_of(point: int, number: int, folds: int) -> Replicate:
     return Replicate((point + number) % folds, number // folds)
 
 
-Content = tuple[tuple[int, int | None, tuple[tuple[str, float], ...], Replicate, tuple[tuple[int, float], ...]], ...]
+_Run = tuple[int, int | None, tuple[tuple[str, float], ...], Replicate, tuple[tuple[int, float], ...], int, bool]
+Content = tuple[_Run, ...]
 """All that the model reads of usable runs, to be found by in a cache."""
 
 
 def content_of(runs: Iterable[PointRun]) -> Content:
     """Of the usable ones of them, by number."""
+    usable = sorted((run for run in runs if run.usable), key=lambda run: run.number)
     return tuple(
-        (run.number, run.point, tuple(run.scalars.items()), run.replicate, tuple(sorted(run.curve.items())))
-        for run in sorted(runs, key=lambda run: run.number)
-        if run.usable
+        (
+            *(run.number, run.point, tuple(run.scalars.items()), run.replicate, tuple(sorted(run.curve.items()))),
+            *(run.length, run.own_search),
+        )
+        for run in usable
     )
 
 
 def runs_of(content: Content) -> list[PointRun]:
     """The reverse of :func:`content_of`."""
     return [
-        PointRun(number, point, dict(scalars), replicate, "finished", dict(curve))
-        for number, point, scalars, replicate, curve in content
+        PointRun(number, point, dict(scalars), replicate, "finished", dict(curve), length, own_search)
+        for number, point, scalars, replicate, curve, length, own_search in content
     ]
 
 
 def read_runs(folder: ExperimentFolder) -> list[PointRun]:
     """The runs of a search on the selecting split, by their number, as their folders say now."""
-    searched = folder.config["space"]
-    names = [name for name, item in searched.items() if isinstance(item, Mapping)]
     found = [(run.record(), run) for run in folder.trials()]
-    runs = [_point_run(record, run.scores(), names, int(folder.config["run"]["seed"])) for record, run in found]
+    runs = [_point_run(record, run.scores(), folder.config) for record, run in found]
     return sorted(runs, key=lambda run: run.number)
 
 
-def _point_run(record: RunRecord, curve: Mapping[int, float], names: list[str], seed: int) -> PointRun:
-    scalars = {name: record.params[name] for name in names if name in record.params}
-    replicate = Replicate(record.fold or 0, record.seed - seed)
-    return PointRun(record.number, record.point, scalars, replicate, record.state, curve)
+def _point_run(record: RunRecord, curve: Mapping[int, float], config: Mapping[str, Any]) -> PointRun:
+    space = config["space"]
+    params = record.params
+    scalars = {name: params[name] for name, item in space.items() if isinstance(item, Mapping) and name in params}
+    replicate = Replicate(record.fold or 0, record.seed - int(config["run"]["seed"]))
+    return PointRun(
+        *(record.number, record.point, scalars, replicate, record.state, curve),
+        length=record.config["training"]["iterations"] if ITERATIONS in space else 1,
+        own_search=record.role == "plain" and record.point is not None,
+    )

@@ -2,6 +2,10 @@
 
 The best of a run's many evaluations is the score plus whatever noise happened to be largest: it favours runs that
 wobble. Here a run is read at an iteration that *other* runs chose, so its score there is an unbiased one.
+
+Where the length of the schedule is searched, runs are compared at equal shares of their lengths: a search evaluates all
+of them at the same shares, and half of a schedule says of a long run what it says of a short one. ``iteration`` below
+then means the place in the schedule.
 """
 
 from __future__ import annotations
@@ -55,7 +59,8 @@ def fair_scores(runs: Sequence[PointRun]) -> dict[int, Scored]:
     _refuse_faults(usable)
     if not usable:
         return {}
-    iterations, curves = _table(usable)
+    common = _common_length(usable)
+    places, curves = _table(usable, common)
     _, arm_of_run, counts = np.unique([_arm(run) for run in usable], return_inverse=True, return_counts=True)
     by_arm, starts = np.argsort(arm_of_run, kind="stable"), np.cumsum(counts) - counts
     present, filled = ~np.isnan(curves), np.nan_to_num(curves)
@@ -65,7 +70,7 @@ def fair_scores(runs: Sequence[PointRun]) -> dict[int, Scored]:
     held = np.where(own_chooses, own_held - present, present.sum(0) - own_held)
     chosen = _maximum(sums, held, present)
     found = {
-        run.number: Scored(iterations[column], float(curves[row, column]))
+        run.number: Scored(places[column] * run.length // common, float(curves[row, column]))
         for row, (run, column) in enumerate(zip(usable, chosen.tolist(), strict=True))
     }
     return dict(sorted(found.items()))
@@ -90,11 +95,34 @@ def chosen_iteration(runs: Sequence[PointRun], point: int | None) -> int:
     if not own:
         name = "the plain baseline" if point is None else f"point {point}"
         raise SearchError(f"{name} has no finished run that was evaluated, so nothing chooses its iteration; run it")
-    iterations, curves = _table(own if len(own) >= CROSS_FITTED_FROM else usable)
+    common = _common_length(usable)
+    places, curves = _table(own if len(own) >= CROSS_FITTED_FROM else usable, common)
     present = ~np.isnan(curves)
-    reachable = np.isin(iterations, sorted({iteration for run in own for iteration in run.curve}))
-    chosen = _maximum(np.nan_to_num(curves).sum(0)[None], present.sum(0)[None], reachable[None])
-    return iterations[int(chosen[0])]
+    reached = {place for run in own for place in _places(run, common)}
+    reachable = np.array([[place in reached for place in places]])
+    chosen = _maximum(np.nan_to_num(curves).sum(0)[None], present.sum(0)[None], reachable)
+    return places[int(chosen[0])] * own[0].length // common
+
+
+def pooled_iteration(runs: Sequence[PointRun], length: int) -> int:
+    """The same for a setting without a run of its own: the maximum of the mean curve over all usable runs.
+
+    Args:
+        runs: of other settings, at least one of them usable.
+        length: iterations of the setting's whole schedule; 1 where all are equally long.
+
+    Raises:
+        SearchError: no run is usable, or a score is not a number.
+    """
+    usable = [run for run in runs if run.usable]
+    _refuse_faults(usable)
+    if not usable:
+        raise SearchError("no run has finished and was evaluated, so nothing chooses an iteration; run some first")
+    common = _common_length(usable)
+    places, curves = _table(usable, common)
+    present = ~np.isnan(curves)
+    chosen = _maximum(np.nan_to_num(curves).sum(0)[None], present.sum(0)[None], np.ones((1, len(places)), np.bool_))
+    return places[int(chosen[0])] * length // common
 
 
 def _maximum(sums: NDArray[np.float64], held: NDArray[np.int64], allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -110,10 +138,22 @@ def _arm(run: PointRun) -> int:
     return -1 if run.point is None else run.point
 
 
-def _table(runs: Sequence[PointRun]) -> tuple[list[int], Curves]:
-    iterations = sorted({iteration for run in runs for iteration in run.curve})
-    rows = [[run.curve.get(iteration, math.nan) for iteration in iterations] for run in runs]
-    return iterations, np.array(rows, dtype=np.float64)
+def _common_length(runs: Sequence[PointRun]) -> int:
+    """Schedules are laid on one of so many places, so that equal shares of them fall on equal ones."""
+    return math.lcm(*{run.length for run in runs})
+
+
+def _places(run: PointRun, common: int) -> dict[int, float]:
+    """Scores by place in a schedule of ``common`` places; by iteration where all runs are equally long."""
+    stretch = common // run.length
+    return {iteration * stretch: score for iteration, score in run.curve.items()}
+
+
+def _table(runs: Sequence[PointRun], common: int) -> tuple[list[int], Curves]:
+    found = [_places(run, common) for run in runs]
+    places = sorted({place for one in found for place in one})
+    rows = [[one.get(place, math.nan) for place in places] for one in found]
+    return places, np.array(rows, dtype=np.float64)
 
 
 def _refuse_faults(usable: Sequence[PointRun]) -> None:

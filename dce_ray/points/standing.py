@@ -10,7 +10,8 @@ from typing import Any
 from dce_ray.config import ScalarRange
 from dce_ray.errors import SearchError
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.experiment.record import RunRecord
+from dce_ray.experiment.record import RunRecord, searched_beside
+from dce_ray.points.arms import PlainArm, against_plain, read_plain_arm
 from dce_ray.points.model import PointEstimate, Posterior, fit
 from dce_ray.points.runs import Content, PointRun, content_of, read_runs, runs_of
 from dce_ray.points.scores import Scored, fair_scores
@@ -27,13 +28,35 @@ class Standing:
     scores: Mapping[int, Scored]
     """Fair score of every usable run, by its number."""
     posterior: Posterior
+    """Of the points, and of the plain baseline: at its own best values where it has a search of its own."""
     records: Mapping[int, RunRecord]
     """By the run's number."""
+    plain_arm: PlainArm | None = None
+    """The plain baseline's own search; None where it is one setting, or has no usable run."""
+
+    @property
+    def plain(self) -> PointEstimate | None:
+        """The plain baseline, at its own best values where it has a search of its own; None without a usable run."""
+        return self.posterior.plain if self.plain_arm is None else self.plain_arm.best
+
+    @property
+    def adjusted(self) -> Mapping[int, float]:
+        """Score of each usable run by its number, less the estimated effects of its fold and seed."""
+        own = {} if self.plain_arm is None else self.plain_arm.posterior.adjusted
+        return own | self.posterior.adjusted
+
+    @property
+    def estimates(self) -> dict[int | None, PointEstimate]:
+        """All that is known, by point; the plain baseline's own points among them, else it is None's."""
+        found: dict[int | None, PointEstimate] = {one.point: one for one in self.posterior.points}
+        if self.plain_arm is not None:
+            return found | {one.point: one for one in self.plain_arm.points}
+        return found if self.plain is None else found | {None: self.plain}
 
     @property
     def plain_leads(self) -> bool:
         """Whether the plain baseline's mean is above all points'."""
-        plain = self.posterior.plain
+        plain = self.plain
         return plain is not None and bool(self.ranked) and plain.mean > self.ranked[0].mean
 
     @property
@@ -42,7 +65,7 @@ class Standing:
         return sorted(self.posterior.points, key=lambda point: (-point.mean, point.point or 0))
 
     def runs_of(self, point: int | None) -> list[PointRun]:
-        """Runs of a point, or of the plain baseline (None), by their number."""
+        """Runs of a point, or of the plain baseline (None) where it is one setting, by their number."""
         return [run for run in self.runs if run.point == point]
 
     def record_of(self, point: int | None) -> RunRecord:
@@ -62,10 +85,11 @@ class Standing:
             return ""
         by_class = any(record.config.get("metric") == "classification" for record in self.records.values())
         unit = " (classification mAP)" if by_class else ""
-        best, plain = _estimate(f"point {self.ranked[0].point}", self.ranked[0]) + unit, self.posterior.plain
+        best, plain = _estimate(f"point {self.ranked[0].point}", self.ranked[0]) + unit, self.plain
         if plain is None:
             return f"leading by the model: {best}"
-        other = _estimate("plain baseline", plain) + unit
+        name = "plain baseline" if plain.point is None else f"plain baseline (point {plain.point})"
+        other = _estimate(name, plain) + unit
         if self.plain_leads:
             return f"leading by the model: {other}; best point: {best}"
         return f"leading by the model: {best}; {other}"
@@ -81,17 +105,30 @@ def read_standing(folder: ExperimentFolder) -> Standing | None:
     if not any(run.usable for run in runs):
         return None
     records = {record.number: record for run in folder.trials() if (record := run.record())}
-    posterior = _fitted(content_of(runs), tuple(searched_ranges(folder.config).items()))
-    return Standing(tuple(runs), fair_scores(runs), posterior, records)
+    ranges = tuple(searched_ranges(folder.config).items())
+    posterior, plain = _fitted(content_of(runs), ranges, tuple(searched_beside(folder.config)))
+    return Standing(tuple(runs), fair_scores(runs), posterior, records, plain)
 
 
 @lru_cache(maxsize=1)
-def _fitted(content: Content, ranges: tuple[tuple[str, ScalarRange], ...]) -> Posterior:
-    """The model of the runs, its uncertainty worked out."""
+def _fitted(
+    content: Content, ranges: tuple[tuple[str, ScalarRange], ...], beside: tuple[str, ...]
+) -> tuple[Posterior, PlainArm | None]:
+    """The model of the runs, its uncertainty worked out, and what is known of the plain baseline's own search.
+
+    Args:
+        content: of the usable runs.
+        ranges: of all searched keys.
+        beside: names of those that the plain baseline reads as well.
+    """
+    runs, of_all = runs_of(content), dict(ranges)
+    scored = fair_scores(runs)
     with one_thread():
-        posterior = fit(runs_of(content), dict(ranges))
-        _ = posterior.points
-    return posterior
+        plain = read_plain_arm(runs, {name: of_all[name] for name in beside}, scored)
+        posterior = fit(against_plain(runs, plain.best.point) if plain else runs, of_all, scored=scored)
+        for model in (posterior, *([plain.posterior] if plain else [])):
+            _ = model.points
+    return posterior, plain
 
 
 def searched_ranges(config: Mapping[str, Any]) -> dict[str, ScalarRange]:

@@ -24,6 +24,7 @@ from dce_ray.report.style import (
     SYMBOLS,
     caption_below,
     new_figure,
+    symbol,
     write_instead,
 )
 from dce_ray.report.trial_table import TrialRow, TrialTable
@@ -159,7 +160,8 @@ def set_up_range(axes: Axes, searched: ScalarRange) -> None:
 
         axes.set_xscale("log")
         axes.set_xlim(searched.low / 1.15, searched.high * 1.15)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
+        wide = searched.low < 0.01 and searched.high / searched.low >= 100  # long numbers, and tens enough
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=6))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
@@ -225,7 +227,7 @@ def parallel_chart(lines: Sequence[Line], ranges: Mapping[str, ScalarRange], exp
         entries = [*(line.scalars[name] for name in names), value]
         heights = [_height(entry, ruler) for entry, ruler in zip(entries, rulers, strict=True)]
         axes.plot(range(len(heights)), heights, **LINE_KINDS[line.kind])
-    _draw_rulers(axes, rulers, [*(SYMBOLS[name] for name in names), "value (%)"])
+    _draw_rulers(axes, rulers, [*(symbol(name).replace(" ", "\n") for name in names), "value (%)"])
     caption_below(figure, explained)
     return figure
 
@@ -272,7 +274,7 @@ def importance_chart(
         return figure
     names = list(importance.shares)[::-1]
     shares = [100 * importance.shares[name] for name in names]
-    axes.barh([SYMBOLS[name] for name in names], shares, height=0.6, facecolor=BLUE, edgecolor=PAPER, hatch=HATCHES[1])
+    axes.barh([symbol(name) for name in names], shares, height=0.6, facecolor=BLUE, edgecolor=PAPER, hatch=HATCHES[1])
     for place, share in enumerate(shares):
         axes.text(share, place, f"  {share:.0f}", va="center", fontsize=8)
     axes.set(xlabel=f"{measure} (%)", xlim=(0, max(1.0, *shares) * 1.12))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from dce_ray.config import SCALARS
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN_LABEL
 from dce_ray.points.standing import read_standing, searched_ranges
@@ -17,7 +16,7 @@ from dce_ray.report.figures import importance_chart
 from dce_ray.report.importance import Importance
 from dce_ray.report.page_trials import state_counts
 from dce_ray.report.point_table import PointRow, read_points, write_points
-from dce_ray.report.trial_table import TrialTable
+from dce_ray.report.trial_table import TrialRow, TrialTable
 from dce_ray.words import counted
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class PointsView:
     @property
     def lead(self) -> str:
         """How many points and runs there are."""
-        plain = sum(row.point is None for row in self.trials.rows)
+        plain = sum(row.plain for row in self.trials.rows)
         counts = state_counts(self.trials)
         return (
             f"Points: {len(self.points.points)}. Runs: {counts}; {plain} of them of the plain baseline."
@@ -122,7 +121,7 @@ class PointsView:
         values |= {"probability that it is better than plain": html.probability(best.probability_better) or "unknown"}
         values |= {"probability that it is the best point": html.probability(best.probability_best)}
         values |= {"chosen iteration": best.iteration, "parameters from": _origin(best)}
-        values |= {name: "—" if (v := best.parameter(name)) is None else f"{v:.4g}" for name in SCALARS}
+        values |= {name: "—" if (v := best.parameter(name)) is None else f"{v:.4g}" for name in self.points.names}
         leads = self.standing is not None and self.standing.plain_leads
         text = f"{PLAIN_LEADS} The best point" if leads else "The best point"
         return html.paragraph(f"{text} by the model, on the selecting split:") + html.facts(values)
@@ -150,18 +149,20 @@ class PointsView:
         page.add("runs", "Runs", *(html.paragraph(f"{line}.", "notice") for line in idle), self._run_table())
 
     def _point_table(self) -> str:
-        columns = ["point", "from", *SCALARS, "runs", "failed", "mean %", "± sd", "95 % low", "high"]
+        names = self.points.names
+        columns = ["point", "from", *names, "runs", "failed", "mean %", "± sd", "95 % low", "high"]
         columns += ["P(better)", "P(best)", "iteration"]
-        ranked = ([self.points.plain] if self.points.plain else []) + self.points.ranked
+        ranked = [*self.points.plain_rows, *self.points.ranked]
+        own = f" (its own search, {len(self.points.plain_points)} points)" if self.points.plain_points else ""
         title = (
-            f"The plain baseline, then all {len(self.points.points)} points, the best by the model first and set off. "
-            f"Mean: the model's expected {self.measure}; P(better): probability that it is above the plain baseline's; "
-            f"P(best): that it is the highest of all points."
+            f"The plain baseline{own}, then all {len(self.points.points)} points, the best by the model first and set "
+            f"off. Mean: the model's expected {self.measure}; P(better): probability that it is above the plain "
+            f"baseline's; P(best): that it is the highest of all points."
         )
         return html.data_table(
             title,
             columns,
-            [_cells(row) for row in ranked],
+            [_cells(row, names) for row in ranked],
             best=ranked.index(self.points.best) if self.points.best else None,
             reference=0 if self.points.plain else None,
             tall=len(ranked) > 20,
@@ -206,7 +207,7 @@ class PointsView:
         columns += ["mcm_share", "from", "seconds", "error"]
         rows = [
             (
-                *(row.number, "plain" if row.point is None else row.point, row.fold, row.seed, row.state),
+                *(row.number, _who(row), row.fold, row.seed, row.state),
                 *(html.percent(row.value), row.value_iteration, row.iterations, row.psi_share, row.mcm_share),
                 *(row.origin, row.duration_s, row.error),
             )
@@ -219,10 +220,16 @@ class PointsView:
         return html.data_table(title, columns, rows, tall=len(rows) > 20)
 
 
-def _cells(row: PointRow) -> tuple[Any, ...]:
-    scalars = [None if (value := row.parameter(name)) is None else html.Number(f"{value:.3g}") for name in SCALARS]
+def _who(row: TrialRow) -> Any:
+    """The point of a run, or that it is the plain baseline's."""
+    return row.point if not row.plain else "plain" if row.point is None else f"plain {row.point}"
+
+
+def _cells(row: PointRow, names: Sequence[str]) -> tuple[Any, ...]:
+    scalars = [None if (value := row.parameter(name)) is None else html.Number(f"{value:.3g}") for name in names]
+    plain = PLAIN_LABEL if row.point is None else f"{PLAIN_LABEL} {row.point}"
     return (
-        *(PLAIN_LABEL if row.plain else row.point, _origin(row), *scalars, row.runs, row.failed_runs),
+        *(plain if row.plain else row.point, _origin(row), *scalars, row.runs, row.failed_runs),
         *(html.percent(row.mean_fraction), html.percent(row.deviation_fraction)),
         *(html.percent(row.low_fraction), html.percent(row.high_fraction)),
         *(html.probability(row.probability_better), html.probability(row.probability_best), row.iteration),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dce_ray.config import SCALARS, ScalarRange
+from dce_ray.config import ScalarRange
 from dce_ray.points.model import PointEstimate
 from dce_ray.points.standing import Standing, searched_ranges
 from dce_ray.report.figures import (
@@ -31,9 +31,9 @@ from dce_ray.report.style import (
     MUTED,
     ORANGE,
     PAPER,
-    SYMBOLS,
     caption_below,
     new_figure,
+    symbol,
     write_instead,
 )
 
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 PUBLISHED = ("paper", "released")
 """Origins of published values."""
+COLUMNS = 3
+"""Panels in a line of slices."""
 SLICE_PLACES = 61
 """Places of a range at which a slice of the model is drawn."""
 NOTHING_YET = "No run of a point has ended yet."
@@ -66,8 +68,8 @@ def point_history(table: PointTable, standing: Standing | None, measure: str) ->
     if standing is None or not known:
         write_instead(axes, NOTHING_YET)
         return figure
-    _draw_plain(axes, standing.posterior.plain)
-    runs = [run for run in standing.runs if run.point is not None and run.number in standing.scores]
+    _draw_plain(axes, standing.plain)
+    runs = [run for run in standing.runs if not run.plain and run.number in standing.scores]
     adjusted = standing.posterior.adjusted
     axes.scatter(
         [run.point or 0 for run in runs], [100 * adjusted[run.number] for run in runs], label="run, adjusted", **RING
@@ -110,7 +112,7 @@ def _mark(axes: Axes, means: Mapping[float, float], table: PointTable) -> None:
 
 
 def model_slices(table: PointTable, standing: Standing | None, config: Mapping[str, Any], measure: str) -> Figure:
-    """One panel per scalar: the model along it, the others as in the best point, and the runs of all points.
+    """One panel per parameter: the model along it, the others as in the best point, and the runs of all points.
 
     Args:
         table: the points.
@@ -122,11 +124,15 @@ def model_slices(table: PointTable, standing: Standing | None, config: Mapping[s
         figure, axes = new_figure(6.6, 3.4)
         write_instead(axes, NOTHING_YET)
         return figure
-    figure, grid = new_figure(6.6, 4.8, nrows=2, ncols=3, sharey=True)
+    names = table.names
+    lines = -(-len(names) // COLUMNS)
+    figure, grid = new_figure(6.6, 0.4 + 2.2 * lines, nrows=lines, ncols=COLUMNS, sharey=True, squeeze=False)
     figure.suptitle("The model along each parameter", x=0.01, ha="left", fontsize=9.5)
     ranges = searched_ranges(config)
-    for axes, name in zip(grid.flat, SCALARS, strict=True):
-        axes.set_xlabel(SYMBOLS[name])
+    for axes in grid.flat[len(names) :]:
+        axes.set_axis_off()
+    for axes, name in zip(grid.flat, names, strict=False):
+        axes.set_xlabel(symbol(name))
         if name in ranges and not ranges[name].constant:
             _slice(axes, name, ranges[name], table, standing)
         else:
@@ -139,7 +145,7 @@ def model_slices(table: PointTable, standing: Standing | None, config: Mapping[s
 def _write_unsearched(axes: Axes, name: str, table: PointTable, config: Mapping[str, Any]) -> None:
     tied = config["space"].get(name)
     values = {value for row in table.points if (value := row.parameter(name)) is not None}
-    write_fixed(axes, values, f"tied to {SYMBOLS[tied]}" if tied in SYMBOLS else None)
+    write_fixed(axes, values, f"tied to {symbol(tied)}" if isinstance(tied, str) else None)
 
 
 def _slice(axes: Axes, name: str, searched: ScalarRange, table: PointTable, standing: Standing) -> None:
@@ -149,9 +155,9 @@ def _slice(axes: Axes, name: str, searched: ScalarRange, table: PointTable, stan
     mean, low, high = (100 * values for values in posterior.slice(name, places))
     axes.fill_between(places, low, high, color=BLUE, alpha=0.18, linewidth=0, label="95 % of the mean", zorder=1)
     axes.plot(places, mean, color=BLUE, label="model's mean", zorder=3)
-    if posterior.plain:
-        axes.axhline(100 * posterior.plain.mean, color=INK, linewidth=1.0, linestyle="--", label="plain baseline")
-    runs = [run for run in standing.runs if run.point is not None and run.number in posterior.adjusted]
+    if standing.plain:
+        axes.axhline(100 * standing.plain.mean, color=INK, linewidth=1.0, linestyle="--", label="plain baseline")
+    runs = [run for run in standing.runs if not run.plain and run.number in posterior.adjusted]
     scores = [100 * posterior.adjusted[run.number] for run in runs]
     axes.scatter([run.scalars[name] for run in runs], scores, label="run of any point, adjusted", **RING)
     here = best.parameter(name)
@@ -193,11 +199,11 @@ def noise_chart(components: list[Component], caption: str) -> Figure:
 
 
 def point_parallel(table: PointTable, config: Mapping[str, Any], measure: str) -> Figure:
-    """One line per point through its six scalars to the model's mean; the best point is drawn boldly on top."""
+    """One line per point through its parameters to the model's mean; the best point is drawn boldly on top."""
     rows = [row for row in table.points if row.mean_fraction is not None]
     lines = [
         Line(
-            {name: row.parameter(name) or 0.0 for name in SCALARS},
+            {name: row.parameter(name) or 0.0 for name in table.names},
             row.mean_fraction or 0.0,
             "best" if row is table.best else "usual",
         )

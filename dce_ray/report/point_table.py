@@ -6,7 +6,7 @@ trials table, and None where nothing is known.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +16,15 @@ from dce_ray.points.model import PointEstimate
 from dce_ray.points.scores import chosen_iteration
 from dce_ray.points.standing import Standing
 from dce_ray.report.table_files import write_rows
-from dce_ray.report.trial_table import TrialRow, TrialTable, field_of
+from dce_ray.report.trial_table import TrialRow, TrialTable, field_of, parameter_of
 
 
 @dataclass(frozen=True, slots=True)
 class PointRow:
-    """A setting of the six scalars, or the plain baseline."""
+    """A setting of what is searched, or the plain baseline."""
 
     point: int | None
-    """Number of the point; None for the plain baseline."""
+    """Number of the point; None for the plain baseline where it is one setting."""
     origin: str | None
     """``paper``, ``released`` or ``search``; ``baseline`` for the plain baseline."""
     delta: float | None
@@ -33,6 +33,8 @@ class PointRow:
     beta: float | None
     gamma: float | None
     lambda_: float | None
+    further: Mapping[str, float | None]
+    """By key: what is searched beside the six scalars; all rows of a table have the same keys."""
     runs: int
     """Finished runs."""
     failed_runs: int
@@ -53,12 +55,11 @@ class PointRow:
     @property
     def plain(self) -> bool:
         """Whether this is the plain baseline."""
-        return self.point is None
+        return self.origin == PLAIN
 
     def parameter(self, name: str) -> float | None:
-        """Value of one of ``dce_ray.config.SCALARS``."""
-        value: float | None = getattr(self, field_of(name))
-        return value
+        """Value of one of ``dce_ray.config.SCALARS``, or of what is searched beside them."""
+        return parameter_of(self, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +68,31 @@ class PointTable:
 
     points: tuple[PointRow, ...]
     plain: PointRow | None
-    """None where no run of it was started."""
+    """At its best values where it has a search of its own; None where no run of it was started."""
+    plain_points: tuple[PointRow, ...] = ()
+    """The plain baseline's own points, the highest mean first; empty where it is one setting."""
+
+    @property
+    def plain_rows(self) -> tuple[PointRow, ...]:
+        """Everything that was run of the plain baseline."""
+        return self.plain_points or ((self.plain,) if self.plain else ())
+
+    @property
+    def names(self) -> list[str]:
+        """What the points are made of: the six scalars, where a component reads them, and what is searched beside."""
+        unread = self.points and all(row.parameter(name) is None for row in self.points for name in SCALARS)
+        further = self.rows[0].further if self.rows else {}
+        return [*(() if unread else SCALARS), *further]
 
     @property
     def rows(self) -> tuple[PointRow, ...]:
         """The plain baseline, then the points."""
-        return ((self.plain,) if self.plain else ()) + self.points
+        return self.plain_rows + self.points
 
     @property
     def ranked(self) -> list[PointRow]:
         """Points with the highest mean first, the first of equals; those without a finished run behind them."""
-        return sorted(self.points, key=lambda row: (row.mean_fraction is None, -(row.mean_fraction or 0), row.point))
+        return _ranked(self.points)
 
     @property
     def best(self) -> PointRow | None:
@@ -96,17 +111,20 @@ def read_points(trials: TrialTable, standing: Standing | None) -> PointTable:
     for row in trials.rows:
         if row.state != "waiting":
             runs.setdefault(row.point, []).append(row)
-    known = {one.point: one for one in _estimates(standing)}
+    known = standing.estimates if standing else {}
     points = sorted(point for point in runs if point is not None)
-    plain = _row(None, runs[None], known.get(None), standing) if None in runs else None
-    return PointTable(tuple(_row(point, runs[point], known.get(point), standing) for point in points), plain)
+    found = [_row(point, runs[point], known.get(point), standing) for point in points]
+    own = tuple(_ranked([row for row in found if row.plain]))
+    if own:
+        plain: PointRow | None = own[0]
+    else:
+        plain = _row(None, runs[None], known.get(None), standing) if None in runs else None
+    return PointTable(tuple(row for row in found if not row.plain), plain, own)
 
 
-def _estimates(standing: Standing | None) -> Sequence[PointEstimate]:
-    if standing is None:
-        return ()
-    plain = standing.posterior.plain
-    return (*standing.posterior.points, *((plain,) if plain else ()))
+def _ranked(rows: Sequence[PointRow]) -> list[PointRow]:
+    """The highest mean first, the first of equals; those without a finished run behind them."""
+    return sorted(rows, key=lambda row: (row.mean_fraction is None, -(row.mean_fraction or 0), row.point))
 
 
 def _row(point: int | None, runs: Sequence[TrialRow], one: PointEstimate | None, standing: Standing | None) -> PointRow:
@@ -115,6 +133,7 @@ def _row(point: int | None, runs: Sequence[TrialRow], one: PointEstimate | None,
         point=point,
         origin=PLAIN if point is None else runs[0].origin,
         **{field_of(name): runs[0].parameter(name) for name in SCALARS},
+        further=dict(runs[0].further),
         runs=one.runs if one else 0,
         failed_runs=sum(row.state == "failed" for row in runs),
         mean_fraction=one.mean if one else None,

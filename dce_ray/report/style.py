@@ -42,6 +42,16 @@ SYMBOLS = {
 }
 """The six parameters as the paper writes them."""
 
+
+def symbol(name: str) -> str:
+    """How a searched parameter is called in figures: as the paper writes it, else by its own name.
+
+    >>> symbol("lambda"), symbol("training.learning_rate")
+    ('$\\\\lambda$', 'learning rate')
+    """
+    return SYMBOLS.get(name, name.rpartition(".")[2].replace("_", " "))
+
+
 RULES: Mapping[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,

@@ -11,12 +11,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import optuna
 
 from dce_ray.config import SCALARS, ScalarRange
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.experiment.record import RunRecord
+from dce_ray.experiment.record import PLAIN, RunRecord, searched_beside
 from dce_ray.experiment.study import STATE_OF, read_study
 from dce_ray.report import table_files
 from dce_ray.train.run_files import Reading, best_of
@@ -32,8 +33,8 @@ class TrialRow:
     state: str
     """``finished``, ``pruned``, ``failed``, ``running`` or ``waiting``."""
     point: int | None
-    """Number of the point that it is a run of; None for the plain baseline. With ``policy=single`` every trial is a
-    point of its own."""
+    """Number of the point that it is a run of; None for the plain baseline where it is one setting. With
+    ``policy=single`` every trial is a point of its own."""
     fold: int | None
     """Fold of the train videos that it is scored on; None with ``protocol=paper``, where none is held out."""
     seed: int | None
@@ -43,6 +44,8 @@ class TrialRow:
     beta: float | None
     gamma: float | None
     lambda_: float | None
+    further: Mapping[str, float | None]
+    """By key: what is searched beside the six scalars; all rows of a table have the same keys."""
     value: float | None = field(metadata={"column": "value_fraction"})
     """What was told to the study, a fraction in [0, 1]: with ``policy=replicates`` the score at an iteration that other
     runs chose, with ``policy=single`` the best one over the trial's evaluations."""
@@ -60,10 +63,14 @@ class TrialRow:
     error: str | None
     """Why it failed."""
 
+    @property
+    def plain(self) -> bool:
+        """Whether this is a run of the plain baseline."""
+        return self.point is None or self.origin == PLAIN
+
     def parameter(self, name: str) -> float | None:
-        """Value of one of :data:`SCALARS`."""
-        value: float | None = getattr(self, field_of(name))
-        return value
+        """Value of one of :data:`SCALARS`, or of what is searched beside them."""
+        return parameter_of(self, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +103,23 @@ def read_trials(folder: ExperimentFolder, study: optuna.Study | None = None) -> 
     """
     study = study or read_study(folder.study)
     rows, ranges = [], {}
+    further = searched_beside(folder.config)
     for trial in study.get_trials(deepcopy=False):
         key = trial.user_attrs.get("key")
         home = folder.trial(key) if key else None
         known = home is not None and home.exists()
-        rows.append(_row(trial, home.record() if home and known else None, home.readings() if home and known else []))
+        record, readings = (home.record(), home.readings()) if home and known else (None, [])
+        rows.append(_row(trial, record, readings, further))
         for name, distribution in trial.distributions.items():
-            if name in SCALARS and isinstance(distribution, optuna.distributions.FloatDistribution):
+            known = name in SCALARS or name in further
+            if known and isinstance(distribution, optuna.distributions.FloatDistribution):
                 ranges[name] = ScalarRange(distribution.low, distribution.high, distribution.log)
     return TrialTable(tuple(rows), ranges)
 
 
-def _row(trial: optuna.trial.FrozenTrial, record: RunRecord | None, progress: Sequence[Reading]) -> TrialRow:
+def _row(
+    trial: optuna.trial.FrozenTrial, record: RunRecord | None, progress: Sequence[Reading], further: Sequence[str]
+) -> TrialRow:
     attributes = trial.user_attrs
     known = {**(record.params if record else {}), **attributes.get("params", {}), **attributes.get("scalars", {})}
     params = {**known, **trial.params}
@@ -120,6 +132,7 @@ def _row(trial: optuna.trial.FrozenTrial, record: RunRecord | None, progress: Se
         fold=record.fold if record else None,
         seed=record.seed if record else None,
         **{field_of(name): params.get(name) for name in SCALARS},
+        further={name: params.get(name) for name in further},
         value=value,
         value_iteration=iteration,
         iterations=max([*trial.intermediate_values, *(line.iteration for line in progress)], default=None),
@@ -149,6 +162,12 @@ def _replicated(trial: optuna.trial.FrozenTrial) -> bool:
 def _last_reading(progress: Sequence[Reading], name: str) -> float | None:
     readings = [line.metrics[name] for line in progress if line.metrics.get(name) is not None]
     return readings[-1] if readings else None
+
+
+def parameter_of(row: Any, name: str) -> float | None:
+    """Value of one of :data:`SCALARS` in a row, or of what is searched beside them."""
+    value: float | None = row.further[name] if name in row.further else getattr(row, field_of(name))
+    return value
 
 
 def field_of(scalar: str) -> str:

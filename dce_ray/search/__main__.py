@@ -36,7 +36,10 @@ how much
 
 the search space (search_spaces/<baseline>.yaml)
   space.delta.high=0.95  change a range    space.lambda=1.0  fix    space.gamma=beta  tie
-  space.first_points=[paper,released]      published values that run first
+  space.training.learning_rate={low: 1e-5, high: 1e-3, log: true}   search this too, and training.weight_decay,
+                         training.iterations, sampling.segments, sampling.batch, sampling.pairs; the plain baseline then
+                         has a search of its own with half of the runs; whole numbers may have a step
+  space.first_points=[paper,results/.../best.yaml]   what runs first: published values, points of earlier searches
 
 where
   search.cpus_per_trial=  search.gpus_per_trial=0.25  ray.address=auto|<host:port>  ray.num_cpus=  device=auto|cpu

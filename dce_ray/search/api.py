@@ -17,6 +17,7 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.study import read_study
 from dce_ray.points.standing import Standing, read_standing
 from dce_ray.provenance import environment
+from dce_ray.search.advice import schedule_note
 from dce_ray.search.seed_stages import refuse_other_seeds
 from dce_ray.search.selection import select
 from dce_ray.search.settings import (
@@ -30,6 +31,7 @@ from dce_ray.search.settings import (
     build_experiment,
     unaliased,
 )
+from dce_ray.search.space_checks import at_equal_shares
 from dce_ray.store import FeatureStore, open_store
 from dce_ray.train.build import choose_device
 from dce_ray.words import command_line, counted
@@ -106,7 +108,9 @@ def run_search(
         sampler: who suggests new points: ``auto``, ``gp``, ``tpe``, ``cmaes`` or ``random``.
         scheduler: early stopping with ``policy="single"``: ``auto``, ``asha``, ``hyperband``, ``median`` or ``none``.
         seed: of the suggestions; runs train with the run's own ``seed`` and those after it.
-        space: changes of the search space: ``{"delta": {"high": 0.95}, "lambda": 1.0, "gamma": "beta"}``.
+        space: changes of the search space: ``{"delta": {"high": 0.95}, "lambda": 1.0, "gamma": "beta"}``; keys beside
+            the six scalars are searched by giving a range:
+            ``{"training": {"learning_rate": {"low": 1e-5, "high": 1e-3, "log": True}}}``.
         run: changes of the runs' configuration, nested: ``{"protocol": "paper", "training": {"iterations": 300}}``.
         preset: published values to start from, ``paper`` or ``released``; None takes the paper's where it has any.
         confirm_top: best settings that are confirmed.
@@ -178,10 +182,13 @@ def create(request: Request) -> tuple[Experiment, ExperimentFolder]:
         return build_experiment(request, store, data_set)
 
     experiment, store = build_on_data(request.data, build)
-    experiment = replace(experiment, digest=store.digest)
+    space = at_equal_shares(experiment.space, experiment.run)
+    experiment = replace(experiment, digest=store.digest, space=space)
     make_splits(store, experiment.run.sampling, hold_out=experiment.run.protocol == "holdout")  # says what cannot be
     if not (experiment.settings.ray.address or os.environ.get("RAY_ADDRESS")):
         choose_device(experiment.run.device)  # runs compute on this machine: what is not here is refused now
+    if note := schedule_note(request, experiment):
+        print(note)
     settings, data_set = experiment.settings, experiment.data_set
     parent = Path(settings.results) / (store.name if data_set == "default" else data_set) / experiment.run.baseline
     if settings.name:

@@ -121,9 +121,7 @@ class Display(Observer):
         for column in ("run", "iteration", "score", "parameters"):
             table.add_column(column)
         for record, iteration, score in sorted(self.running.values(), key=lambda item: item[0].number):
-            table.add_row(
-                record.label, f"{iteration}/{record.stop_at or self.iterations}", percent(score), parameters(record)
-            )
+            table.add_row(record.label, f"{iteration}/{self._length(record)}", percent(score), parameters(record))
         if self.best:
             table.add_section()
             table.add_row(
@@ -131,6 +129,11 @@ class Display(Observer):
             )
         table.caption = self.rate()
         return table
+
+    def _length(self, record: RunRecord) -> int:
+        """Iterations of a run: up to the chosen one, else its whole schedule."""
+        searched: int = record.config.get("training", {}).get("iterations", self.iterations)
+        return record.stop_at or searched
 
     def summary(self) -> str:
         """One line when all is over."""
@@ -182,5 +185,7 @@ def measured(record: RunRecord) -> str:
 
 
 def parameters(record: RunRecord) -> str:
-    """The six scalars in short."""
-    return " ".join(f"{name}={value:.3g}" for name, value in record.params.items())
+    """The six scalars, and what is searched beside them, in short."""
+    return " ".join(
+        f"{name}={value}" if isinstance(value, int) else f"{name}={value:.3g}" for name, value in record.params.items()
+    )

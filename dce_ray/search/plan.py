@@ -79,6 +79,7 @@ def _plan_seeds(folder: ExperimentFolder, candidates: Sequence[Candidate], numbe
                 candidate.configuration(seed),
                 seed,
                 origin=candidate.origin,
+                searched=candidate.searched,
             )
             plan.append(Planned(place, record))
     return plan

@@ -13,7 +13,8 @@ The order, run by run:
 4. *Then* every ``replicate_every``-th run of a point replicates one of the ``among`` best by the model's mean, the one
    with the fewest runs; the others are new points that the sampler suggests.
 
-A suggestion that falls on a known point (a corner, mostly) is that point's next replicate.
+A suggestion that falls on a known point (a corner, mostly) is that point's next replicate. Where no new point is left
+(few whole numbers are searched), the point with the fewest runs is replicated.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ FAILURES = 2
 """An arm that has failed so often and never finished is not replicated again."""
 NEAR = 1e-3
 """Two settings are one point where no scalar differs by more than this, as a share of its range."""
+TRIED = 256
+"""Places of the space-filling sequence that are looked at for a new point before the space counts as full."""
 REFIT = 1.2
 """The model's hyper-parameters are fitted anew when the number of ended runs has grown by this factor."""
 
@@ -52,6 +55,8 @@ class Proposal:
     """One that the point has not been started on."""
     origin: str
     """Name of the first point, ``search``, or ``baseline`` for the plain baseline."""
+    own_search: bool = False
+    """Whether the point is one of the plain baseline's own search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,8 @@ class Policy:
     """How many of the best points share the replicates."""
     startup: int = 10
     """Points, the first points included, before the sampler suggests."""
+    with_plain: bool = True
+    """Whether the plain baseline meets every replicate; not where it has a search of its own."""
 
     def __post_init__(self) -> None:
         fixed = [name for name, item in self.ranges.items() if item.constant]
@@ -104,6 +111,8 @@ class Policy:
         runs = sorted(runs, key=lambda run: run.number)
         points = _by_point(runs)
         proposal = self._of_points(runs, points)
+        if not self.with_plain:
+            return proposal
         plain = [run for run in runs if run.plain]
         if _given_up(plain) or any(run.replicate == proposal.replicate for run in plain):
             return proposal
@@ -127,9 +136,7 @@ class Policy:
         for origin, scalars in self.first_points:
             if self._known(points, scalars) is None:
                 return self._new(points, scalars, origin)
-        if len(points) < self.startup:
-            return self._start(points)
-        posterior = self.posterior(runs)
+        posterior = self.posterior(runs) if len(points) >= self.startup else None
         if posterior is None:
             return self._start(points)
         started = sum(map(len, points.values()))
@@ -153,13 +160,14 @@ class Policy:
         return min(best, key=lambda point: (len(points[point]), -mean[point], point), default=None)
 
     def _start(self, points: Mapping[int, list[PointRun]]) -> Proposal:
-        """The next point of the space-filling sequence that is not known yet."""
-        index = len(points)
-        while True:
+        """The next point of the space-filling sequence that is not known yet; with none, the one with fewest runs."""
+        for index in range(len(points), len(points) + TRIED):
             scalars = spread(self.ranges, self.seed, index)
             if self._known(points, scalars) is None:
                 return self._new(points, scalars, SEARCHED)
-            index += 1
+        alive = [point for point in points if not _given_up(points[point])] or list(points)
+        fewest = min(alive, key=lambda point: (len(points[point]), point))
+        return self._replicate(fewest, points[fewest])
 
     def _new(self, points: Mapping[int, list[PointRun]], scalars: Mapping[str, float], origin: str) -> Proposal:
         point = max(points, default=-1) + 1

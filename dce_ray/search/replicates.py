@@ -8,15 +8,16 @@ proposal that it would have had.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from dce_ray.config import SCALARS
 from dce_ray.experiment.folder import RunFolder
 from dce_ray.experiment.record import PLAIN, WITHOUT_METHOD, RunRecord
 from dce_ray.experiment.study import STATE_OF
@@ -25,7 +26,19 @@ from dce_ray.points.scores import fair_scores
 from dce_ray.points.threads import one_thread
 from dce_ray.presets import merge
 from dce_ray.search.ledger import StudyLedger, finite_score, fold_of, run_key
-from dce_ray.search.policy import FAILURES, Policy, Proposal
+from dce_ray.search.policy import FAILURES, Proposal
+from dce_ray.searchable import ITERATIONS, typed
+
+
+class Proposer(Protocol):
+    """Who runs next: a policy, or two that take turns."""
+
+    @property
+    def folds(self) -> int:
+        """K, from 1."""
+
+    def propose(self, runs: Sequence[PointRun]) -> Proposal:
+        """The next run, given all that were ever started."""
 
 
 @dataclass
@@ -36,12 +49,12 @@ class ReplicateLedger(StudyLedger):
         policy: who runs next.
     """
 
-    policy: Policy = field(kw_only=True)
+    policy: Proposer = field(kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.study.sampler = optuna.samplers.RandomSampler(seed=0)  # asked for nothing: proposals come queued
-        self._runs = {trial.number: _run_of(trial) for trial in self.trials() if trial.state != TrialState.WAITING}
+        self._runs = {trial.number: self._run(trial) for trial in self.trials() if trial.state != TrialState.WAITING}
         self._thinker = ThreadPoolExecutor(1, thread_name_prefix="proposal")
         self._ahead: Future[Proposal] | None = None
         plain = [run for run in self._runs.values() if run.plain]
@@ -66,7 +79,8 @@ class ReplicateLedger(StudyLedger):
         """Why it makes no sense to go on: the plain baseline only fails; None while it does."""
         plain = [run for run in self._told if run.plain]
         failed = [run.number for run in plain if run.state == "failed"]
-        if len(failed) < min(FAILURES, self.policy.folds) or len(failed) < len(plain):
+        enough = self.policy.folds if any(run.own_search for run in plain) else min(FAILURES, self.policy.folds)
+        if len(failed) < enough or len(failed) < len(plain):
             return None
         errors = {str(self.trials()[number].user_attrs.get("error")) for number in failed}
         return (
@@ -119,8 +133,9 @@ class ReplicateLedger(StudyLedger):
             "fold": proposal.replicate.fold,
             "round": proposal.replicate.round,
             "origin": proposal.origin,
-            "key": run_key(self._config(proposal.scalars, proposal.replicate), self.digest),
-            "params": self.space.complete(proposal.scalars) if proposal.scalars else {},
+            "own_search": proposal.own_search,
+            "key": self._key(self._config(proposal.scalars, proposal.replicate, proposal.own_search), proposal.point),
+            "params": self._params(proposal.scalars, proposal.own_search),
         }
         distributions = {
             name: FloatDistribution(item.low, item.high, log=item.log)
@@ -136,22 +151,39 @@ class ReplicateLedger(StudyLedger):
             )
         )
 
-    def _config(self, scalars: Mapping[str, float], replicate: Replicate) -> dict[str, Any]:
-        """The RunConfig mapping of a point on a replicate; without scalars the plain baseline's."""
-        config = self.configure(self.space.complete(scalars)) if scalars else self._plain_config()
+    def _key(self, config: Mapping[str, Any], point: int | None) -> str:
+        """Name of a run; where neither component is on, points and the plain baseline may compute the same."""
+        apart = "-plain" if point is None and self.space.further else ""
+        return run_key(config, self.digest) + apart
+
+    def _params(self, scalars: Mapping[str, float], own_search: bool) -> dict[str, float]:
+        """All that the space holds of a setting; of the plain baseline's what it reads."""
+        if own_search:
+            return {name: typed(name, value) for name, value in scalars.items()}
+        return self.space.complete(scalars) if scalars else {}
+
+    def _config(self, scalars: Mapping[str, float], replicate: Replicate, own_search: bool) -> dict[str, Any]:
+        """The RunConfig mapping of a setting on a replicate; without scalars the plain baseline's."""
+        if own_search:
+            config = merge(self.configure(self._middle() | self._params(scalars, own_search)), WITHOUT_METHOD)
+        elif scalars:
+            config = self.configure(self.space.complete(scalars))
+        else:
+            config = merge(self.configure(self._middle()), WITHOUT_METHOD)
         config = merge(config, {"seed": config["seed"] + replicate.round})
         if config["protocol"] == "holdout":
             config = merge(config, {"sampling": {"fold": replicate.fold}})
         return config
 
     def _record(self, trial: Trial) -> RunRecord:
-        run = _run_of(self.trials()[trial.number])
+        run = self._run(self.trials()[trial.number])
         self._runs[run.number] = replace(run, state="running")
-        config = self._config(run.scalars, run.replicate)
+        config = self._config(run.scalars, run.replicate, run.own_search)
+        setting = f"{PLAIN} {run.point}" if run.own_search else PLAIN if run.plain else f"point {run.point}"
         return RunRecord(
-            run_key(config, self.digest),
+            self._key(config, run.point),
             "plain" if run.plain else "trial",
-            PLAIN if run.plain else f"point {run.point}",
+            setting,
             trial.number,
             "running",
             config,
@@ -159,11 +191,27 @@ class ReplicateLedger(StudyLedger):
             fold=fold_of(config),
             origin=trial.user_attrs["origin"],
             point=run.point,
+            searched=() if run.point is None else tuple(self.space.further),
         )
 
-    def _plain_config(self) -> dict[str, Any]:
-        middle = {name: item.from_unit(0.5) for name, item in self.space.searched.items()}  # the plain one reads none
-        return merge(self.configure(self.space.complete(middle)), WITHOUT_METHOD)
+    def _middle(self) -> dict[str, float]:
+        """Six scalars for a baseline that reads none of them."""
+        middle = self.space.complete({name: item.from_unit(0.5) for name, item in self.space.searched.items()})
+        return {name: middle[name] for name in SCALARS}
+
+    def _run(self, trial: FrozenTrial) -> PointRun:
+        attributes: Mapping[str, Any] = trial.user_attrs
+        length = 1
+        if ITERATIONS in self.space.further:
+            length = int(trial.params.get(ITERATIONS) or self.configure({})["training"]["iterations"])
+        return PointRun(
+            *(trial.number, attributes["point"], dict(trial.params)),
+            Replicate(attributes["fold"], attributes["round"]),
+            STATE_OF[trial.state],
+            {step: score for step, score in trial.intermediate_values.items() if finite_score(score)},
+            length=length,
+            own_search=attributes.get("own_search", False),
+        )
 
     def _catch_up(self, trial: Trial, folder: RunFolder) -> bool:
         """Report what the worker had written when the driver was killed before it could; no run ends early here."""
@@ -180,7 +228,7 @@ class ReplicateLedger(StudyLedger):
     def finish(self, key: str) -> None:
         """Tell COMPLETE with the score at the iteration that other runs choose; FAIL where there is no finite one."""
         trial = self.live[key]
-        run = replace(_run_of(self.trials()[trial.number]), state="finished")
+        run = replace(self._run(self.trials()[trial.number]), state="finished")
         if not run.curve:
             self.fail(key, "no evaluation gave a finite score")
             return
@@ -199,15 +247,3 @@ class ReplicateLedger(StudyLedger):
 
     def _outcome(self, trial: FrozenTrial) -> tuple[int | None, float | None]:
         return trial.user_attrs.get("iteration"), trial.value
-
-
-def _run_of(trial: FrozenTrial) -> PointRun:
-    attributes: Mapping[str, Any] = trial.user_attrs
-    return PointRun(
-        trial.number,
-        attributes["point"],
-        dict(trial.params),
-        Replicate(attributes["fold"], attributes["round"]),
-        STATE_OF[trial.state],
-        {step: score for step, score in trial.intermediate_values.items() if finite_score(score)},
-    )

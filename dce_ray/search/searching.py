@@ -6,13 +6,14 @@ import abc
 from functools import cached_property
 
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.experiment.record import RunRecord
+from dce_ray.experiment.record import PLAIN, RunRecord
 from dce_ray.points.standing import read_standing
+from dce_ray.search.arms import TwoArms
 from dce_ray.search.ledger import Ledger
 from dce_ray.search.plan import ChainLedger, PlanLedger, plan_plain
 from dce_ray.search.points_study import write_points_study
 from dce_ray.search.policy import Policy
-from dce_ray.search.replicates import ReplicateLedger
+from dce_ray.search.replicates import Proposer, ReplicateLedger
 from dce_ray.search.settings import Experiment
 from dce_ray.search.single import SingleLedger
 from dce_ray.search.study import default_scheduler, first_rung, make_pruner, recover_study
@@ -69,15 +70,38 @@ class ReplicateSearching(Searching):
         points, notes = experiment.queued()
         for note in notes:
             print(f"note: {note}")
-        policy = Policy(
-            experiment.space.searched, points, experiment.folds, settings.search.seed, settings.suggested_by
-        )
+        common = (experiment.folds, settings.search.seed, settings.suggested_by)
+        policy = Policy(experiment.space.searched, points, *common, with_plain=not experiment.two_arms)
+        if experiment.two_arms:
+            return self._ledger(
+                self._two_arms(
+                    policy,
+                    Policy(experiment.space.further, [(PLAIN, experiment.plain_values)], *common, with_plain=False),
+                )
+            )
         start = experiment.folds + policy.startup
         if self.total <= start:
             print(
                 f"note: search.num_runs={self.total}: replicates begin after about {start} runs ({experiment.folds} of "
                 f"the plain baseline, {policy.startup} first points); with fewer, each point has a single run"
             )
+        return self._ledger(policy)
+
+    def _two_arms(self, points: Policy, plain: Policy) -> TwoArms:
+        print(
+            f"note: the plain baseline reads {', '.join(plain.ranges)} too, so it gets a search of its own and every "
+            f"second of the {self.total} runs; the verdict compares with the better of its own values and the winner's"
+        )
+        arms = TwoArms(points, plain)
+        if self.total <= arms.startup:
+            print(
+                f"note: search.num_runs={self.total}: replicates begin after about {arms.startup} runs (the first "
+                f"{points.startup} points of each arm); with fewer, each point has a single run"
+            )
+        return arms
+
+    def _ledger(self, policy: Proposer) -> ReplicateLedger:
+        experiment = self.experiment
         study = recover_study(self.folder.study)
         return ReplicateLedger(
             *(self.folder, study, experiment.space, experiment.configure, experiment.digest, self.total), policy=policy

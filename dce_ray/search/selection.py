@@ -7,14 +7,16 @@ from dataclasses import replace
 
 from optuna.trial import FrozenTrial, TrialState
 
-from dce_ray.experiment.candidate import Candidate, top_setting
+from dce_ray.experiment.candidate import OWN_VALUES, WINNERS_VALUES, Candidate, top_setting
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.experiment.record import PLAIN, SEARCHED, RunRecord
+from dce_ray.experiment.record import PLAIN, SEARCHED, WITHOUT_METHOD, RunRecord, values_in
 from dce_ray.experiment.study import read_study
+from dce_ray.points.arms import PlainArm, plain_runs
 from dce_ray.points.model import PointEstimate
-from dce_ray.points.scores import chosen_iteration
+from dce_ray.points.scores import chosen_iteration, pooled_iteration
 from dce_ray.points.standing import Standing, read_standing
 from dce_ray.presets import merge
+from dce_ray.searchable import ITERATIONS
 
 
 def select(folder: ExperimentFolder, top: int) -> list[Candidate]:
@@ -32,6 +34,8 @@ def select(folder: ExperimentFolder, top: int) -> list[Candidate]:
     own = folder.config["run"]  # a point's first run need not be on the search's first seed and fold
     common = {"seed": own["seed"]} | ({"sampling": {"fold": own["sampling"]["fold"]}} if "sampling" in own else {})
     found = _by_model(standing, top) if standing else []
+    if standing and standing.plain_arm:
+        found += plain_candidates(standing, standing.plain_arm, found[0] if found else None)
     return [replace(one, config=merge(one.config, common)) for one in found]
 
 
@@ -41,9 +45,38 @@ def _by_model(standing: Standing, top: int) -> list[Candidate]:
     published = sorted(standing.ranked[top:], key=lambda point: point.point or 0)
     origins = [(standing.record_of(point.point).origin, point) for point in published]
     named += [(origin, point) for origin, point in origins if origin != SEARCHED]
-    if standing.posterior.plain is not None:
-        named.append((PLAIN, standing.posterior.plain))
+    if standing.plain is not None and standing.plain_arm is None:
+        named.append((PLAIN, standing.plain))
     return [_candidate(standing, setting, point) for setting, point in named]
+
+
+def plain_candidates(standing: Standing, arm: PlainArm, winner: Candidate | None) -> list[Candidate]:
+    """The plain baseline at the best values of its own search, and at the winner's; the better one by its arm's model,
+    which has not seen test, is the one to compare with and comes last.
+
+    Args:
+        standing: of the search.
+        arm: the plain baseline's.
+        winner: None where no point has a usable run.
+    """
+    own = _candidate(standing, PLAIN, arm.best)
+    if winner is None:
+        return [own]
+    values = values_in(winner.config, arm.ranges)
+    known = arm.known(values)
+    if known is not None and known.point == own.point:
+        return [own]
+    if known is not None:
+        winners = _candidate(standing, PLAIN, known)
+    else:
+        mean, deviation = arm.expected(values)
+        length = int(values.get(ITERATIONS, 1))
+        iteration = pooled_iteration(plain_runs(standing.runs), length)
+        config = merge(winner.config, WITHOUT_METHOD)
+        winners = Candidate(PLAIN, config, mean, iteration, PLAIN, None, 0, deviation, own.searched)
+    if winners.value > own.value:
+        return [replace(own, setting=OWN_VALUES), winners]
+    return [replace(winners, setting=WINNERS_VALUES), own]
 
 
 def _candidate(standing: Standing, setting: str, estimate: PointEstimate) -> Candidate:
@@ -57,6 +90,7 @@ def _candidate(standing: Standing, setting: str, estimate: PointEstimate) -> Can
         estimate.point,
         estimate.runs,
         estimate.deviation,
+        record.searched,
     )
 
 

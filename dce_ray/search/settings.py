@@ -12,10 +12,13 @@ from dce_ray.commandline import apply, flatten
 from dce_ray.config import COMPONENT_OF, SCALARS, RunConfig
 from dce_ray.config_base import Config, choice, number
 from dce_ray.errors import ConfigError, SearchSpaceError
-from dce_ray.experiment.record import components_of
+from dce_ray.experiment.record import PLAIN, components_of, values_in
 from dce_ray.former import FORMER_KEYS, unknown_key
-from dce_ray.presets import merge, published, run_config, run_config_from_mapping
+from dce_ray.presets import PRESETS, merge, run_config, run_config_from_mapping
+from dce_ray.search.first_points import known_points
 from dce_ray.search.space import SearchSpace, load_space
+from dce_ray.search.space_checks import check_space, largest_run
+from dce_ray.searchable import SEARCHABLE, changes_of, evaluations_of
 from dce_ray.words import counted
 
 POLICIES = ("replicates", "single")
@@ -201,18 +204,34 @@ class Experiment:
 
     settings: Settings
     run: RunConfig
-    """What all trials share; its six scalars are replaced by each trial's."""
+    """What all trials share; its six scalars, and what is searched beside them, are replaced by each trial's."""
     space: SearchSpace
     data_set: str
     """Name in ``presets.DATA_SETS``."""
     first_points: Mapping[str, Mapping[str, float]]
-    """Published values by preset name."""
+    """Published values by preset name, and those of earlier searches by the search's."""
     digest: str = ""
     """Of the feature store: its content, wherever it lies."""
 
-    def configure(self, scalars: Mapping[str, float]) -> dict[str, Any]:
-        """The RunConfig mapping of a setting of the six scalars."""
-        return merge(self.run.to_mapping(), {"method": dict(scalars)})
+    def configure(self, values: Mapping[str, float]) -> dict[str, Any]:
+        """The RunConfig mapping of a setting of what the space holds."""
+        return merge(self.run.to_mapping(), changes_of(values, evaluations_of(self.run)))
+
+    @property
+    def two_arms(self) -> bool:
+        """Whether the plain baseline has a search of its own: it reads keys that the points may choose."""
+        return bool(self.space.further) and components_of(self.run.to_mapping()) != PLAIN
+
+    @property
+    def plain_values(self) -> dict[str, float]:
+        """What the plain baseline's own search begins with: the run's own values, or the nearest that are searched."""
+        own = values_in(self.run.to_mapping(), self.space.further)
+        return {name: item.nearest(float(own[name])) for name, item in self.space.further.items()}
+
+    @property
+    def largest(self) -> RunConfig:
+        """The run that takes most memory of all that may come up."""
+        return largest_run(self.run, self.space)
 
     @property
     def folds(self) -> int:
@@ -225,16 +244,23 @@ class Experiment:
         return self.folds if self.settings.policy == "replicates" else 1
 
     def queued(self) -> tuple[list[tuple[str, dict[str, float]]], list[str]]:
-        """The published points that the space can hold, equal ones once, as origin and searched scalars, and one line
-        for each that was changed or left out."""
+        """The known points that the space can hold, equal ones once, as origin and searched values, and one line for
+        each that was changed or left out."""
         points: list[tuple[str, dict[str, float]]] = []
         notes = []
         for origin, point in self.first_points.items():
-            searched, differences = self.space.project(point)
+            searched, differences = self.space.project(point, move=origin not in PRESETS)
+            differences += self._held_fixed(point) if searched else []
             notes += [f"first point {origin}: {line}" for line in differences]
             if searched and searched not in [known for _, known in points]:
                 points.append((f"{origin}-altered" if differences else origin, searched))
         return points, notes
+
+    def _held_fixed(self, point: Mapping[str, float]) -> list[str]:
+        """One line for each key that a point has another value of than all runs of this search."""
+        names = [name for name in point if name in SEARCHABLE and name not in self.space.further]
+        own = values_in(self.run.to_mapping(), names) if names else {}
+        return [f"{name}={own[name]:g} in place of {point[name]:g}" for name in names if own[name] != point[name]]
 
     def check_budget(self) -> None:
         """Refuse a budget that ends before anything was searched.
@@ -242,13 +268,19 @@ class Experiment:
         Raises:
             ConfigError: with what is needed at least.
         """
-        published, least = len(self.queued()[0]), self.plain_runs + len(self.queued()[0])
-        if self.settings.search.num_runs < least:
+        known, runs = len(self.queued()[0]), self.settings.search.num_runs
+        if self.two_arms and runs < 2 * max(self.folds, known):
             raise ConfigError(
-                f"search.num_runs={self.settings.search.num_runs}: the plain baseline on "
-                f"{counted(self.plain_runs, 'fold')} and {counted(published, 'published point')} alone are "
-                f"{counted(least, 'run')}; "
-                f"give more, or lower search.folds"
+                f"search.num_runs={runs}: the plain baseline is searched over {', '.join(self.space.further)} too and "
+                f"gets half of the runs, so {counted(self.folds, 'fold')} and {counted(known, 'first point')} take "
+                f"{2 * max(self.folds, known)} at least; give more, or lower search.folds"
+            )
+        least = self.plain_runs + known
+        if runs < least:
+            raise ConfigError(
+                f"search.num_runs={runs}: the plain baseline on {counted(self.plain_runs, 'fold')} and "
+                f"{counted(known, 'published point')} alone are {counted(least, 'run')}; give more, or lower "
+                f"search.folds"
             )
 
     def to_mapping(self) -> dict[str, Any]:
@@ -327,17 +359,8 @@ def build_experiment(request: Request, store: str, data_set: str) -> Experiment:
             f"space.{', space.'.join(clash)}: no run reads this, its component is switched off (scs=off, mcm=off)"
         )
     space = load_space(request.baseline, data_set, space_changes, unused)
-    points = _first_points(space, request.baseline, store, data_set)
+    check_space(space, run, request.run, request.settings.policy)
+    points = known_points(space, run, data_set)
     experiment = Experiment(request.settings, run, space, data_set, points)
     experiment.check_budget()
     return experiment
-
-
-def _first_points(space: SearchSpace, baseline: str, store: str, data_set: str) -> dict[str, dict[str, float]]:
-    """The six scalars of each preset that is published for the data set."""
-    points = {}
-    for preset in space.first_points:
-        if published(preset, baseline, data_set):
-            method = run_config(baseline, store, data_set=data_set, preset=preset).method.to_mapping()
-            points[preset] = {name: float(method[name]) for name in SCALARS}
-    return points

@@ -1,7 +1,8 @@
-"""The search space: which of the six scalars vary, in which ranges, and which published points are tried first.
+"""The search space: which of the six scalars vary, in which ranges, what varies beside them, and what is tried first.
 
 ``search_spaces/<baseline>.yaml`` holds one section per data set (``default`` for all others). A scalar is a range
-``{low, high, log}``, a number (fixed) or the name of another scalar (tied, as the paper ties beta and gamma).
+``{low, high, log}``, a number (fixed) or the name of another scalar (tied, as the paper ties beta and gamma). Further
+keys of a run (:mod:`dce_ray.searchable`) are ranges alone; whole numbers may have a ``step``.
 """
 
 from __future__ import annotations
@@ -13,53 +14,57 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from dce_ray.config import SCALARS, MethodConfig, ScalarRange
-from dce_ray.config_base import key_of
+from dce_ray.config import SCALARS, ScalarRange
 from dce_ray.errors import SearchSpaceError, nearest, unknown_name
 from dce_ray.presets import PRESETS
-
-_LIMITS = {
-    key_of(item.name): (item.metadata["low"], item.metadata["high"])
-    for item in dataclasses.fields(MethodConfig)
-    if key_of(item.name) in SCALARS
-}
+from dce_ray.searchable import BOUNDS, LIMITS, SEARCHABLE, split_bound, typed, unknown_space_key
 
 Dimension = ScalarRange | float | str
 
 
 @dataclass(frozen=True, slots=True)
 class SearchSpace:
-    """The six scalars as searched, fixed or tied, and the presets whose values run first."""
+    """The six scalars as searched, fixed or tied, what is searched beside them, and what runs first."""
 
     dimensions: Mapping[str, Dimension]
-    """By name, all of :data:`SCALARS`."""
+    """By name, all of :data:`SCALARS`, then ranges of further keys."""
     first_points: tuple[str, ...] = PRESETS
+    """Names of presets, and paths of a ``best.yaml``."""
 
     @property
     def searched(self) -> dict[str, ScalarRange]:
-        """The scalars that vary on their own."""
+        """The scalars that vary on their own, and the further keys."""
         return {name: item for name, item in self.dimensions.items() if isinstance(item, ScalarRange)}
 
+    @property
+    def further(self) -> dict[str, ScalarRange]:
+        """What is searched beside the six scalars: keys that the plain baseline reads as well."""
+        return {name: item for name, item in self.searched.items() if name not in SCALARS}
+
     def complete(self, suggested: Mapping[str, float]) -> dict[str, float]:
-        """All six scalars, given the searched ones."""
+        """All six scalars and the further keys, given what is searched; whole numbers are of type int."""
         values: dict[str, float] = {}
         for name in SCALARS:
             source = name if not isinstance(self.dimensions[name], str) else str(self.dimensions[name])
             item = self.dimensions[source]
             values[name] = item if isinstance(item, float) else float(suggested[source])
-        return values
+        return values | {name: typed(name, suggested[name]) for name in self.further}
 
-    def project(self, point: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
-        """The searched part of a published point, and what the space changes of it or why it cannot hold it.
+    def project(self, point: Mapping[str, float], *, move: bool = False) -> tuple[dict[str, float], list[str]]:
+        """The searched part of a known point, and what the space changes of it or why it cannot hold it.
+
+        Args:
+            point: values of the six scalars and of the further keys.
+            move: whether scalars outside their range go to its nearest end, as further keys always do.
 
         Returns:
-            Values of the searched scalars (empty where one lies outside its range) and one line per difference.
+            Values of what is searched (empty where a scalar lies outside its range) and one line per difference.
         """
         inside: dict[str, float] = {}
         notes = []
         for name, item in self.searched.items():
-            if item.low <= point[name] <= item.high:
-                inside[name] = float(point[name])
+            if move or name not in SCALARS or item.low <= point[name] <= item.high:
+                inside[name] = item.nearest(float(point[name]))
             else:
                 notes.append(
                     f"{name}={point[name]:g} lies outside [{item.low:g}, {item.high:g}]; the point is left out"
@@ -74,7 +79,7 @@ class SearchSpace:
     def to_mapping(self) -> dict[str, Any]:
         """Plain mapping for config.json."""
         plain = {
-            name: dataclasses.asdict(item) if isinstance(item, ScalarRange) else item
+            name: _plain_range(item) if isinstance(item, ScalarRange) else item
             for name, item in self.dimensions.items()
         }
         return plain | {"first_points": list(self.first_points)}
@@ -86,7 +91,7 @@ class SearchSpace:
         Raises:
             SearchSpaceError: naming everything that is wrong with it at once.
         """
-        unread = [name for name in mapping if name not in SCALARS and name != "first_points"]
+        unread = [name for name in mapping if name not in LIMITS and name != "first_points"]
         if unread:
             raise SearchSpaceError("\n".join(_unread(unread, where)))
         faults: list[str] = [
@@ -95,18 +100,27 @@ class SearchSpace:
             if name not in mapping
         ]
         dimensions: dict[str, Dimension] = {}
-        for name in SCALARS:
+        for name in (*SCALARS, *SEARCHABLE):
             if name in mapping:
                 dimensions[name], wrong = _dimension(name, mapping[name])
                 faults += wrong
         for name, item in dimensions.items():
             if isinstance(item, str) and isinstance(dimensions.get(item), str):
                 faults.append(f"{name}={item}: tied to a scalar that is tied itself; tie it to a searched or fixed one")
-        points = tuple(mapping.get("first_points") or ())
-        faults += [unknown_name("first point", str(point), PRESETS) for point in points if point not in PRESETS]
+        points = tuple(str(point) for point in mapping.get("first_points") or ())
+        faults += [
+            f"{unknown_name('first point', point, PRESETS)}, and paths of a best.yaml"
+            for point in points
+            if point not in PRESETS and not is_path(point)
+        ]
         if faults:
             raise SearchSpaceError("\n".join([f"{where}:", *(f"  {line}" for line in faults)]))
         return cls(dimensions, points)
+
+
+def is_path(first_point: str) -> bool:
+    """Whether a first point is a file's path and no preset's name."""
+    return "/" in first_point or first_point.endswith((".yaml", ".yml"))
 
 
 def load_space(
@@ -117,7 +131,8 @@ def load_space(
     Args:
         baseline: name of a file in ``search_spaces``.
         data_set: section of the file; ``default`` where it has none of that name.
-        overrides: values by dotted key without the prefix ``space.``: ``delta.high``, ``lambda``, ``first_points``.
+        overrides: values by dotted key without the prefix ``space.``: ``delta.high``, ``lambda``, ``first_points``,
+            ``training.learning_rate.low``.
         unused: scalars that no run reads because their component is switched off, at the value they stay.
 
     Raises:
@@ -145,10 +160,9 @@ def override(section: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[s
     result = {name: dict(item) if isinstance(item, Mapping) else item for name, item in section.items()}
     faults = []
     for key, value in overrides.items():
-        name, _, bound = key.partition(".")
-        known = [*SCALARS, *(f"{one}.{part}" for one in SCALARS for part in ("low", "high", "log")), "first_points"]
-        if key not in known:
-            faults.append(unknown_name("search space key", f"space.{key}", [f"space.{one}" for one in known]))
+        name, bound = split_bound(key)
+        if name not in LIMITS and key != "first_points":
+            faults.append(unknown_space_key(key))
         elif not bound:
             result[name] = value
         elif isinstance(result.get(name), dict):
@@ -186,7 +200,10 @@ def _unread(names: list[str], where: str) -> list[str]:
 
 def _dimension(name: str, item: Any) -> tuple[Dimension, list[str]]:
     """One scalar of the file and what is wrong with it."""
-    low, high = _LIMITS[name]
+    if name in SEARCHABLE and not isinstance(item, Mapping):
+        instead = "a fixed value is written without space." if _is_number(item) else "it cannot be tied"
+        return 0.0, [f"{name}={item!r}: give {{low, high}} or {{low, high, log}}; {instead}"]
+    low, high = LIMITS[name].low, LIMITS[name].high
     if isinstance(item, str):
         if item in SCALARS and item != name:
             return item, []
@@ -194,8 +211,11 @@ def _dimension(name: str, item: Any) -> tuple[Dimension, list[str]]:
     if _is_number(item):
         fits = low <= item <= high
         return float(item), [] if fits else [f"{name}={item}: must lie in [{low:g}, {high:g}]"]
-    if not isinstance(item, Mapping) or not {"low", "high"} <= item.keys() <= {"low", "high", "log"}:
-        return 0.0, [f"{name}={item!r}: give {{low, high}} or {{low, high, log}}, a number or another scalar's name"]
+    parts = set(BOUNDS) if LIMITS[name].whole else set(BOUNDS) - {"step"}
+    if not isinstance(item, Mapping) or not {"low", "high"} <= item.keys() <= parts:
+        more = ", a number or another scalar's name" if name in SCALARS else ""
+        step = "; whole numbers may have a step" if LIMITS[name].whole else ""
+        return 0.0, [f"{name}={item!r}: give {{low, high}} or {{low, high, log}}{more}{step}"]
     return _range(name, item, low, high)
 
 
@@ -203,18 +223,45 @@ def _range(name: str, item: Mapping[str, Any], low: float, high: float) -> tuple
     logarithmic = item.get("log", False)
     if not _is_number(item["low"]) or not _is_number(item["high"]) or not isinstance(logarithmic, bool):
         return 0.0, [f"{name}={dict(item)}: low and high must be numbers, log true or false"]
-    dimension = ScalarRange(float(item["low"]), float(item["high"]), logarithmic)
-    faults = []
+    step = item.get("step", 1) if LIMITS[name].whole else None
+    if step is not None and (not isinstance(step, int) or isinstance(step, bool) or step < 1):
+        return 0.0, [f"{name}: step={step!r} must be a whole number from 1"]
+    dimension = ScalarRange(float(item["low"]), float(item["high"]), logarithmic, step)
+    faults = _steps_faults(name, dimension)
     if not dimension.low < dimension.high:
+        fixed = f"space.{name}" if name in SCALARS else name
         faults.append(
             f"{name}: the range [{dimension.low:g}, {dimension.high:g}] holds nothing to search; low must be below "
-            f"high (a fixed value is written space.{name}={dimension.low:g})"
+            f"high (a fixed value is written {fixed}={dimension.low:g})"
         )
     if dimension.low < low or dimension.high > high:
         faults.append(f"{name}: the range [{dimension.low:g}, {dimension.high:g}] leaves [{low:g}, {high:g}]")
     if logarithmic and dimension.low <= 0:
         faults.append(f"{name}: log needs low > 0, found {dimension.low:g}")
     return dimension, faults
+
+
+def _steps_faults(name: str, item: ScalarRange) -> list[str]:
+    """What is wrong with the ends of a range of whole numbers."""
+    if item.step is None:
+        return []
+    ends = {"low": item.low, "high": item.high}
+    rule = "a whole number" if item.step == 1 else f"a multiple of step={item.step}"
+    return [
+        f"{name}: {end}={value:g} must be {rule}; {nearest_steps(value, item.step)}"
+        for end, value in ends.items()
+        if value % item.step
+    ]
+
+
+def nearest_steps(value: float, step: int) -> str:
+    """The whole multiples on both sides of a value, as advice."""
+    return f"take {step * math.floor(value / step) or step:g} or {step * math.ceil(value / step):g}"
+
+
+def _plain_range(item: ScalarRange) -> dict[str, Any]:
+    plain = dataclasses.asdict(item)
+    return plain if item.step is not None else {key: value for key, value in plain.items() if key != "step"}
 
 
 def _is_number(value: Any) -> bool:

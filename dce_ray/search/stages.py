@@ -65,7 +65,7 @@ class Search:
 
     def resources(self, cluster: Mapping[str, float]) -> Resources:
         """What of the cluster one run gets."""
-        config, wish = self.experiment.run, self.experiment.settings.search
+        config, wish = self.experiment.largest, self.experiment.settings.search
         resources = resources_for(
             config,
             open_store(config.data),
@@ -80,7 +80,8 @@ class Search:
     def cost(self, slots: int, resources: Resources) -> Cost:
         """What there is to do, told before it starts."""
         settings = self.experiment.settings
-        confirmed = 1 + settings.confirm.top + len(self.experiment.queued()[0])  # plain, the best, the published
+        plain = 2 if self.experiment.two_arms else 1  # at its own best values, and at the winner's
+        confirmed = plain + settings.confirm.top + len(self.experiment.queued()[0])
         first, further = confirmed * settings.confirm.seeds, 2 * settings.confirm.further_seeds
         ended = [run.record() for run in self.folder.trials()]
         cost = Cost(settings.search.num_runs, first, further, slots, resources.cpus, resources.gpus, ended)

@@ -105,17 +105,19 @@ def _improve(
         place[run.point] for run in runs if run.state == "failed" and run.point is not None and run.point not in mean
     ]
     gain_at = NoisyGain(posterior, rivals, lost, min(mean.values()), random=random)
-    candidates = np.concatenate(
-        [
-            qmc.Sobol(len(ranges), rng=random).random(EVERYWHERE),
-            *(_around(place[point], step, STEPS_PER_POINT, random) for point in best[:BEST] for step in STEPS),
-        ]
+    candidates = _reachable(
+        ranges,
+        np.concatenate(
+            [
+                qmc.Sobol(len(ranges), rng=random).random(EVERYWHERE),
+                *(_around(place[point], step, STEPS_PER_POINT, random) for point in best[:BEST] for step in STEPS),
+            ]
+        ),
     )
     for step in CLOSER:
         finalists = candidates[np.argsort(-gain_at(candidates), kind="stable")[:FINALISTS]]
-        candidates = np.concatenate(
-            [finalists, *(_around(point, step, STEPS_PER_FINALIST, random) for point in finalists)]
-        )
+        around = [_around(point, step, STEPS_PER_FINALIST, random) for point in finalists]
+        candidates = _reachable(ranges, np.concatenate([finalists, *around]))
     return _in_units(ranges, candidates[int(gain_at(candidates).argmax())])
 
 
@@ -178,6 +180,15 @@ class NoisyGain:
         return np.asarray((difference * ndtr(height) + deviation * density).mean(axis=1))
 
 
+def _reachable(ranges: Mapping[str, ScalarRange], places: Array) -> Array:
+    """Places moved to where values of the ranges are: whole numbers lie on a grid."""
+    found = places.copy()
+    for column, item in enumerate(ranges.values()):
+        if item.step is not None:
+            found[:, column] = [item.to_unit(item.from_unit(float(place))) for place in places[:, column]]
+    return found
+
+
 def _around(place: Array, step: float, count: int, random: np.random.Generator) -> Array:
     """(count, d) places around one, inside of the cube."""
     return np.asarray(np.clip(place + step * random.standard_normal((count, len(place))), 0.0, 1.0))
@@ -202,7 +213,7 @@ def _ask(
         value = posterior.adjusted.get(run.number)
         state = TrialState.RUNNING if value is None else TrialState.COMPLETE
         study.add_trial(create_trial(params=dict(run.scalars), distributions=searched, value=value, state=state))
-    return dict(study.ask(searched).params)
+    return {name: ranges[name].nearest(value) for name, value in study.ask(searched).params.items()}
 
 
 def _evolve(

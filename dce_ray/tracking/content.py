@@ -160,13 +160,12 @@ def point_identity(point: int | None) -> str:
     return f"{POINT}/{PLAIN if point is None else point}"
 
 
-def point_name(point: int | None) -> str:
-    """What the UI shows of a point; its number is padded, so that the UI sorts it.
-
-    >>> point_name(7), point_name(None)
-    ('point 007', 'plain baseline')
-    """
-    return PLAIN_LABEL if point is None else f"point {point:03d}"
+def point_name(record: RunRecord) -> str:
+    """What the UI shows of the point of a run: ``point 007``, or that it is the plain baseline; its number is padded,
+    so that the UI sorts it."""
+    if record.point is None:
+        return PLAIN_LABEL
+    return f"{PLAIN_LABEL} {record.point:03d}" if record.role == "plain" else f"point {record.point:03d}"
 
 
 def search_content(folder: ExperimentFolder, *, live: bool, identity: str) -> RunContent:
@@ -234,7 +233,7 @@ def _cut_off(folder: ExperimentFolder) -> bool:
 def _name(record: RunRecord, *, replicated: bool) -> str:
     """Numbers of runs are padded, so that the UI sorts them; else the record's own label."""
     if replicated:
-        return f"run {record.number:03d} of {point_name(record.point)}"
+        return f"run {record.number:03d} of {point_name(record)}"
     return f"trial {record.number:03d}" if record.role == "trial" else record.label
 
 
@@ -275,8 +274,8 @@ def _params(record: RunRecord) -> dict[str, str]:
 
 
 def scalar_params(record: RunRecord) -> dict[str, str]:
-    """The six under the paper's names; none for the plain baseline."""
-    return {name: _text(float(record.params[name])) for name in SCALARS if name in record.params}
+    """The six under the paper's names, which the plain baseline has not, and what is searched beside them."""
+    return {name: _text(value) for name, value in record.params.items()}
 
 
 def _counts(records: list[RunRecord]) -> dict[str, int]:

@@ -111,7 +111,7 @@ class PointReader:
         content = RunContent(
             kind=POINT,
             identity=point_identity(point),
-            name=f"{self.folder.path.name} {point_name(point)}",
+            name=f"{self.folder.path.name} {point_name(first)}",
             status=STATUS[state],
             tags=tags if point is None else tags | {"point": str(point)},
             params=scalar_params(first),
@@ -123,11 +123,7 @@ class PointReader:
         return PointContent(content, hashlib.sha256(told.encode()).hexdigest(), values, lambda: self._tables(point))
 
     def _estimate(self, point: int | None) -> PointEstimate | None:
-        if self._standing is None:
-            return None
-        if point is None:
-            return self._standing.posterior.plain
-        return next((one for one in self._standing.posterior.points if one.point == point), None)
+        return None if self._standing is None else self._standing.estimates.get(point)
 
     def _values(self, point: int | None, one: PointEstimate | None) -> Iterator[Value]:
         if one is None or self._standing is None:
@@ -158,7 +154,7 @@ class PointReader:
             return {}
         mean = self._mean_map(point)
         rows = [[key.removeprefix(MAP).replace("avg_", "average "), value] for key, value in mean.items()]
-        adjusted, scores = standing.posterior.adjusted, standing.scores
+        adjusted, scores = standing.adjusted, standing.scores
         runs = [
             [
                 *(run.number, run.replicate.fold, standing.records[run.number].seed),

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dce_ray.config import SCALARS
+from dce_ray.experiment.record import searched_beside
 
 KIND_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """What makes MLflow show the experiment as training runs."""
@@ -47,7 +48,9 @@ POINTS = View(
 
 
 def _view(config: Mapping[str, Any]) -> View:
-    return POINTS if config.get("policy") == "replicates" else SINGLE
+    view = POINTS if config.get("policy") == "replicates" else SINGLE
+    further = searched_beside(config)
+    return replace(view, key="-".join([view.key, *further])) if further else view
 
 
 def view_of(config: Mapping[str, Any]) -> str:
@@ -68,7 +71,8 @@ def view_tags(config: Mapping[str, Any], ranking: str) -> dict[str, str]:
     """
     view = _view(config)
     selected = [_column("metrics", name) for name in (*view.metrics, ranking)]
-    selected += [_column("params", name) for name in SCALARS]
+    names = [*SCALARS, *searched_beside(config)]
+    selected += [_column("params", name) for name in names]
     selected += [_column("tags", name) for name in view.tags]
     state = {
         "searchFilter": "",
@@ -76,7 +80,7 @@ def view_tags(config: Mapping[str, Any], ranking: str) -> dict[str, str]:
         "orderByAsc": False,
         "selectedColumns": selected,
         "runsHiddenMode": "SHOW_ALL",
-        "compareRunCharts": _charts(view, ranking),
+        "compareRunCharts": _charts(view, ranking, names),
         "compareRunSections": [
             {"uuid": name, "name": name, "display": True, "isReordered": False, "columns": columns}
             for name, columns in SECTIONS.items()
@@ -89,7 +93,8 @@ def _column(group: str, name: str) -> str:
     return f"{group}.`{name}`"
 
 
-def _charts(view: View, ranking: str) -> list[dict[str, Any]]:
+def _charts(view: View, ranking: str, names: list[str]) -> list[dict[str, Any]]:
+    which = "The six parameters" if len(names) == len(SCALARS) else "The searched parameters"
     parallel = {
         "type": "PARALLEL",
         "uuid": "parallel",
@@ -97,8 +102,8 @@ def _charts(view: View, ranking: str) -> list[dict[str, Any]]:
         "runsCountToCompare": 100,
         "deleted": False,
         "isGenerated": False,
-        "displayName": "The six parameters and the score",
-        "selectedParams": list(SCALARS),
+        "displayName": f"{which} and the score",
+        "selectedParams": names,
         "selectedMetrics": [view.score],
         "showAllRuns": False,
     }

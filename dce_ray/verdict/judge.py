@@ -14,6 +14,7 @@ from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
 from dce_ray.experiment.record import decisive
 from dce_ray.files import read_json
+from dce_ray.verdict.fairness import fairness_of
 from dce_ray.verdict.statistics import Estimate, mean_interval, seeds_for_power
 from dce_ray.verdict.stein import UNDECIDED, SeedPlan, fixed_sequence, identity_of, plan_seeds, stein_interval
 from dce_ray.verdict.text import told
@@ -76,6 +77,7 @@ def judge(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> Verdict:
         shrunken=winner.deviation is not None,
         search_runs=len(folder.trials()),
         confirmation_runs=len(folder.confirmations()),
+        fairness=fairness_of(folder, candidates),
     )
     if config["confirm"]["seeds"] == 0:
         verdict = replace(verdict, outcome=UNCONFIRMED, reason="confirm.seeds=0")

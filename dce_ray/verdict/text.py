@@ -68,6 +68,8 @@ def _unconfirmed(verdict: Verdict, config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _confirmed(verdict: Verdict, config: Mapping[str, Any]) -> Iterator[str]:
+    if verdict.fairness is not None:
+        yield verdict.fairness.text
     if verdict.test_videos.low is not None and verdict.test_videos.high is not None:
         interval = _interval(verdict.test_videos.low, verdict.test_videos.high)
         yield f"Other test videos (the same networks, {verdict.test_videos.note}) would give {interval}."

@@ -8,6 +8,7 @@ from typing import Any
 
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.files import read_json
+from dce_ray.verdict.fairness import Fairness
 from dce_ray.verdict.statistics import Estimate
 from dce_ray.verdict.stein import UNTESTED
 from dce_ray.verdict.videos import VideoInterval
@@ -81,6 +82,8 @@ class Verdict:
     """Which verdict of this search it is; the level of an interval holds for the first one."""
     reason: str = ""
     """Why there is no interval."""
+    fairness: Fairness | None = None
+    """What the plain baseline was given, where more than the method's scalars is searched."""
 
     @property
     def planned_comparison(self) -> Estimate | None:
@@ -107,6 +110,7 @@ class Verdict:
         values["test_videos"] = VideoInterval(**values["test_videos"])
         values["published"] = Against(**values["published"])
         values["details"] = tuple(values.get("details", ()))
+        values["fairness"] = Fairness.from_mapping(values.get("fairness"))
         return cls(**values)
 
     @classmethod

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from planted import run
 
 from dce_ray.errors import SearchError
-from dce_ray.points.scores import Scored, chosen_iteration, fair_scores
+from dce_ray.points.scores import Scored, chosen_iteration, fair_scores, pooled_iteration
 
 
 def curve(*values: float) -> dict[int, float]:
@@ -148,3 +149,29 @@ def test_scores_that_are_no_numbers_are_refused(bad: float):
 def test_a_run_that_comes_twice_is_refused():
     with pytest.raises(SearchError, match=r"\[3\] came up twice"):
         fair_scores([run(3, 0, 0.5), run(3, 1, 0.6)])
+
+
+def test_runs_of_different_length_are_compared_at_equal_shares():
+    """Lengths 40, 80 and 20, each evaluated at a half and at the end."""
+    runs = [
+        replace(run(0, 0, {20: 0.9, 40: 0.1}), length=40),
+        replace(run(1, 1, {40: 0.2, 80: 0.5}), length=80),
+        replace(run(2, 2, {10: 0.3, 20: 0.4}), length=20),
+    ]
+    found = fair_scores(runs)
+    assert found[0] == Scored(40, 0.1)  # (0.25, 0.45) of runs 1 and 2
+    assert found[1] == Scored(40, 0.2)  # (0.6, 0.25) of runs 0 and 2
+    assert found[2] == Scored(10, 0.3)  # (0.55, 0.3) of runs 0 and 1
+    assert [chosen_iteration(runs, point) for point in range(3)] == [20, 40, 10]  # (0.467, 0.333) of all
+    assert pooled_iteration(runs, 60) == 30
+    assert pooled_iteration([run(0, 0, curve(0.1, 0.9, 0.3))], 1) == 20
+
+
+def test_lengths_that_are_all_equal_change_nothing():
+    runs = [run(0, 0, curve(0.9, 0.2, 0.3)), run(1, 1, curve(0.1, 0.4, 0.3)), run(2, None, curve(0.1, 0.2, 0.5))]
+    assert fair_scores([replace(one, length=30) for one in runs]) == fair_scores(runs)
+
+
+def test_without_a_usable_run_nothing_chooses_an_iteration():
+    with pytest.raises(SearchError, match="nothing chooses an iteration"):
+        pooled_iteration([run(0, 0, {})], 1)

@@ -29,6 +29,7 @@ def row(number, state, value, *, delta=0.5, beta=0.1, origin="search"):
         beta,
         0.5,
         1.0,
+        {},
         value,
         50,
         100,

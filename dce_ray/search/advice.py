@@ -1,0 +1,47 @@
+"""What a search says of data that no preset knows: whose schedule it uses, and how to find one."""
+
+from __future__ import annotations
+
+import shlex
+
+from dce_ray.commandline import flatten
+from dce_ray.search.settings import Experiment, Request
+from dce_ray.searchable import ITERATIONS, evaluations_of
+
+LEARNING_RATE = "training.learning_rate"
+RATE_SPAN = (0.2, 20.0)
+"""Ends of the offered range of the learning rate, as multiples of the preset's."""
+LENGTH_SPAN = (0.2, 2.0)
+"""The same of the length."""
+
+
+def schedule_note(request: Request, experiment: Experiment) -> str | None:
+    """What to tell of the schedule; None where a preset knows the data, or rate and length are the user's own.
+
+    Args:
+        request: as the user asked.
+        experiment: what came of it.
+    """
+    decided = flatten(request.run).keys() | experiment.space.further.keys()
+    if experiment.data_set != "default" or {LEARNING_RATE, ITERATIONS} <= decided:
+        return None
+    training = experiment.run.training
+    return (
+        f"note: no preset knows this data, so its schedule is THUMOS14's ({LEARNING_RATE}={training.learning_rate:g}, "
+        f"{ITERATIONS}={training.iterations}). To search rate and length first, with the plain baseline and without "
+        f"reading test:\n  {schedule_command(request, experiment)}\n"
+        f"  then give the {LEARNING_RATE} and {ITERATIONS} of its best.yaml to this command"
+    )
+
+
+def schedule_command(request: Request, experiment: Experiment) -> str:
+    """The line that searches learning rate and length of the plain baseline."""
+    training, evaluations = experiment.run.training, evaluations_of(experiment.run)
+    rates = [f"{factor * training.learning_rate:g}" for factor in RATE_SPAN]
+    lengths = [evaluations * max(1, round(factor * training.iterations / evaluations)) for factor in LENGTH_SPAN]
+    words = [f"baseline={request.baseline}", f"data={request.data}"]
+    words += [] if request.preset is None else [f"preset={request.preset}"]
+    words += ["scs=off", "mcm=off", "confirm.seeds=0"]
+    words += [f"space.{LEARNING_RATE}={{low: {rates[0]}, high: {rates[1]}, log: true}}"]
+    words += [f"space.{ITERATIONS}={{low: {lengths[0]}, high: {lengths[1]}, log: true}}"]
+    return f"python -m dce_ray.search {shlex.join(words)}"
