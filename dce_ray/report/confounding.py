@@ -208,23 +208,25 @@ def sentence(gains: Gains) -> str:
         return f"confounding: undecided, since fewer than two draws of level {STRONG} are finished."
     text = (
         f"confounding: with strong context SCS + MCM change the {column_measure(column)} by {_interval(gain)} over the "
-        f"plain network ({gain.count} draws), which {_shown(gain, 'helps', 'harms')}"
+        f"plain network ({gain.count} draws): {_shown(gain, 'they help', 'they harm', 'nothing is decided')}."
     )
     if more is None or more.half_width is None:
-        return f"{text}; whether that is because of the context was not measured (level {REFERENCE})."
-    larger = _shown(more, "is more", "is less")
-    return f"{text}; that is {_interval(more)} against what they change without any confounder, which {larger}."
+        return f"{text} Whether that is because of the context was not measured (level {REFERENCE})."
+    larger = _shown(more, "they do more with context", "they do less with context", "no difference is shown")
+    return f"{text} Against what they change without any confounder that is {_interval(more)}: {larger}."
 
 
 def _interval(estimate: Estimate) -> str:
-    return f"{estimate.mean:+.1f} [{estimate.low:+.1f}, {estimate.high:+.1f}]"
+    values = (estimate.mean, estimate.low or 0.0, estimate.high or 0.0)
+    mean, low, high = (f"{round(value, 1) + 0.0:+.1f}" for value in values)  # + 0.0: no minus before a zero
+    return f"{mean} [{low}, {high}]"
 
 
-def _shown(estimate: Estimate, above: str, below: str) -> str:
+def _shown(estimate: Estimate, above: str, below: str, otherwise: str) -> str:
     low, high = estimate.low, estimate.high
     if low is not None and low > 0:
         return above
-    return below if high is not None and high < 0 else "decides nothing"
+    return below if high is not None and high < 0 else otherwise
 
 
 def confounding_figure(gains: Gains, baseline: str) -> Figure:
