@@ -228,6 +228,7 @@ def gathered(study: ConfoundingStudy, folder: ExperimentFolder, digests: Digests
             scores = run_scores(planned.folder) if planned.finished else None
             if scores is not None:
                 gains.add(cell.level, name, cell.draw, seed, scores)
+                gains.add_marked(cell.level, name, planned.folder.last("psi_share"))
     return gains
 
 
@@ -253,6 +254,7 @@ def write_study(study: ConfoundingStudy, folder: ExperimentFolder, digests: Dige
             "settings": {setting.name: dict(setting.changes) for setting in study.settings},
             "levels": {name: repr(LevelDraw(study.size, name, 0).plan) for name in study.levels},
             "scores": gains.scores,
+            "psi_share": gains.marked,
             "result": sentence(gains),
             "environment": environment(),
         },

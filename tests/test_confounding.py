@@ -223,6 +223,8 @@ def test_table_and_answer_equal_the_runs(command):
     written = json.loads((command.results / "confounding.json").read_text())
     assert f"by {expected['gain of + SCS + MCM']:+.1f} [" in written["result"]
     assert written["draws"] == [100, 101]
+    assert "What Psi marked of the snippets" in (command.results / "confounding.md").read_text()
+    assert {level: len(shares) for level, shares in written["psi_share"].items()} == {"none": 2, "strong": 2}
     assert written["environment"]["commit"]
     for suffix in ("svg", "png"):
         assert (command.results / "figures" / f"confounding.{suffix}").stat().st_size > 1000

@@ -65,10 +65,17 @@ class Gains:
     """Training seeds of every draw that were asked for."""
     scores: dict[str, dict[str, dict[int, dict[int, Scores]]]] = field(default_factory=dict)
     """By level, setting, draw and seed."""
+    marked: dict[str, list[float]] = field(default_factory=dict)
+    """By level, of every run with WHOLE: part of the snippets that Psi marked in the end, in [0, 1]."""
 
     def add(self, level: str, arm: str, draw: int, seed: int, scores: Scores) -> None:
         """Take in a finished run."""
         self.scores.setdefault(level, {}).setdefault(arm, {}).setdefault(draw, {})[seed] = scores
+
+    def add_marked(self, level: str, arm: str, share: float | None) -> None:
+        """Take in what part of the snippets a run's Psi marked in its last iterations, None where it has no Psi."""
+        if arm == WHOLE and share is not None:
+            self.marked.setdefault(level, []).append(share)
 
     @property
     def column(self) -> str:
@@ -194,6 +201,11 @@ def _notes(gains: Gains, titles: Mapping[str, str], method: Mapping[str, Any]) -
         + ".",
         "Levels: " + "; ".join(f"{name}: {title}" for name, title in titles.items()) + ".",
     ]
+    if gains.marked:
+        shares = (
+            f"{level} {100 * _mean(gains.marked[level]):.1f} %" for level in gains.levels if level in gains.marked
+        )
+        notes.append(f"What Psi marked of the snippets at the end of {setting_label(WHOLE)}: {', '.join(shares)}.")
     if gains.finished < asked:
         notes.append(f"{gains.finished} of {asked} runs finished.")
     return tuple(notes)

@@ -117,6 +117,22 @@ def test_the_table_counts_draws_and_says_what_is_missing():
     assert not any("finished" in note for note in whole.notes)
 
 
+def test_the_table_says_what_psi_marked():
+    gains = made({"none": {0: 1.0, 1: 2.0}, "strong": {0: 3.0, 1: 2.0}})
+    assert not any("Psi" in note for note in table_of(gains).notes)
+    for level, arm, share in [
+        ("strong", "scs+mcm", 0.01),
+        ("strong", "scs+mcm", 0.03),
+        ("strong", "scs", 0.5),
+        ("none", "scs+mcm", 0.125),
+        ("none", "scs+mcm", None),
+    ]:
+        gains.add_marked(level, arm, share)
+    assert table_of(gains).notes[-2] == (
+        "What Psi marked of the snippets at the end of + SCS + MCM: none 12.5 %, strong 2.0 %."
+    )
+
+
 @pytest.mark.parametrize(
     ("none", "strong", "words"),
     [
