@@ -176,10 +176,10 @@ class Digests:
 def run_draws(study: ConfoundingStudy, folder: ExperimentFolder, digests: Digests) -> Stop | None:
     """Draw by draw: generate what its open runs need, run them, remove the data; None when all was run."""
     open_draws = [draw for draw in study.draws if _open_cells(study, folder, digests, draw)]
-    runs = len(study.levels) * study.seeds * len(study.settings)
-    print(
-        f"{runs * len(study.draws)} runs on {len(study.draws)} draws, {len(study.draws) - len(open_draws)} of them done"
-    )
+    runs, done = len(study.cells()) * study.seeds * len(study.settings), len(study.draws) - len(open_draws)
+    print(f"{runs} runs on {len(study.draws)} draws, {done} of them done")
+    for draw in set(study.draws) - set(open_draws):  # a killed command may have left the last one's data
+        _remove_data(study, folder, draw)
     if not open_draws:
         return None
     with runner(study.options, folder) as session:
@@ -194,9 +194,14 @@ def run_draws(study: ConfoundingStudy, folder: ExperimentFolder, digests: Digest
             stop = session.run(f"{STUDY}, draw {draw}", plan, study.run, stores[0])
             if stop is not None:
                 return stop
-            for cell in cells:
-                cell.remove(stores_folder(folder))
+            _remove_data(study, folder, draw)
     return None
+
+
+def _remove_data(study: ConfoundingStudy, folder: ExperimentFolder, draw: int) -> None:
+    for cell in study.cells():
+        if cell.draw == draw:
+            cell.remove(stores_folder(folder))
 
 
 def _open_cells(study: ConfoundingStudy, folder: ExperimentFolder, digests: Digests, draw: int) -> list[LevelDraw]:

@@ -17,7 +17,7 @@ import pytest
 from dce_ray import ablate, confounding
 from dce_ray.ablation_runs import ablation_folder
 from dce_ray.confounding import Digests
-from dce_ray.data.levels import LEVELS
+from dce_ray.data.levels import LEVELS, LevelDraw
 from dce_ray.errors import ConfigError, DceError, SearchError
 from dce_ray.experiment.folder import ExperimentFolder
 
@@ -234,7 +234,10 @@ def test_table_and_answer_equal_the_runs(command):
 
 @pytest.mark.ray
 def test_a_finished_study_needs_neither_ray_nor_data(command):
+    left = command.data / LevelDraw("tiny", "strong", 101).name  # by a kill between the last run and its removal
+    left.mkdir()
     output = command.run("ray.address=192.0.2.1:6379")
+    assert list(command.data.iterdir()) == []
     assert "16 runs on 2 draws, 2 of them done" in output
     assert "confounding: with strong context" in output
 
