@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from dce_ray import confounding
+from dce_ray.ablation_runs import ablation_folder, runner, told
 from dce_ray.commandline import apply, command, parse
-from dce_ray.config import RunConfig
-from dce_ray.errors import ConfigError, SearchError
+from dce_ray.config import MethodConfig, RunConfig
+from dce_ray.data.levels import LEVELS
+from dce_ray.errors import ConfigError, unknown_name
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN, SEARCHED, RunRecord
 from dce_ray.files import read_json, write_atomically, write_json
@@ -25,31 +27,34 @@ from dce_ray.report.measured import Measured, gather
 from dce_ray.report.rendering import FORMATS, markdown
 from dce_ray.report.studies import STUDIES, Context, Setting, study_figure, study_settings, study_table
 from dce_ray.report.style import house_style, write_figure
-from dce_ray.search.display import Display
 from dce_ray.search.ledger import run_key
-from dce_ray.search.plan import PlanLedger, Planned
-from dce_ray.search.tune_run import Stop, Workers
-from dce_ray.session.demand import resources_for
-from dce_ray.session.ray_session import ray_session
+from dce_ray.search.plan import Planned
+from dce_ray.search.tune_run import Stop
 from dce_ray.store import FeatureStore, open_store
-from dce_ray.train.configure import COMMAND_KEYS, configure
-from trainables import trainable_named
+from dce_ray.train.configure import configure
+
+ALL_STUDIES: Mapping[str, str] = {**STUDIES, confounding.STUDY: confounding.ABOUT}
 
 USAGE = f"""
 python -m dce_ray.ablate key=value ...       ablations of SCS and MCM over several seeds
 
-  study={"|".join(STUDIES)}
-{chr(10).join(f"      {name:<12}{text}" for name, text in STUDIES.items())}
+  study={"|".join(ALL_STUDIES)}
+{chr(10).join(f"      {name:<12}{text}" for name, text in ALL_STUDIES.items())}
   baseline=co2net|delu|ddgnet        the network (default ddgnet, as in the paper)
   data=synthetic|thumos14|activitynet12|hapt|<folder>   named data set, feature store or released layout
-  seeds=3                            seeds 0, 1, 2; more of them later only add runs
+  seeds=3                            seeds 0, 1, 2; more of them later only add runs (study=confounding: 1)
   values=[0.0,0.5,1.0]               places of a sweep (study=lambda, study=thresholds)
+  draws=10                           study=confounding: draws of the generator; more of them later only add runs
+  levels=[none,strong]               study=confounding: of {", ".join(LEVELS)} (default all)
   preset={"|".join(PRESETS)}  config=best.yaml    what each setting departs from
   protocol=confirm|paper             read test once at the end (default), or select the iteration on test, as published
 
 where
   results=results  name=ablation     the folder results/<data>/<baseline>/<name>, shared by all studies
   cpus_per_run=  gpus_per_run=  max_failures=2  ray.address=auto|<host:port>  ray.num_cpus=
+
+study=confounding generates data=synthetic or synthetic-<size> anew at every draw and level, below its folder, and
+removes it after the draw (size bench: 31 MB each, 220 MB for all seven levels; what a run keeps, with delu: 2.4 MB).
 
 Given again, the command goes on: every finished run counts once. All keys of a run (training.iterations=, ...) work.
 """
@@ -63,6 +68,7 @@ OWN_KEYS: dict[str, Any] = {
     "gpus_per_run": None,
     "max_failures": 2,
     "ray": {"address": None, "num_cpus": None},
+    **confounding.KEYS,
 }
 
 
@@ -98,8 +104,10 @@ class Ablation:
 def main(arguments: list[str]) -> int:
     """Run what is not finished yet, then write the study's table and figure; the exit status."""
     values = parse(arguments)
+    if values.get("study") == confounding.STUDY:
+        return confounding.main(*_read(values, seeds=1))
     ablation, store = build(values)
-    folder = _folder(ablation, store)
+    folder = ablation_folder(ablation.options, ablation.run, ablation.context.data, data_set_of(store.name))
     print(f"ablation folder: {folder.path}")
     plan = ablation.planned(folder, store.digest)
     once = {planned.record.key: planned for _, planned in plan}
@@ -107,10 +115,7 @@ def main(arguments: list[str]) -> int:
         stop = _run(ablation, folder, list(once.values()), store)
         measured = gather((name, planned.folder, planned.now) for name, planned in plan)
         write_study(folder, ablation, measured, [(name, planned.record.key) for name, planned in plan])
-    if stop is None:
-        return 0
-    print(f"stopped: {stop.reason}\nWhat is done is kept. Go on by giving the same command again.")
-    return 130 if stop.interrupted else 2
+    return told(stop)
 
 
 def build(values: Mapping[str, Any]) -> tuple[Ablation, FeatureStore]:
@@ -119,15 +124,10 @@ def build(values: Mapping[str, Any]) -> tuple[Ablation, FeatureStore]:
     Raises:
         DceError: naming everything that is unknown or out of range, before any data is touched.
     """
-    given = {"protocol": "confirm"} | ({} if "config" in values else {"baseline": "ddgnet"}) | dict(values)
-    base = run_config(str(given.get("baseline", "ddgnet")), "", data_set="default", preset=given.get("preset"))
-    known = apply(base.to_mapping() | OWN_KEYS | {"config": None}, given)
-    options = {key: known[key] for key in OWN_KEYS}
-    _check(given, options)
+    given, options = _read(values, seeds=3)
     places = _places(options["values"])
-    study_settings(str(options["study"]), base.method.to_mapping(), places)
-    run_values = {key: value for key, value in given.items() if key.split(".")[0] not in OWN_KEYS}
-    run, _ = configure({key: value for key, value in run_values.items() if key not in COMMAND_KEYS or key == "config"})
+    study_settings(str(options["study"]), MethodConfig().to_mapping(), places)
+    run, _ = configure(given)
     store = open_store(run.data)
     data_set = data_set_of(store.name)
     method = run.method.to_mapping()
@@ -139,9 +139,24 @@ def build(values: Mapping[str, Any]) -> tuple[Ablation, FeatureStore]:
     return Ablation(context, run, tuple(settings), options["seeds"], options), store
 
 
+def _read(values: Mapping[str, Any], seeds: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The run's values by dotted key, and the command's own options; without ``seeds=`` there are ``seeds``."""
+    given = {"protocol": "confirm"} | ({} if "config" in values else {"baseline": "ddgnet"}) | dict(values)
+    base = run_config(str(given.get("baseline", "ddgnet")), "", data_set="default", preset=given.get("preset"))
+    known = apply(base.to_mapping() | OWN_KEYS | {"seeds": seeds, "config": None}, given)
+    options = {key: known[key] for key in OWN_KEYS}
+    _check(given, options)
+    return {key: value for key, value in given.items() if key.split(".")[0] not in OWN_KEYS}, options
+
+
 def _check(given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     if options["study"] is None:
-        raise ConfigError(f"study= is missing; choose one of {', '.join(STUDIES)}")
+        raise ConfigError(f"study= is missing; choose one of {', '.join(ALL_STUDIES)}")
+    if options["study"] not in ALL_STUDIES:
+        raise ConfigError(unknown_name("study", str(options["study"]), ALL_STUDIES))
+    alien = [key for key in confounding.KEYS if key in given and options["study"] != confounding.STUDY]
+    if alien:
+        raise ConfigError(f"{'=, '.join(alien)}=: only study={confounding.STUDY} draws data; leave it out")
     decided = [key for key in ("scs", "mcm", "seed") if key in given]
     if decided:
         raise ConfigError(f"{'=, '.join(decided)}=: the study's settings and seeds= decide this; leave it out")
@@ -159,33 +174,15 @@ def _places(values: Any) -> list[float] | None:
     return [float(value) for value in values]
 
 
-def _folder(ablation: Ablation, store: FeatureStore) -> ExperimentFolder:
-    """The shared folder of all ablations, made where there is none."""
-    path = Path(ablation.options["results"]) / ablation.context.data / ablation.run.baseline / ablation.options["name"]
-    if not path.exists():
-        run = ablation.run
-        shared = {"kind": "ablation", "baseline": run.baseline, "data_set": data_set_of(store.name)}
-        return ExperimentFolder.create(path, {**shared, "run": run.to_mapping()}, environment())
-    folder = ExperimentFolder.open(path)
-    if folder.config.get("kind") != "ablation":
-        raise SearchError(f"{path} holds a search; give another name=")
-    return folder
-
-
 def _run(ablation: Ablation, folder: ExperimentFolder, plan: Sequence[Planned], store: FeatureStore) -> Stop | None:
     """Run what is not finished; None when all was run, else why not."""
-    ledger = PlanLedger(plan)
-    left = len(ledger.waiting)
+    left = sum(not planned.finished for planned in plan)
     print(f"{len(plan)} runs, {len(plan) - left} of them finished before")
     if not left:
         return None
-    options, context = ablation.options, ablation.context
-    with ray_session(options["ray"]["address"], folder.log, options["ray"]["num_cpus"]) as cluster:
-        wish = {"cpus": options["cpus_per_run"], "gpus": options["gpus_per_run"]}
-        resources = resources_for(ablation.run, store, cluster, runs=left, **wish)
-        workers = Workers(trainable_named(ablation.run.baseline), resources, options["max_failures"])
-        title = f"ablation {context.study}: {context.title}"
-        return workers.run(ledger, Display(title, left, ablation.run.training.iterations))
+    with runner(ablation.options, folder) as session:
+        title = f"ablation {ablation.context.study}: {ablation.context.title}"
+        return session.run(title, plan, ablation.run, store)
 
 
 def write_study(

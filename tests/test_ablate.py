@@ -14,7 +14,7 @@ import pytest
 
 from dce_ray import ablate
 from dce_ray.config import RunConfig
-from dce_ray.errors import ConfigError
+from dce_ray.errors import ConfigError, SearchError
 from dce_ray.experiment.folder import ExperimentFolder
 
 ROOT = Path(ablate.__file__).resolve().parent.parent
@@ -161,8 +161,9 @@ def test_a_search_folder_is_not_taken_for_an_ablation(command, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DCE_CACHE", str(command.folder / "cache"))
     ExperimentFolder.create(tmp_path / "results" / "synthetic" / "delu" / "ablation", {"run": {}}, {})
-    with pytest.raises(ablate.SearchError, match="holds a search"):
-        ablate.main(["study=psi", *SMALL])
+    for study in ("psi", "confounding"):
+        with pytest.raises(SearchError, match="holds a search"):
+            ablate.main([f"study={study}", *SMALL])
 
 
 def test_settings_differ_from_the_run_in_nothing_else(command, tmp_path, monkeypatch):

@@ -29,6 +29,8 @@ FLOORS = """
     tracking trainables
     report
     search
+    ablation_runs
+    confounding
     ablate confirm
     dce_ray
 """

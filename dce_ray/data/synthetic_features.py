@@ -1,8 +1,9 @@
 """What a synthetic video looks like to the two streams: templates, background, noise, ReLU.
 
 The causal model of the paper: the class decides appearance and motion; context shares one of the two with the class
-and occurs in the same videos, so that video-level labels alone cannot tell it from action.
-Letters: T snippets, S channels of one stream, C classes, K background templates.
+and occurs in the same videos, so that video-level labels alone cannot tell it from action. An instance may have a look
+of its own beside that of its class, so that its weaker content resembles no other instance.
+Letters: T snippets, S channels of one stream, C classes, K background templates, I stretches of a video.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ class Clarity:
     """Deviation of the noise that lasts for some snippets."""
     variation: float = 0.4
     """How much a class differs from video to video, relative to its template."""
+    individuality: float = 0.0
+    """Size of the look that every stretch of a video has of its own: an instance, in its core and at its rims alike,
+    and what lies between two of them. It is the individual instance I of the paper: it says nothing of the class or of
+    whether there is action at all, and where the strength is small it is most of what is seen."""
     cut: float = 0.2
     """Taken off before the ReLU; what makes features sparse."""
 
@@ -67,18 +72,46 @@ def _templates(random: Generator, count: int, channels: int) -> Floats:
 def draw_features(random: Generator, world: World, script: VideoScript) -> Floats:
     """Features of one video, ``(T, 2 S)`` float32 and non-negative, RGB channels first.
 
-    Per stream: x = relu(strength * template + (1 - strength / 2) * background + drift + noise - cut), where the
-    strength of the RGB stream is 0 on motion context and that of the FLOW stream is 0 on visual context.
+    Per stream: x = relu(strength * template + own look + (1 - strength / 2) * background + drift + noise - cut), where
+    the strength of the RGB stream is 0 on motion context and that of the FLOW stream is 0 on visual context, and the
+    own look is that of the stretch: of the instance, or of what lies between two of them.
     """
+    looks_2TS = _own_looks(random, world, script)
     streams = [
-        _stream(random, world, stream, script, np.where(script.kinds == missing, 0, script.strengths))
+        _stream(
+            random,
+            world,
+            stream,
+            script,
+            strengths_T=np.where(script.kinds == missing, 0, script.strengths),
+            look_TS=None if looks_2TS is None else looks_2TS[stream],
+        )
         for stream, missing in enumerate((MOTION_CONTEXT, VISUAL_CONTEXT))
     ]
     return np.concatenate(streams, axis=1)
 
 
+def _own_looks(random: Generator, world: World, script: VideoScript) -> Floats | None:
+    """What each stretch of a video looks like on its own account, ``(2, T, S)``; None without individuality.
+
+    A stretch is an instance, or what lies between two of them. Drawn aside from ``random``, so that all else of the
+    video is the same with and without it.
+    """
+    if not world.clarity.individuality:
+        return None
+    stretches_T = np.cumsum(np.diff(script.instances, prepend=script.instances[0]) != 0)
+    looks_2IS = _templates(random.spawn(1)[0], int(stretches_T[-1]) + 1, world.classes.shape[-1])
+    return np.asarray(world.clarity.individuality * looks_2IS[:, stretches_T], dtype=np.float32)
+
+
 def _stream(
-    random: Generator, world: World, stream: int, script: VideoScript, strengths_T: NDArray[np.float32]
+    random: Generator,
+    world: World,
+    stream: int,
+    script: VideoScript,
+    *,
+    strengths_T: NDArray[np.float32],
+    look_TS: Floats | None,
 ) -> Floats:
     clarity = world.clarity
     length, channels = len(strengths_T), world.classes.shape[-1]
@@ -87,6 +120,8 @@ def _stream(
     background_TS = clarity.background * _mixed(random, world.backgrounds[stream], length)
     shown_TS = strengths_T[:, None] * own_CS[np.maximum(script.classes, 0)]
     x_TS = clarity.signal * shown_TS + (1 - strengths_T[:, None] / 2) * background_TS
+    if look_TS is not None:
+        x_TS += look_TS
     x_TS += clarity.drift * _slow(random, length, channels, knots_every=6)
     x_TS += clarity.noise * random.standard_normal((length, channels), dtype=np.float32)
     return np.asarray(np.maximum(x_TS - clarity.cut, 0), dtype=np.float32)

@@ -70,6 +70,8 @@ class VideoScript:
     """How much of the template each snippet shows, ``(T,)``, in [0, 1]."""
     classes: NDArray[np.int16]
     """Class of action and context snippets, else -1, ``(T,)``."""
+    instances: NDArray[np.int16]
+    """Number of the instance that a snippet belongs to, by its place in ``labels``, else -1, ``(T,)``."""
 
 
 def class_lengths_s(classes: int) -> NDArray[np.float64]:
@@ -108,12 +110,12 @@ def draw_script(
         shown.append(int(random.choice(np.delete(np.arange(len(lengths_s)), main_class))))
     starts_s, ends_s, labels = _draw_instances(random, length * SNIPPET_S, shown, lengths_s)
     kinds, strengths = np.zeros(length, np.int8), np.zeros(length, np.float32)
-    classes = np.full(length, -1, np.int16)
-    for start_s, end_s, label in zip(starts_s, ends_s, labels, strict=True):
+    classes, instances = np.full(length, -1, np.int16), np.full(length, -1, np.int16)
+    for number, (start_s, end_s, label) in enumerate(zip(starts_s, ends_s, labels, strict=True)):
         first, values = _instance_strength(random, start_s, end_s, length, confounding)
         rows = slice(first, first + len(values))
-        kinds[rows], strengths[rows], classes[rows] = ACTION, values, label
-    script = VideoScript(duration_s, starts_s, ends_s, labels, kinds, strengths, classes)
+        kinds[rows], strengths[rows], classes[rows], instances[rows] = ACTION, values, label, number
+    script = VideoScript(duration_s, starts_s, ends_s, labels, kinds, strengths, classes, instances)
     _add_context(random, script, len(lengths_s), confounding)
     return script
 

@@ -50,7 +50,7 @@ def seeds_cell(row: Row) -> str:
 
 def markdown(table: Table) -> str:
     """A Markdown table under its caption; columns are padded, so that a terminal shows it as well."""
-    header = ["", "", "source", "seeds", *(_markdown_heading(column) for column in table.columns)]
+    header = ["", "", "source", table.counted, *(_markdown_heading(column) for column in table.columns)]
     rows = [
         [*_line_names(row), *(cell_text(row.cells.get(column), row.difference) for column in table.columns)]
         for row in table.rows
@@ -69,7 +69,7 @@ def _markdown_heading(column: str) -> str:
 
 def comma_separated(table: Table) -> str:
     """One line per cell with all digits: table, group, label, source, seeds, column, mean, deviation, low, high."""
-    header = ["table", "group", "label", "source", "seeds", "column", "mean", "deviation", "low", "high"]
+    header = ["table", "group", "label", "source", table.counted, "column", "mean", "deviation", "low", "high"]
     rows = []
     for row in table.rows:
         for column in table.columns:
@@ -85,7 +85,7 @@ def latex(table: Table) -> str:
     averages = sum(column.startswith("avg_") for column in table.columns)
     plain = len(table.columns) - averages
     spans = [rf"\multicolumn{{{count}}}{{c}}{{{text}}}" for count, text in _spans(plain, averages, r" (\%)")]
-    names = ["", "", "source", "seeds", *(column_heading(column) for column in table.columns)]
+    names = ["", "", "source", table.counted, *(column_heading(column) for column in table.columns)]
     lines = [
         r"\begin{table*}",
         r"\centering",
@@ -143,7 +143,7 @@ def html_table(table: Table) -> str:
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(table.caption)}"><table>\n'
         f"<caption>{escape(table.caption)}</caption>\n"
         f'<thead><tr><th colspan="2" rowspan="2" scope="col">method</th>{SOURCE_HEADING if sourced else ""}'
-        f'<th rowspan="2" scope="col">seeds</th>{spans}</tr><tr>{names}</tr></thead>\n'
+        f'<th rowspan="2" scope="col">{escape(table.counted)}</th>{spans}</tr><tr>{names}</tr></thead>\n'
         + "\n".join(bodies)
         + f'\n</table></div>\n<ul class="notes">{notes}</ul>\n'
     )

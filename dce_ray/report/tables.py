@@ -32,7 +32,7 @@ class Row:
     cells: Mapping[str, Estimate]
     """In percent, by column; absent is missing."""
     seeds: int | None = None
-    """Seeds behind a measured line; None for printed ones, which do not say."""
+    """Seeds (or what the table's ``counted`` says) behind a measured line; None for printed ones, which do not say."""
     difference: bool = False
     """Whether the cells are differences (shown with their sign)."""
 
@@ -49,6 +49,8 @@ class Table:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     """Below the table: what is missing and why, how selection was supervised."""
+    counted: str = "seeds"
+    """What the number of a measured line counts."""
 
 
 @dataclass(frozen=True, slots=True)

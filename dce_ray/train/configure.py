@@ -24,18 +24,37 @@ def configure(values: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
     Raises:
         DceError: naming everything that is wrong.
     """
-    given = dict(flatten(_read_config(values.get("config")))) | dict(values)
-    baseline, data = str(given.get("baseline", "delu")), str(given.get("data", "synthetic"))
-    preset = given.get("preset")
-
-    def over(store: str, data_set: str) -> tuple[RunConfig, dict[str, Any]]:
-        config = run_config(baseline, store, data_set=data_set, preset=preset)
-        merged = apply(config.to_mapping() | COMMAND_KEYS, given | {"data": store})
-        options = {key: merged.pop(key) for key in COMMAND_KEYS}
-        return run_config_from_mapping(merged | {"preset": config.preset}), options
-
-    (config, options), _ = build_on_data(data, over)
+    given = given_values(values)
+    data = str(given.get("data", "synthetic"))
+    (config, options), _ = build_on_data(data, lambda store, data_set: configure_for(given, store, data_set))
     return config, options
+
+
+def given_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values by dotted key, laid over those of the file that ``config`` names.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    return dict(flatten(_read_config(values.get("config")))) | dict(values)
+
+
+def configure_for(given: Mapping[str, Any], store: str, data_set: str) -> tuple[RunConfig, dict[str, Any]]:
+    """As :func:`configure`, for data that need not be there yet.
+
+    Args:
+        given: of :func:`given_values`; its ``data`` is not read.
+        store: folder of the feature store.
+        data_set: name in ``presets.DATA_SETS``.
+
+    Raises:
+        ConfigError: naming everything that is wrong.
+    """
+    baseline, preset = str(given.get("baseline", "delu")), given.get("preset")
+    config = run_config(baseline, store, data_set=data_set, preset=preset)
+    merged = apply(config.to_mapping() | COMMAND_KEYS, {**given, "data": store})
+    options = {key: merged.pop(key) for key in COMMAND_KEYS}
+    return run_config_from_mapping(merged | {"preset": config.preset}), options
 
 
 def _read_config(path: str | None) -> dict[str, Any]:

@@ -1,0 +1,81 @@
+"""The folder that all ablations of a baseline on a data set share, and its runs on Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dce_ray.config import RunConfig
+from dce_ray.errors import SearchError
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.provenance import environment
+from dce_ray.search.display import Display
+from dce_ray.search.plan import PlanLedger, Planned
+from dce_ray.search.tune_run import Stop, Workers
+from dce_ray.session.demand import resources_for
+from dce_ray.session.ray_session import ray_session
+from dce_ray.store import FeatureStore
+from trainables import trainable_named
+
+
+def ablation_folder(options: Mapping[str, Any], run: RunConfig, data: str, data_set: str) -> ExperimentFolder:
+    """The shared folder of all ablations, made where there is none.
+
+    Args:
+        options: the command's own, of which ``results`` and ``name`` are read.
+        run: what the settings depart from.
+        data: name of the data set's folder below the results.
+        data_set: name in ``presets.DATA_SETS``.
+
+    Raises:
+        SearchError: the folder holds a search, or was written by another version.
+        OutputError: it cannot be written.
+    """
+    path = Path(options["results"]) / data / run.baseline / options["name"]
+    if not path.exists():
+        shared = {"kind": "ablation", "baseline": run.baseline, "data_set": data_set}
+        return ExperimentFolder.create(path, {**shared, "run": run.to_mapping()}, environment())
+    folder = ExperimentFolder.open(path)
+    if folder.config.get("kind") != "ablation":
+        raise SearchError(f"{path} holds a search; give another name=")
+    return folder
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Runs plans on the cluster of a session."""
+
+    options: Mapping[str, Any]
+    """The command's own, of which ``cpus_per_run``, ``gpus_per_run`` and ``max_failures`` are read."""
+    cluster: Mapping[str, float]
+
+    def run(self, title: str, plan: Sequence[Planned], run: RunConfig, store: FeatureStore) -> Stop | None:
+        """Run what is not finished of a plan; None when all was run, else why not."""
+        ledger = PlanLedger(plan)
+        left = len(ledger.waiting)
+        wish = {"cpus": self.options["cpus_per_run"], "gpus": self.options["gpus_per_run"]}
+        resources = resources_for(run, store, self.cluster, runs=left, **wish)
+        workers = Workers(trainable_named(run.baseline), resources, self.options["max_failures"])
+        return workers.run(ledger, Display(title, left, run.training.iterations))
+
+
+@contextmanager
+def runner(options: Mapping[str, Any], folder: ExperimentFolder) -> Iterator[Runner]:
+    """A Ray session with what runs plans in it.
+
+    Raises:
+        SearchError: Ray cannot be had, with the remedy.
+    """
+    with ray_session(options["ray"]["address"], folder.log, options["ray"]["num_cpus"]) as cluster:
+        yield Runner(options, cluster)
+
+
+def told(stop: Stop | None) -> int:
+    """The command's exit status, with a word to the user where runs were left over."""
+    if stop is None:
+        return 0
+    print(f"stopped: {stop.reason}\nWhat is done is kept. Go on by giving the same command again.")
+    return 130 if stop.interrupted else 2
