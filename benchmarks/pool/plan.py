@@ -1,9 +1,8 @@
 """Which runs a pool holds: points of the search space on the replicates of a search, and their truth apart from those.
 
 The configurations are those that a search makes. Point 0 is the paper's, point 1 the released one, the others are a
-scrambled Sobol sequence over the ranges of ``search_spaces`` (logarithmic where the search is). Point j meets its
-replicates in the order of a search, from fold j mod K on; the plain baseline, which comes first, meets all that any
-point meets.
+scrambled Sobol sequence over the ranges of ``search_spaces`` (logarithmic where the search is). All points and the
+plain baseline meet the same replicates: every fold with the first seed, then every fold with the second.
 
 What a point is worth in truth comes from runs that no policy sees: trained on all of train as a confirmation trains,
 with a confirmation's seeds (from 1000 on), and scored on test.
@@ -79,21 +78,18 @@ class PoolRun:
 
 
 def planned_runs(size: Size) -> list[PoolRun]:
-    """All runs of a pool, breadth first, so that a record that was cut short is balanced.
+    """All runs of a pool, breadth first, so that a record that was cut short is a smaller pool.
 
-    Every point's first replicate, every point's first truth run, every point's second replicate, and so on; within
-    each of these plain comes first.
+    Plain and every point on the first replicate, their first truth runs, all on the second replicate, and so on.
     """
     plan: list[PoolRun] = []
+    arms = (None, *range(size.points))
     for number in range(max(size.replicates, size.truths)):
         if number < size.replicates:
-            places = [(point, replicate_of(point, number, size.folds)) for point in range(size.points)]
-            for replicate in sorted({replicate for _, replicate in places}):
-                plain = PoolRun(size.folds, None, replicate.fold, replicate.round)
-                plan += [] if plain in plan else [plain]
-            plan += [PoolRun(size.folds, point, replicate.fold, replicate.round) for point, replicate in places]
+            replicate = replicate_of(0, number, size.folds)
+            plan += [PoolRun(size.folds, point, replicate.fold, replicate.round) for point in arms]
         if number < size.truths:
-            plan += [PoolRun(None, point, None, number) for point in (None, *range(size.points))]
+            plan += [PoolRun(None, point, None, number) for point in arms]
     return plan
 
 
