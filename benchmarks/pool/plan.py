@@ -26,6 +26,8 @@ from dce_ray.search.suggestion import spread
 
 SEQUENCE = 77
 """Scrambling of the Sobol sequence of the points."""
+BLOCK = 24
+"""Points that are recorded before others are begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +80,20 @@ class PoolRun:
 
 
 def planned_runs(size: Size) -> list[PoolRun]:
-    """All runs of a pool, breadth first, so that a record that was cut short is a smaller pool.
+    """All runs of a pool, in an order in which a record that was cut short is a smaller pool.
 
-    Plain and every point on the first replicate, their first truth runs, all on the second replicate, and so on.
+    Block by block of :data:`BLOCK` points, each a sample of the space; in a block all points on the first replicate,
+    their first truth runs, all on the second replicate, and so on. Plain comes with the first block.
     """
     plan: list[PoolRun] = []
-    arms = (None, *range(size.points))
-    for number in range(max(size.replicates, size.truths)):
-        if number < size.replicates:
-            replicate = replicate_of(0, number, size.folds)
-            plan += [PoolRun(size.folds, point, replicate.fold, replicate.round) for point in arms]
-        if number < size.truths:
-            plan += [PoolRun(None, point, None, number) for point in arms]
+    for first in range(0, size.points, BLOCK):
+        arms = [*([None] if first == 0 else []), *range(first, min(first + BLOCK, size.points))]
+        for number in range(max(size.replicates, size.truths)):
+            if number < size.replicates:
+                replicate = replicate_of(0, number, size.folds)
+                plan += [PoolRun(size.folds, arm, replicate.fold, replicate.round) for arm in arms]
+            if number < size.truths:
+                plan += [PoolRun(None, arm, None, number) for arm in arms]
     return plan
 
 
