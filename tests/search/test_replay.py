@@ -227,6 +227,10 @@ class TestEmulator:
         known = {replicate: surface._shared(replicate)[-1] for replicate in emulation.noise(3).shared}
         means = np.array([0.0, 0.01, 0.02, 0.1])
         assert sorted(known.values()) == pytest.approx(means - means.mean(), abs=0.004)
+        at = {"delta": 0.5, "beta": 1.0}
+        first, last = sorted(known, key=known.__getitem__)[:: len(known) - 1]
+        drawn = [np.mean([surface.train(at, replicate)[20] for _ in range(200)]) for replicate in (first, last)]
+        assert drawn[1] - drawn[0] == pytest.approx(known[last] - known[first], abs=0.005)
         beyond = [surface._shared(Replicate(1, 7)) for _ in range(2)]
         assert (beyond[0] == beyond[1]).all()
         assert surface._shared(Replicate(1, 7))[-1] in list(known.values())
