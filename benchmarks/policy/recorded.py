@@ -61,7 +61,7 @@ class RecordedSurface:
         self._curves = {
             (None if number is None else of_points[number], self._here(replicate)): curve
             for (number, replicate), curve in pool.curves(folds).items()
-            if replicate in replicates
+            if replicate in replicates and (number is None or number in of_points)
         }
         means = np.array([pool.truth[number][: grid.truths].mean() for number in self.order])
         self.values: NDArray[np.float64] = means - means.mean()

@@ -76,6 +76,13 @@ class TestRecordedSurface:
         surface = RecordedSurface(made_pool(SMALL), 3, 0)
         assert (surface.iterations, surface.first_rung) == (20, 10)
 
+    def test_points_that_were_not_recorded_on_all_replicates_are_left_out(self):
+        pool = made_pool(Size(folds=3, points=6, replicates=3, truths=2), level=by_delta)
+        runs = [one for one in pool.runs if one.run.point != 5 or (one.run.fold, one.run.round) == (0, 0)]
+        surface = RecordedSurface(Pool(pool.points, pool.origins, runs, pool.about), 3, 0)
+        assert sorted(surface.order) == [0, 1, 2, 3, 4]
+        assert len(surface.replicates) == 3
+
     def test_a_pool_without_this_k_is_refused(self):
         with pytest.raises(DataError, match="K=5: no two points"):
             RecordedSurface(made_pool(SMALL), 5, 0)
