@@ -33,6 +33,8 @@ from dce_ray.points.threads import one_thread
 from dce_ray.search.study import first_rung
 from dce_ray.search.suggestion import unit_place
 
+LEAST = 12
+"""Runs of points from which noise is taken."""
 PLACES = 4096
 """Of the space, over which the mean of the truth is taken."""
 Array = NDArray[np.float64]
@@ -55,22 +57,22 @@ class Noise:
     """Mean deviation of the plain baseline from a, (T,)."""
 
 
-def decompose(levels: Array, curves: Array) -> tuple[Array, Array, Array, Array]:
-    """Mean curve a, slope b, deviations s and residuals e.
+def decompose(levels: Array, replicates: NDArray[np.int64], curves: Array) -> tuple[Array, Array, Array, Array]:
+    """Mean curve a, slope b, deviations s and residuals e, by least squares.
 
     Args:
-        levels: (P,) of the points.
-        curves: (P, R, T) scores of points on replicates.
+        levels: (n,) of the runs' points, less their mean.
+        replicates: (n,) number of each run's replicate, from 0; each has a run.
+        curves: (n, T) scores.
 
     Returns:
-        a (T,), b (T,), s (R, T), e (P, R, T); their sum ``a + b (levels - mean) + s + e`` is ``curves``.
+        a (T,), b (T,), s (R, T) and e (n, T): ``a + b levels + s + e`` is ``curves``, and s adds up to 0.
     """
-    centred = levels - levels.mean()
-    mean = curves.mean(axis=(0, 1))
-    slope = np.einsum("p,prt->t", centred, curves - mean) / (curves.shape[1] * (centred**2).sum())
-    rest = curves - mean - slope * centred[:, None, None]
-    shared = rest.mean(axis=0)
-    return mean, slope, shared, rest - shared
+    count = int(replicates.max()) + 1
+    design = np.concatenate([levels[:, None], np.eye(count)[replicates]], axis=1)
+    found = np.linalg.lstsq(design, curves, rcond=None)[0]
+    mean = found[1:].mean(axis=0)
+    return mean, found[0], found[1:] - mean, curves - design @ found
 
 
 class Emulation:
@@ -95,7 +97,7 @@ class Emulation:
         return float(self.truth.predict(unit_place(self.pool.ranges, scalars)[None])[0][0])
 
     def noise(self, folds: int) -> Noise:
-        """What one K's runs on the grid are made of; points of which a run failed are left out.
+        """What one K's runs are made of, all that are recorded on a replicate that plain met too.
 
         Raises:
             DataError: too little was recorded of this K.
@@ -105,26 +107,27 @@ class Emulation:
         return self._noise[folds]
 
     def _made(self, folds: int) -> Noise:
-        pool = self.pool
-        grid, curves = pool.grid(folds), pool.curves(folds)
-        numbers, replicates = list(grid.points), grid.replicates
-        numbers = [number for number in numbers if all(curves[number, replicate] for replicate in replicates)]
-        if len(numbers) < 3 or not replicates:
-            raise DataError(f"K={folds}: {len(numbers)} points on {len(replicates)} replicates are too few to emulate")
-        iterations = tuple(sorted(curves[numbers[0], replicates[0]]))
-
-        def table(arm: int | None) -> list[list[float]]:
-            return [[curves[arm, replicate][iteration] for iteration in iterations] for replicate in replicates]
-
-        levels = np.array([self.level(pool.points[number]) for number in numbers])
-        mean, slope, shared, residuals = decompose(levels, np.array([table(number) for number in numbers]))
+        curves = {where: curve for where, curve in self.pool.curves(folds).items() if curve}
+        plain = {replicate: curve for (point, replicate), curve in curves.items() if point is None}
+        runs = [(point, replicate) for point, replicate in curves if point is not None and replicate in plain]
+        known = sorted({replicate for _, replicate in runs}, key=lambda one: (one.round, one.fold))
+        if len(runs) < LEAST:
+            raise DataError(f"K={folds}: {len(runs)} runs of points are too few to emulate, {LEAST} are needed")
+        iterations = tuple(sorted(curves[runs[0]]))
+        levels = np.array([self.level(self.pool.points[point]) for point, _ in runs])
+        mean, slope, shared, residuals = decompose(
+            levels - levels.mean(),
+            np.array([known.index(replicate) for _, replicate in runs]),
+            np.array([[curves[run][iteration] for iteration in iterations] for run in runs]),
+        )
+        of_plain = np.array([[plain[replicate][iteration] for iteration in iterations] for replicate in known])
         return Noise(
             iterations,
             mean,
             slope,
-            dict(zip(replicates, shared, strict=True)),
-            residuals.reshape(-1, len(iterations)),
-            np.array(table(None)).mean(axis=0) - mean,
+            dict(zip(known, shared, strict=True)),
+            residuals,
+            (of_plain - shared).mean(axis=0) - mean,
         )
 
 

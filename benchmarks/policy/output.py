@@ -48,8 +48,9 @@ def _cells(values: Array) -> str:
 def _show_targets(mine: Array, today: Array, budgets: Sequence[int]) -> None:
     """Ours against today's default: the ratio at equal budgets, and a third of the budget against the whole."""
     for column, budget in enumerate(budgets):
-        ratio = mine[:, column].mean() / today[:, column].mean()
-        print(f"  {budget} runs: ours {ratio:.2f} times the value of {TODAY}", end="")
+        mean = today[:, column].mean()
+        ratio = f"{mine[:, column].mean() / mean:.2f}" if mean > half_width(today)[column] else "an unknown number of"
+        print(f"  {budget} runs: ours {ratio} times the value of {TODAY}", end="")
         if budget % 3 == 0 and budget // 3 in budgets:
             gain = mine[:, budgets.index(budget // 3)] - today[:, column]
             print(f"; ours with {budget // 3} less today's with {budget}: {_cells(gain[:, None]).strip()}", end="")
@@ -106,10 +107,14 @@ def _last(curve: Mapping[int, float]) -> float:
 
 def draw(results: Mapping[str, Mapping[str, Measured]], budgets: Sequence[int], path: Path) -> None:
     """Value over budget with a band of the 95 % interval, a panel per setting, as a PNG."""
-    from dce_ray.report.style import COLOURS, LINES, caption_below, house_style, new_figure, title_with_legend
+    from dce_ray.report.style import COLOURS, INK, LINES, caption_below, house_style, new_figure, title_with_legend
 
     names = list(dict.fromkeys(name for found in results.values() for name in found))
     shown = [name for name in names if "equal" not in name and "sampler" not in name]
+    looks = {
+        name: (COLOURS[index % len(COLOURS)], LINES[index // len(COLOURS) % len(LINES)], 1.2)
+        for index, name in enumerate(name for name in shown if name != OURS)
+    } | {OURS: (INK, "-", 2.2)}
     columns = min(3, len(results))
     rows = math.ceil(len(results) / columns)
     with house_style():
@@ -121,14 +126,11 @@ def draw(results: Mapping[str, Mapping[str, Measured]], budgets: Sequence[int], 
         handles = {}
         for axes, (setting, found) in zip(panels.flat, results.items(), strict=False):
             axes.set_title(setting)
-            for index, name in enumerate(shown):
-                if name not in found:
-                    continue
+            for name in (name for name in shown if name in found):
                 mean, half = found[name].values.mean(axis=0), half_width(found[name].values)
-                colour, line = COLOURS[index % len(COLOURS)], LINES[index // len(COLOURS) % len(LINES)]
-                width = 2.4 if name == OURS else 1.2
+                colour, line, width = looks[name]
                 (handles[name],) = axes.plot(budgets, mean, color=colour, linestyle=line, linewidth=width)
-                axes.fill_between(budgets, mean - half, mean + half, color=colour, alpha=0.12, linewidth=0)
+                axes.fill_between(budgets, mean - half, mean + half, color=colour, alpha=0.1, linewidth=0)
             axes.set_xscale("log", base=2)
             axes.set_xticks(budgets, [str(budget) for budget in budgets])
             axes.minorticks_off()
@@ -137,7 +139,7 @@ def draw(results: Mapping[str, Mapping[str, Measured]], budgets: Sequence[int], 
             axes.set_xlabel("budget [runs]")
         title_with_legend(figure, "Truth at the chosen point, above the mean", list(handles.values()), list(handles))
         count = len(next(iter(next(iter(results.values())).values())).values)
-        caption_below(figure, f"{count} repetitions; bands: 95 % intervals of the mean over them; {_said(results)}")
+        caption_below(figure, f"{count} repetitions; bands: 95 % intervals of the mean over them\n{_said(results)}")
         figure.savefig(path, format="png", dpi=200, metadata={"Software": None})
 
 

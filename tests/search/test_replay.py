@@ -195,17 +195,24 @@ class TestOurs:
 
 class TestEmulator:
     def test_decompose_by_hand(self):
-        levels = np.array([1.0, 3.0])
-        shares = np.array([[0.0, 0.5], [0.0, -0.5]])  # (R, T)
-        slope = np.array([0.5, 2.0])
-        curves = np.array([10.0, 20.0]) + (levels - 2)[:, None, None] * slope + shares
-        noise = np.zeros_like(curves)
-        noise[0, 0, 1], noise[1, 0, 1], noise[0, 1, 1], noise[1, 1, 1] = 1.0, -1.0, -1.0, 1.0
-        mean, found, shared, residuals = decompose(levels, curves + noise)
+        levels, slope = np.array([-1.0, 1.0, -1.0, 1.0]), np.array([0.5, 2.0])
+        replicates = np.array([0, 0, 1, 1])
+        shares = np.array([[0.0, 0.5], [0.0, -0.5]])  # of two replicates at two iterations
+        noise = np.array([[0.0, 1.0], [0.0, -1.0], [0.0, -1.0], [0.0, 1.0]])
+        curves = np.array([10.0, 20.0]) + levels[:, None] * slope + shares[replicates] + noise
+        mean, found, shared, residuals = decompose(levels, replicates, curves)
         assert mean == pytest.approx([10.0, 20.0])
         assert found == pytest.approx(slope)
         assert shared == pytest.approx(shares)
         assert residuals == pytest.approx(noise)
+
+    def test_decompose_is_not_misled_by_points_that_met_one_replicate_only(self):
+        levels, replicates = np.array([-3.0, 1.0, 2.0, 1.0, 2.0]), np.array([0, 0, 0, 1, 1])
+        curves = 5.0 + levels[:, None] + np.array([[0.5], [-0.5]])[replicates]
+        mean, slope, shared, residuals = decompose(levels, replicates, curves)
+        assert (mean[0], slope[0]) == pytest.approx((5.0, 1.0))
+        assert shared[:, 0] == pytest.approx([0.5, -0.5])
+        assert residuals == pytest.approx(np.zeros((5, 1)), abs=1e-12)
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -252,7 +259,7 @@ class TestEmulator:
         assert len(three.made.residuals) == 40 * 4
 
     def test_too_little_is_refused(self):
-        with pytest.raises(DataError, match="K=5: 0 points on 0 replicates are too few"):
+        with pytest.raises(DataError, match="K=5: 0 runs of points are too few"):
             Emulation(made_pool(SMALL)).noise(5)
 
 
