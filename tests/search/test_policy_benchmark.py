@@ -5,22 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.policy import (
-    FOLDS,
-    ITERATIONS,
-    LEVEL,
-    POLICIES,
-    RANGES,
-    SETTINGS,
-    SPREAD,
-    THIRD,
-    TODAY,
-    World,
-    half_width,
-    main,
-    one_search,
-)
+from benchmarks.policy import measure
+from benchmarks.policy.__main__ import main
+from benchmarks.policy.measure import POLICIES, TODAY, half_width
+from benchmarks.policy.recorded import POOL
+from benchmarks.policy.surfaces import FOLDS, ITERATIONS, LEVEL, RANGES, SETTINGS, SPREAD, THIRD, World
 from dce_ray.points.runs import Replicate
+
+
+def one_search(setting, policy, budgets, seed):
+    return measure.one_search((setting, policy, budgets, seed, POOL))
 
 
 def random_scalars(count):
@@ -71,8 +65,8 @@ def test_curves_rise_and_fall():
 
 def test_a_small_budget_is_the_beginning_of_a_large_one():
     for policy in ("TPE", TODAY, "ours"):
-        together, _ = one_search(("smooth 1", policy, (8, 16), 4))
-        alone, _ = one_search(("smooth 1", policy, (8,), 4))
+        together, _ = one_search("smooth 1", policy, (8, 16), 4)
+        alone, _ = one_search("smooth 1", policy, (8,), 4)
         assert together[:1] == alone
 
 
@@ -83,7 +77,7 @@ def test_equal_training_starts_more_trials_and_costs_what_full_runs_cost(monkeyp
     counts = {}
     for policy in (TODAY, "TPE, ASHA, equal training", "TPE, three seeds"):
         spent.clear()
-        one_search(("smooth 1", policy, (30,), 0))
+        one_search("smooth 1", policy, (30,), 0)
         counts[policy] = len(spent)
     assert counts[TODAY] == counts["TPE, three seeds"] == 30
     assert 40 < counts["TPE, ASHA, equal training"] < 90
@@ -105,7 +99,7 @@ def test_the_table_and_the_figure(capsys, tmp_path):
     for name in names:
         assert sum(line.startswith(name) for line in printed.splitlines()) == 2
     assert "ours with 4 less today's with 12" in printed
-    values = [one_search(("smooth 1", "random", (12,), seed))[0][0] for seed in (0, 1)]
+    values = [one_search("smooth 1", "random", (12,), seed)[0][0] for seed in (0, 1)]
     assert f"{np.mean(values):.2f} ±{half_width(np.array(values)[:, None])[0]:.2f}" in printed
 
 
@@ -117,6 +111,6 @@ def test_unknown_names_are_named(argument):
 
 def test_every_policy_has_a_value(monkeypatch):
     for policy in POLICIES:
-        values, seconds = one_search(("smooth 0.4", policy, (12,), 1))
+        values, seconds = one_search("smooth 0.4", policy, (12,), 1)
         assert np.isfinite(values).all()
         assert seconds > 0

@@ -1,0 +1,123 @@
+"""Whole searches, many of them: which policies there are, on what, and how good the points are that they choose."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import time
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from scipy import stats
+
+from benchmarks.policy.emulator import Emulation, Emulator
+from benchmarks.policy.ours import ours
+from benchmarks.policy.peers import gaussian_process, peer, random_sampler, tpe
+from benchmarks.policy.recorded import POOL, RecordedSurface
+from benchmarks.policy.surfaces import SETTINGS, Search, Surface, World
+from benchmarks.pool.table import Pool, read_pool
+from dce_ray.points.threads import one_thread
+
+Array = NDArray[np.float64]
+
+OURS = "ours"
+TODAY = "TPE, ASHA (policy=single)"
+"""The default before there were replicates."""
+POLICIES: dict[str, Search] = {
+    "random": peer(random_sampler),
+    "TPE": peer(tpe),
+    "TPE, three seeds": peer(tpe, seeds=3),
+    TODAY: peer(tpe, "asha"),
+    "TPE, ASHA, equal training": peer(tpe, "asha", equal_training=True),
+    "TPE, Hyperband": peer(tpe, "hyperband"),
+    "TPE, Hyperband, equal training": peer(tpe, "hyperband", equal_training=True),
+    "GP": peer(gaussian_process),
+    "GP, three seeds": peer(gaussian_process, seeds=3),
+    OURS: ours(),
+    "ours, sampler=tpe": ours("tpe"),
+    "ours, sampler=cmaes": ours("cmaes"),
+    "ours, sampler=random": ours("random"),
+}
+CHEAP = [name for name in POLICIES if name not in ("GP", "GP, three seeds", OURS)]
+FREE = [name for name in POLICIES if name.startswith("ours, sampler")]
+"""Policies that cannot choose among recorded points."""
+RECORDED = {"recorded": 5, "recorded, K=3": 3}
+"""Settings of the pool's own runs, and their K."""
+EMULATED = {"emulated": 5, "emulated, K=3": 3}
+"""Settings of the pool's emulator, and their K."""
+KNOWN = [*SETTINGS, *RECORDED, *EMULATED]
+"""All settings."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a policy found in a setting."""
+
+    values: Array
+    """(repetitions, budgets) value of the chosen point."""
+    seconds: float
+    """CPU seconds per search, all budgets together."""
+
+
+Task = tuple[str, str, tuple[int, ...], int, Path]
+"""Setting, policy, budgets, the seed of the surface and of the search, and the pool."""
+
+
+@lru_cache(maxsize=1)
+def pool_at(path: Path) -> Pool:
+    """The pool, read once per process."""
+    return read_pool(path)
+
+
+@lru_cache(maxsize=1)
+def emulation_of(path: Path) -> Emulation:
+    """Of the pool, fitted once per process."""
+    return Emulation(pool_at(path))
+
+
+def surface_of(setting: str, seed: int, pool: Path = POOL) -> Surface:
+    """What a setting's policies search on.
+
+    Raises:
+        DataError: there is no pool, or too little in it.
+    """
+    if setting in RECORDED:
+        return RecordedSurface(pool_at(pool), RECORDED[setting], seed)
+    if setting in EMULATED:
+        return Emulator(emulation_of(pool), EMULATED[setting], seed)
+    return World(SETTINGS[setting], seed)
+
+
+def one_search(task: Task) -> tuple[list[float], float]:
+    """Values of the chosen points by budget, and CPU seconds."""
+    setting, policy, budgets, seed, pool = task
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    surface = surface_of(setting, seed, pool)
+    start = time.process_time()
+    with one_thread():
+        chosen = POLICIES[policy](surface, budgets, seed)
+    return [chosen[budget] for budget in budgets], time.process_time() - start
+
+
+def measure(tasks: Sequence[Task], jobs: int) -> list[tuple[list[float], float]]:
+    """All searches, in ``jobs`` processes."""
+    if jobs == 1:
+        return [one_search(task) for task in tasks]
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as workers:
+        return list(workers.map(one_search, tasks))
+
+
+def half_width(values: Array) -> Array:
+    """Of the 95 % interval of the mean over the first axis."""
+    count = len(values)
+    if count < 2:
+        return np.full(values.shape[1:], math.nan)
+    return np.asarray(stats.t.ppf(0.975, count - 1) * values.std(axis=0, ddof=1) / math.sqrt(count))
