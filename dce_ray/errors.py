@@ -88,8 +88,8 @@ def nearest_names(name: str, known: Iterable[str], most: int) -> list[str]:
 
     A dotted name whose last part is ``name`` comes before all others.
 
-    >>> nearest_names("seeds", ["confirm.seeds", "search.seed", "device"], 3)
-    ['confirm.seeds', 'search.seed']
+    >>> nearest_names("seeds", ["seed", "confirm.seeds", "device"], 3)
+    ['confirm.seeds', 'seed']
     """
     names = list(known)
     whole = [other for other in names if other.rpartition(".")[2] == name]

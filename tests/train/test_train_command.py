@@ -133,7 +133,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(never_stopped, tiny_store, tmp_path)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["method.detla=1"], "did you mean method.delta?"),
+        (["method.detla=1"], "did you mean method.delta, "),
         (["baseline=dulu"], "did you mean delu?"),
         (["method.delta=1.5"], "method.delta=1.5: must lie between 0 and 1"),
         (["training.iterations=few"], "must be a whole number"),
