@@ -55,7 +55,7 @@ class Simulated:
     Args:
         kind: of noise.
         gain: of the best place of the space over plain.
-        seed: of everything.
+        seed: of everything; the same surface for all kinds and gains, the noise of each its own.
     """
 
     def __init__(self, kind: str, gain: float, seed: int) -> None:
@@ -70,7 +70,7 @@ class Simulated:
         self.middle = float(raw.mean())
         self.scale = gain / (self._maximum(places[np.argsort(-raw)[:3]]) - self.middle)
         self.effects: dict[tuple[int, ...], float] = {}
-        self.noise = np.random.default_rng([seed, 2])
+        self.noise = np.random.default_rng([seed, 2, KINDS.index(kind), round(1000 * gain)])
 
     def _raw(self, places: Real) -> Real:
         return np.asarray(np.cos(places @ self.waves.T + self.phases) @ self.weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,13 +12,19 @@ from dce_ray.experiment.record import RunRecord
 from dce_ray.files import write_json
 from trainables.base import RunTrainable
 
-STEPS = 3
+STEPS, FOLDS = 3, 5
 
 
 def quality(params: dict[str, float], iteration: int) -> float:
     """Highest at delta = theta_rep = theta_pro = 0.6, rising with the iteration."""
     distance = sum((params[name] - 0.6) ** 2 for name in ("delta", "theta_rep", "theta_pro"))
     return (1 - distance) * iteration / STEPS
+
+
+def configure(params: Mapping[str, float]) -> dict[str, Any]:
+    """The RunConfig mapping of such a run, as far as a ledger reads it."""
+    both = {"scs": True, "mcm": True, "method": dict(params), "sampling": {"fold": 0}}
+    return {"seed": 0, "protocol": "holdout", **both}
 
 
 @dataclass

@@ -95,6 +95,12 @@ def test_each_kind_of_noise_is_what_it_says():
     )
 
 
+def test_lines_of_the_table_are_independent_and_their_surfaces_the_same():
+    worlds = [Simulated(kind, gain, 4) for kind in ("normal", "point x fold") for gain in (1.0, 2.0)]
+    assert len({world.residuals(0, 1)[0] for world in worlds}) == 4
+    assert len({world.weights[0] for world in worlds}) == 1
+
+
 def test_a_search_is_the_policys_and_its_choice_the_models():
     world = Simulated("normal", 2.0, 0)
     runs: list[PointRun] = []
