@@ -281,8 +281,10 @@ def test_records_say_which_arm_and_what_was_searched(make_arms):
 
 
 def test_runs_of_different_length_are_read_at_the_same_share(make_arms):
-    folder = run_all(make_arms()).folder
+    ledger = run_all(make_arms())
+    folder = ledger.folder
     scores = fair_scores(read_runs(folder))
+    assert [run.length for run in ledger.runs] == [run.length for run in read_runs(folder)]  # what told values go by
     for run in read_runs(folder):
         assert scores[run.number].iteration * 2 == run.length  # half of the schedule, where the others are best
     lengths = {run.length for run in read_runs(folder)}

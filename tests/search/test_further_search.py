@@ -63,7 +63,7 @@ def test_confirmation_says_what_the_plain_baseline_was_given(finished):
     gains = [top["scores"][seed][column] - plain["scores"][seed][column] for seed in ("1000", "1001")]
     assert verdict["gain"] == pytest.approx(50 * sum(gains))
     for words in ("had its own search of training.learning_rate, training.iterations (4 runs", "is compared at"):
-        assert words in verdict["sentence"]
+        assert words in " ".join(verdict["details"])
     for entry in result["configurations"]:
         run = finished.confirm(f"{entry['name']}-1000")
         assert run.record().config["training"]["iterations"] == entry["params"]["training.iterations"]

@@ -61,7 +61,7 @@ def test_the_sentence_by_hand():
         "the winner's values (33.00 against 31.25)."
     )
     assert replace(fairness, compared=BOTH, other_expected_percent=None).text.endswith(
-        "at its own best values, which are the winner's too (training.learning_rate=0.0003)"
+        "at its own best values, which are the winner's too (training.learning_rate=0.0003)."
     )
 
 
@@ -73,7 +73,7 @@ def test_the_verdict_is_against_the_chosen_one_and_survives_its_file(tmp_path):
         add_runs(folder, one, scores)
     verdict = judge(folder, [WINNER, other, plain])
     assert (verdict.outcome, verdict.gain) == ("better", pytest.approx(3.0))
-    assert verdict.fairness.text in verdict.sentence
+    assert verdict.fairness.text in verdict.details
     write_confirmation(folder, [WINNER, other, plain])
     known = Verdict.read(folder)
     assert known.fairness.text == verdict.fairness.text
