@@ -13,7 +13,9 @@ planted null: all points are as good as plain. Kinds of noise, none but the firs
 * ``normal``;
 * ``heavy tails``: Student's t with 5 degrees of freedom, of the same deviation;
 * ``unequal``: every arm has a deviation of its own, from half to twice (geometric mean 1);
-* ``point x fold``: every point is better on some folds than on others, by a deviation of one residual.
+* ``point x fold``: every point is better on some folds than on others, by a deviation of one residual;
+* ``recorded``, with ``pool=<file>``: drawn with replacement from the runs of a recorded pool, in their own unit: what
+  each has beyond its point's and its replicate's mean. With a gain of 0 it is a test of A against A.
 """
 
 from __future__ import annotations
@@ -21,10 +23,12 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.stats import qmc
@@ -44,9 +48,9 @@ PUBLISHED = (("paper", dict.fromkeys(SCALARS, 0.5)),)
 FOLDS = 5
 ITERATION = 200
 LEVEL, SHARED, LENGTH_SCALE, FEATURES = 30.0, 0.75, 0.8, 400
-KINDS = ("normal", "heavy tails", "unequal", "point x fold")
+KINDS = ("normal", "heavy tails", "unequal", "point x fold", "recorded")
 GAINS = (0.0, 1.0, 2.0)
-OPTIONS = {"repeats": "200", "kinds": ";".join(KINDS), "gains": "0;1;2", "budgets": "48", "seed": "0"}
+OPTIONS = {"repeats": "200", "kinds": ";".join(KINDS[:-1]), "gains": "0;1;2", "budgets": "48", "seed": "0", "pool": ""}
 
 
 class Simulated:
@@ -55,11 +59,12 @@ class Simulated:
     Args:
         kind: of noise.
         gain: of the best place of the space over plain.
+        pool: of ``recorded`` residuals.
         seed: of everything; the same surface for all kinds and gains, the noise of each its own.
     """
 
-    def __init__(self, kind: str, gain: float, seed: int) -> None:
-        self.kind, self.seed = kind, seed
+    def __init__(self, kind: str, gain: float, seed: int, pool: Real | None = None) -> None:
+        self.kind, self.seed, self.pool = kind, seed, pool
         random = np.random.default_rng([seed, 1])
         size = len(RANGES)
         self.waves = random.normal(size=(FEATURES, size)) / LENGTH_SCALE
@@ -101,6 +106,9 @@ class Simulated:
         """Of ``count`` runs of a point, or of plain (-1)."""
         if self.kind == "heavy tails":
             return heavy(self.noise, count)
+        if self.kind == "recorded":
+            assert self.pool is not None, "recorded noise comes from a pool"
+            return self.noise.choice(self.pool, count)
         scale = 2 ** math.tanh(self._effect(2, arm + 1)) if self.kind == "unequal" else 1.0
         return scale * self.noise.standard_normal(count)
 
@@ -185,12 +193,36 @@ class Counted:
     pairs: float
 
 
-def count(kind: str, gain: float, budgets: Sequence[int], *, repeats: int, seed: int) -> dict[int, Counted]:
+def recorded(path: Path) -> Real:
+    """(runs,) what each run of a pool has beyond the means of its point and of its replicate, in percentage points.
+
+    Args:
+        path: a pool's Parquet file; its truth runs are left out.
+    """
+    ends: dict[tuple[Hashable, Hashable], tuple[int, float]] = {}
+    columns = ["part", "folds", "point", "fold", "round", "iteration", "score", "error"]
+    for row in pq.read_table(path, columns=columns).to_pylist():
+        if row["part"] == "search" and row["error"] is None:
+            run = ((row["folds"], row["point"]), (row["folds"], row["fold"], row["round"]))
+            ends[run] = max(ends.get(run, (-1, 0.0)), (row["iteration"], row["score"]))
+    arms, replicates = (
+        np.equal.outer(list(map(repr, labels)), sorted(set(map(repr, labels)))).astype(float)
+        for labels in zip(*ends, strict=True)
+    )
+    left, values, _ = np.linalg.svd(np.concatenate([arms, replicates], axis=1), full_matrices=False)
+    basis = left[:, values > 1e-9 * values[0]]
+    scores = np.array([100 * score for _, score in ends.values()])
+    return np.asarray((scores - basis @ (basis.T @ scores)) * math.sqrt(len(scores) / (len(scores) - basis.shape[1])))
+
+
+def count(
+    kind: str, gain: float, budgets: Sequence[int], *, repeats: int, seed: int, pool: Real | None = None
+) -> dict[int, Counted]:
     """Shares by budget over ``repeats`` searches, each with a truth of its own."""
     ended: dict[int, list[Ended]] = {budget: [] for budget in budgets}
     with one_thread():
         for number in range(repeats):
-            world = Simulated(kind, gain, 100_000 * seed + number)
+            world = Simulated(kind, gain, 100_000 * seed + number, pool)
             for budget, one in zip(sorted(budgets), search(world, budgets), strict=True):
                 ended[budget].append(one)
     return {budget: counted(found) for budget, found in ended.items()}
@@ -233,19 +265,23 @@ def main(arguments: Sequence[str]) -> int:
     kinds = options["kinds"].split(";")
     if unknown := set(kinds) - set(KINDS):
         raise SystemExit(f"unknown kinds: {'; '.join(sorted(unknown))}; known: {'; '.join(KINDS)}")
+    if ("recorded" in kinds) != bool(options["pool"]):
+        raise SystemExit("kinds=recorded and pool=<file> go together; python -m benchmarks.pool records one")
+    pool = recorded(Path(options["pool"])) if options["pool"] else None
     budgets = sorted(int(budget) for budget in options["budgets"].split(";"))
     repeats, began = int(options["repeats"]), time.perf_counter()
     print(provenance("scipy"))
     print(f"python -m benchmarks.calibration searches {' '.join(f'{key}={value!r}' for key, value in options.items())}")
     print(
         f"{repeats} searches a line; confirmed with {FIRST} to {MOST} pairs, half-width asked for {PRECISION:g}; "
-        f"a run's residual is 1 mAP; load average {os.getloadavg()[0]:.1f}\n"
+        f"a run's residual is {1 if pool is None else pool.std():.2g} mAP; load average {os.getloadavg()[0]:.1f}\n"
     )
     head = ("interval holds, %", "called better, %", "false better, %", "called worse, %", "model's holds, %")
     print(f"{'noise':14}{'best':>5}{'runs':>5} " + " ".join(f"{name:>23}" for name in head) + "  found model pairs")
     for gain in map(float, options["gains"].split(";")):
         for kind in kinds:
-            for budget, one in count(kind, gain, budgets, repeats=repeats, seed=int(options["seed"])).items():
+            found = count(kind, gain, budgets, repeats=repeats, seed=int(options["seed"]), pool=pool)
+            for budget, one in found.items():
                 shares = (one.held, one.better, one.false, one.worse, one.model)
                 cells = " ".join(f"{share(number, repeats):>23}" for number in shares)
                 numbers = f"{one.found:7.2f}{one.expected:6.2f}{one.pairs:6.1f}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.provenance import provenance
 from benchmarks.search.clocked import START, VARIABLE
 
-LOOK_EVERY_S = 0.2
+LOOK_EVERY_S = 0.5
 TICKS = os.sysconf("SC_CLK_TCK")
 RUNS = ("training", "evaluation")
 """Parts of a worker that a search is there for."""
