@@ -7,6 +7,7 @@ attempt (:mod:`dce_ray.train.attempts`), through ``dce_ray.train.driver``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ from ray import tune
 
 from dce_ray.errors import DceError, NonFiniteError
 from dce_ray.experiment.record import RunRecord
+from dce_ray.files import finite
 from dce_ray.train.attempts import Attempts
 from dce_ray.train.driver import Driver
 from dce_ray.train.run_files import Reading
@@ -30,7 +32,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
     The Tune configuration is ``{"record": <the record as a mapping>, "state": <folder of the run's attempts>,
     "threads": <CPU threads>}``. Results carry ``iteration``, ``score`` (None while nothing is selected), ``readings``
     (those that no result told before; of a run that goes on, all up to its checkpoint), ``finished``, at the end of a
-    run on test its ``table``, and for what no retry can mend ``fault`` and ``fault_kind``. Other exceptions are raised:
+    run on test its ``table`` (JSON: Tune takes mappings apart), and for what no retry can mend ``fault`` and ``fault_kind``. Other exceptions are raised:
     the run then goes on in another process, up to ``search.max_failures`` times.
     """
 
@@ -79,7 +81,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
             score, ended = step.score, {}
             if step.finished and self.record.on_test:
                 table = self.driver.test()
-                score, ended = self.run.score(table), {"table": table.to_mapping()}
+                score, ended = self.run.score(table), {"table": json.dumps(finite(table.to_mapping()))}
             if self.driver.files.checkpoint.is_file():
                 self.attempts.forget_before(self.record.attempt)
         except DceError as fault:

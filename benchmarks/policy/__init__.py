@@ -22,6 +22,7 @@ budget's full runs have. A search is one sequence: its first 32 runs are the sea
 The value of a policy is the truth at the point that it chooses, above the mean of the space (of the pool's points,
 where it is recorded): mean over repetitions, with the half-width of the 95 % interval (Student's t). Each repetition of
 a simulated setting is another surface. There is one pool: repetitions there differ in the sampler's seed, in the order
-of points and folds and in the noise drawn, and their interval says nothing of other data. All policies meet the same
-surfaces and orders, so that differences are paired.
+of points and folds and in the noise drawn. On recorded runs the noise of the points' truth, which no repetition
+averages out, is added to the interval; which points were recorded, and with what luck, is in no interval. All policies
+meet the same surfaces and orders, so that differences are paired.
 """

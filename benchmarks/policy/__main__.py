@@ -21,6 +21,7 @@ from benchmarks.policy.measure import (
     Task,
     measure,
     pool_at,
+    truth_error_of,
 )
 from benchmarks.policy.output import draw, show, show_pool
 from benchmarks.policy.recorded import POOL
@@ -65,12 +66,13 @@ def measured(
     tasks: list[Task] = [
         (setting, policy, tuple(budgets), seed, Path(options["pool"])) for policy in policies for seed in seeds
     ]
+    error = truth_error_of(setting, Path(options["pool"]))
     found = measure(tasks, int(options["jobs"]))
     results = {}
     for index, policy in enumerate(policies):
         rows = found[index * repeats : (index + 1) * repeats]
         values = np.array([row for row, _ in rows])
-        results[policy] = Measured(values, float(np.mean([seconds for _, seconds in rows])))
+        results[policy] = Measured(values, float(np.mean([seconds for _, seconds in rows])), error)
     return results
 
 

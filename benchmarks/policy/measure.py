@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import time
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -17,16 +18,20 @@ import optuna
 from numpy.typing import NDArray
 from scipy import stats
 
+from benchmarks.bench_data import components
 from benchmarks.policy.emulator import Emulation, Emulator
 from benchmarks.policy.ours import ours
 from benchmarks.policy.peers import gaussian_process, peer, random_sampler, tpe
 from benchmarks.policy.recorded import POOL, RecordedSurface
 from benchmarks.policy.surfaces import SETTINGS, Search, Surface, World
 from benchmarks.pool.table import Pool, read_pool
+from dce_ray.errors import DataError
 from dce_ray.points.threads import one_thread
 
 Array = NDArray[np.float64]
 
+NORMAL = 1.96
+"""Half-width of a 95 % interval in standard errors that are known."""
 OURS = "ours"
 TODAY = "TPE, ASHA (policy=single)"
 """The default before there were replicates."""
@@ -64,6 +69,40 @@ class Measured:
     """(repetitions, budgets) value of the chosen point."""
     seconds: float
     """CPU seconds per search, all budgets together."""
+    truth_error: float = 0.0
+    """Standard error of a recorded point's truth; 0 where the truth is known."""
+
+    @property
+    def half(self) -> Array:
+        """(budgets,) half-widths of the 95 % intervals of the mean values."""
+        return np.hypot(half_width(self.values), self._unsure([self.values]))
+
+    def gain(self, other: Measured) -> tuple[Array, Array]:
+        """How much more it found than another one, in pairs: mean and half-width of the 95 % interval, by budget."""
+        difference = self.values - other.values
+        return difference.mean(axis=0), np.hypot(half_width(difference), self._unsure([self.values, other.values]))
+
+    def at(self, column: int) -> Measured:
+        """Of one budget."""
+        return Measured(self.values[:, column : column + 1], self.seconds, self.truth_error)
+
+    def _unsure(self, tables: Sequence[Array]) -> Array:
+        """Half-widths from the truth's own noise, which no number of repetitions on one pool averages out.
+
+        A mean value is the truth of the chosen points weighted by how often each is chosen, so its error is the error
+        of one point times the root of the sum of the squared weights; of two policies the weights are subtracted. A
+        point has the same value wherever it is chosen.
+        """
+        if not self.truth_error:
+            return np.zeros(tables[0].shape[1])
+        found = []
+        for column in range(tables[0].shape[1]):
+            weights: Counter[float] = Counter()
+            for sign, table in zip((1, -1), tables, strict=False):
+                for value in table[:, column].tolist():
+                    weights[value] += sign / len(table)  # type: ignore[assignment]
+            found.append(math.sqrt(sum(weight**2 for weight in weights.values())))
+        return NORMAL * self.truth_error * np.array(found)
 
 
 Task = tuple[str, str, tuple[int, ...], int, Path]
@@ -93,6 +132,21 @@ def surface_of(setting: str, seed: int, pool: Path = POOL) -> Surface:
     if setting in EMULATED:
         return Emulator(emulation_of(pool), EMULATED[setting], seed)
     return World(SETTINGS[setting], seed)
+
+
+def truth_error_of(setting: str, pool: Path = POOL) -> float:
+    """Standard error of the truth of a point in points of mAP, beside what all points' truth runs of a seed share.
+
+    Raises:
+        DataError: as of :func:`surface_of`, or the points have one truth run, which says nothing of its noise.
+    """
+    if setting not in RECORDED:
+        return 0.0
+    known = pool_at(pool)
+    grid = known.grid(RECORDED[setting])
+    if grid.truths < 2:
+        raise DataError(f"{setting}: {grid.truths} truth runs per point say nothing of their noise; record two or more")
+    return components([known.truths(grid)]).residual / math.sqrt(grid.truths)
 
 
 def one_search(task: Task) -> tuple[list[float], float]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.bench_data import components, ratio_interval
-from benchmarks.policy.measure import EMULATED, OURS, RECORDED, TODAY, Measured, half_width
+from benchmarks.policy.measure import EMULATED, OURS, RECORDED, TODAY, Measured
 from benchmarks.policy.surfaces import SETTINGS
 from benchmarks.pool.table import Pool
 from dce_ray.experiment.record import SEARCHED
@@ -32,28 +32,27 @@ def show(setting: str, found: Mapping[str, Measured], budgets: Sequence[int]) ->
     print(f"\n{title_of(setting)}")
     print(f"{'':32}{head}{'s per search':>14}   ours gains (paired)")
     for name, one in found.items():
-        print(f"{name:32}{_cells(one.values)}{one.seconds:14.1f}", end="")
+        print(f"{name:32}{_cells(one.values.mean(axis=0), one.half)}{one.seconds:14.1f}", end="")
         if OURS in found and name != OURS:
-            print(f"   {_cells(found[OURS].values - one.values)}", end="")
+            print(f"   {_cells(*found[OURS].gain(one))}", end="")
         print()
     if {OURS, TODAY} <= found.keys():
-        _show_targets(found[OURS].values, found[TODAY].values, budgets)
+        _show_targets(found[OURS], found[TODAY], budgets)
 
 
-def _cells(values: Array) -> str:
-    cells = [f"{mean:.2f} ±{half:.2f}" for mean, half in zip(values.mean(axis=0), half_width(values), strict=True)]
-    return "".join(f"{cell:>16}" for cell in cells)
+def _cells(means: Array, halves: Array) -> str:
+    return "".join(f"{f'{mean:.2f} ±{half:.2f}':>16}" for mean, half in zip(means, halves, strict=True))
 
 
-def _show_targets(mine: Array, today: Array, budgets: Sequence[int]) -> None:
+def _show_targets(mine: Measured, today: Measured, budgets: Sequence[int]) -> None:
     """Ours against today's default: the ratio at equal budgets, and a third of the budget against the whole."""
     for column, budget in enumerate(budgets):
-        mean = today[:, column].mean()
-        ratio = f"{mine[:, column].mean() / mean:.2f}" if mean > half_width(today)[column] else "an unknown number of"
+        mean = today.values[:, column].mean()
+        ratio = f"{mine.values[:, column].mean() / mean:.2f}" if mean > today.half[column] else "an unknown number of"
         print(f"  {budget} runs: ours {ratio} times the value of {TODAY}", end="")
         if budget % 3 == 0 and budget // 3 in budgets:
-            gain = mine[:, budgets.index(budget // 3)] - today[:, column]
-            print(f"; ours with {budget // 3} less today's with {budget}: {_cells(gain[:, None]).strip()}", end="")
+            gain = mine.at(budgets.index(budget // 3)).gain(today.at(column))
+            print(f"; ours with {budget // 3} less today's with {budget}: {_cells(*gain).strip()}", end="")
         print()
 
 
@@ -79,7 +78,7 @@ def _show_grid(pool: Pool, folds: int) -> None:
     )
     if len(grid.points) < 2 or grid.truths < 2:
         return
-    table = np.array([pool.truth[point][: grid.truths] for point in grid.points])
+    table = pool.truths(grid)
     found, means = components([table]), table.mean(axis=1)
     print(
         f"  truth: mean {found.level:.2f} mAP, deviation between points {found.spread:.2f} beside a standard error of "
@@ -127,7 +126,7 @@ def draw(results: Mapping[str, Mapping[str, Measured]], budgets: Sequence[int], 
         for axes, (setting, found) in zip(panels.flat, results.items(), strict=False):
             axes.set_title(setting)
             for name in (name for name in shown if name in found):
-                mean, half = found[name].values.mean(axis=0), half_width(found[name].values)
+                mean, half = found[name].values.mean(axis=0), found[name].half
                 colour, line, width = looks[name]
                 (handles[name],) = axes.plot(budgets, mean, color=colour, linestyle=line, linewidth=width)
                 axes.fill_between(budgets, mean - half, mean + half, color=colour, alpha=0.1, linewidth=0)

@@ -63,7 +63,8 @@ class RecordedSurface:
             for (number, replicate), curve in pool.curves(folds).items()
             if replicate in replicates and (number is None or number in of_points)
         }
-        means = np.array([pool.truth[number][: grid.truths].mean() for number in self.order])
+        of_number = dict(zip(numbers, pool.truths(grid).mean(axis=1), strict=True))
+        means = np.array([of_number[number] for number in self.order])
         self.values: NDArray[np.float64] = means - means.mean()
         """Truth of each point above the mean of all, in points of mAP."""
         self._place = {_key(scalars): place for place, scalars in enumerate(self.points)}

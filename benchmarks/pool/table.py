@@ -93,6 +93,10 @@ class Pool:
         ]
         return max(grids, key=lambda one: len(one.points) * (len(one.replicates) + one.truths), default=Grid((), (), 0))
 
+    def truths(self, grid: Grid) -> NDArray[np.float64]:
+        """Truth runs of the grid's points that count, (points, truth runs), in percent."""
+        return np.array([self.truth[point][: grid.truths] for point in grid.points])
+
     def curves(self, folds: int) -> dict[tuple[int | None, Replicate], Mapping[int, float]]:
         """Curve of every run that policies see, by point (None: plain) and replicate; failed ones have none.
 

@@ -6,6 +6,7 @@ survive a kill. Here nothing is kept on Tune's side: the ledger (and behind it t
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -204,7 +205,7 @@ class RunsInFlight:
         elif result.get("finished"):
             self._report(run, result)
             if "table" in result:
-                write_json(folder.table, result["table"])
+                write_json(folder.table, json.loads(result["table"]))
             self.ledger.finish(folder.key)
             self._ended(folder)
         elif trial_id in self.pruned:

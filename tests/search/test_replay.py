@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import optuna
@@ -12,7 +13,7 @@ from made_pool import RANGES, SMALL, made_pool
 from benchmarks.policy import measure
 from benchmarks.policy.__main__ import main
 from benchmarks.policy.emulator import Emulation, Emulator, decompose
-from benchmarks.policy.measure import FREE, POLICIES
+from benchmarks.policy.measure import FREE, POLICIES, half_width
 from benchmarks.policy.ours import ours
 from benchmarks.policy.peers import gaussian_process, peer, random_sampler, tpe
 from benchmarks.policy.recorded import RecordedGP, RecordedSurface, RecordedTPE, ask_recorded, choosing_among
@@ -291,6 +292,33 @@ class TestCommand:
     def test_without_a_pool_it_says_what_makes_one(self, tmp_path):
         with pytest.raises(SystemExit, match=r"benchmarks\.pool write"):
             main(["settings=recorded", f"pool={tmp_path / 'none.parquet'}", "policies=random", "budgets=4"])
+
+
+class TestIntervals:
+    def test_the_noise_of_the_truth_by_hand(self):
+        one = measure.Measured(np.array([[1.0], [1.0], [3.0], [3.0]]), 0.0, truth_error=0.5)
+        repetitions = half_width(one.values)[0]
+        assert one.half == pytest.approx([math.hypot(repetitions, 1.96 * 0.5 * math.sqrt(0.5**2 + 0.5**2))])
+        same = measure.Measured(np.array([[3.0], [3.0], [1.0], [1.0]]), 0.0, truth_error=0.5)
+        mean, half = one.gain(same)
+        assert mean == pytest.approx([0.0])
+        assert half == pytest.approx(half_width(one.values - same.values)), "the same points as often: no error is left"
+        other = measure.Measured(np.array([[2.0], [2.0], [2.0], [2.0]]), 0.0, truth_error=0.5)
+        weights = 0.5**2 + 0.5**2 + 1.0**2
+        assert one.gain(other)[1] == pytest.approx([math.hypot(repetitions, 1.96 * 0.5 * math.sqrt(weights))])
+
+    def test_more_repetitions_do_not_take_it_away(self):
+        many = measure.Measured(np.full((1000, 1), 2.0), 0.0, truth_error=0.5)
+        assert many.half == pytest.approx([0.98])
+        assert dataclasses.replace(many, truth_error=0.0).half == pytest.approx([0.0])
+
+    def test_it_is_the_residual_of_the_recorded_truth_runs(self, tmp_path):
+        write_pool(tmp_path / "pool.parquet", made_pool(Size(folds=5, points=60, replicates=1, truths=4), noise=0.02))
+        assert measure.truth_error_of("recorded", tmp_path / "pool.parquet") == pytest.approx(2.0 / 2, rel=0.15)
+        assert measure.truth_error_of("emulated", tmp_path / "pool.parquet") == 0.0
+        write_pool(tmp_path / "one.parquet", made_pool(Size(folds=5, points=4, replicates=1, truths=1)))
+        with pytest.raises(DataError, match="1 truth runs per point"):
+            measure.truth_error_of("recorded", tmp_path / "one.parquet")
 
 
 def test_the_made_pool_has_two_scalars():

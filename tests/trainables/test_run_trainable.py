@@ -1,5 +1,7 @@
 """Trainables by hand, without a cluster: one process, several runs, kills between the files they write."""
 
+import json
+
 import pytest
 import torch
 
@@ -145,8 +147,9 @@ def test_confirmation_stops_where_holdout_said_and_reads_test_once(make_trial, m
     assert [result["iteration"] for result in results] == [2, 3]
     assert evaluated == ["test"]
     assert scores(results) == {}
-    assert results[1]["table"]["averages"]["0.1:0.7"] == results[1]["score"]
-    assert "test" in results[1]["table"]["caption"]
+    table = json.loads(results[1]["table"])
+    assert table["averages"]["0.1:0.7"] == results[1]["score"]
+    assert "test" in table["caption"]
     place.adopt()
     assert place.checkpoint.read_bytes() == place.attempts.of(1).checkpoint.read_bytes()
     assert place.detections.read_bytes() == place.attempts.of(1).detections.read_bytes()
