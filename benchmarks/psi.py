@@ -3,10 +3,11 @@
 ``python -m benchmarks.psi [baseline=delu] [levels=strong] [deltas=0.8] [draws=1] [size=bench] [iterations=0]``
 
 Per level, draw and delta one run with SCS alone is trained on all of train, as in ``ablate study=confounding``. At its
-end Psi (Eq. 2) of all train videos is taken as a step takes it, dropout included. ``share`` is the part of the snippets
-that Psi marks, ``precision`` the part of the marked that are context, ``recall`` the part of the context that is
-marked, ``action`` the part of the action snippets that are marked by mistake; the means of the two attentions on each
-kind of snippet follow. No test video is read: a delta can be chosen by this without having seen any score.
+end Psi (Eq. 2) of all train videos is taken as a step takes it, with dropout, and once more without. ``share`` is the
+part of the snippets that Psi marks, ``precision`` the part of the marked that are context, ``recall`` the part of the
+context that is marked, ``action`` the part of the action snippets that are marked by mistake; the means of the two
+attentions on each kind of snippet follow. No test video is read: a delta can be chosen by this without having seen any
+score.
 """
 
 from __future__ import annotations
@@ -79,13 +80,13 @@ def trained(store: Path, baseline: str, delta: float, iterations: int) -> Run:
     return run
 
 
-def marked(run: Run, place: Path) -> Marked:
-    """Psi and attentions of all train videos, in training mode, from one fixed state of the random numbers."""
+def marked(run: Run, place: Path, *, dropout: bool) -> Marked:
+    """Psi and attentions of all train videos; with dropout from one fixed state of the random numbers."""
     store, truth = open_store(place), load_context(place)
     intervention = Intervention.of(run.config.method)
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     kinds = []
-    run.network.train()
+    run.network.train(dropout)
     torch.manual_seed(0)
     with torch.no_grad():
         for video in np.flatnonzero(np.asarray(store.subsets) == "train"):
@@ -107,15 +108,18 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(int(options["threads"]))
     print(provenance())
     print(f"python -m benchmarks.psi {' '.join(arguments)}".rstrip())
-    names = f"{'level':>8}{'draw':>6}{'delta':>7}{'share':>7}{'precision':>10}{'recall':>7}{'action':>7}{'context':>8}"
-    print(f"{names}   rgb/flow attention on each kind")
+    run_names = f"{'level':>8}{'draw':>6}{'delta':>7}{'dropout':>9}"
+    names = f"{'share':>7}{'precision':>10}{'recall':>7}{'action':>7}{'context':>8}   rgb/flow attention on each kind"
+    print(run_names + names)
     for level in options["levels"].split(","):
         for draw in options["draws"].split(","):
             with tempfile.TemporaryDirectory() as folder:
                 place = LevelDraw(options["size"], level, int(draw)).ensure(Path(folder))
                 for delta in options["deltas"].split(","):
                     run = trained(place, options["baseline"], float(delta), int(options["iterations"]))
-                    print(f"{level:>8}{draw:>6}{delta:>7}{marked(run, place).line()}", flush=True)
+                    for dropout in (True, False):
+                        found = marked(run, place, dropout=dropout).line()
+                        print(f"{level:>8}{draw:>6}{delta:>7}{'on' if dropout else 'off':>9}{found}", flush=True)
     print(f"load average {os.getloadavg()[0]:.1f}")
 
 

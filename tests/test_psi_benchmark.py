@@ -31,24 +31,26 @@ def test_it_runs_and_repeats(capsys):
         lines = capsys.readouterr().out.splitlines()
         found.append([line.split() for line in lines if line.split()[0] in ("none", "strong")])
     assert found[0] == found[1]
-    assert [(line[0], line[2]) for line in found[0]] == [
-        ("none", "0.0"),
-        ("none", "0.9"),
-        ("strong", "0.0"),
-        ("strong", "0.9"),
+    assert [(line[0], *line[2:4]) for line in found[0]] == [
+        (level, delta, dropout) for level in ("none", "strong") for delta in ("0.0", "0.9") for dropout in ("on", "off")
     ]
-    for low, high in (found[0][:2], found[0][2:]):
-        assert 0.5 < float(low[3]) <= 1  # nearly everything: dropout lets the streams differ
-        assert float(high[3]) < float(low[3])  # a higher delta marks less
-    assert {line[7] for line in found[0][:2]} == {"0.00"}  # no context at this level
-    assert 0.2 < float(found[0][2][7]) < 0.6
+    share = {(line[0], *line[2:4]): float(line[4]) for line in found[0]}
+    for level in ("none", "strong"):
+        assert 0.5 < share[level, "0.0", "on"] <= 1  # nearly everything: dropout lets the streams differ
+        assert share[level, "0.9", "on"] < share[level, "0.0", "on"]  # a higher delta marks less
+        assert share[level, "0.9", "off"] == 0  # after four steps the streams agree
+    assert {line[8] for line in found[0][:4]} == {"0.00"}  # no context at this level
+    assert all(0.2 < float(line[8]) < 0.6 for line in found[0][4:])
 
 
-def test_only_train_videos_are_looked_at(tmp_path):
+@pytest.mark.parametrize("dropout", [True, False])
+def test_only_train_videos_are_looked_at(dropout, tmp_path):
     place = LevelDraw("tiny", "strong", 1).ensure(tmp_path)
     store = open_store(place)
     train = np.asarray(store.subsets) == "train"
-    found = marked(trained(place, "delu", 0.5, 2), place)
+    run = trained(place, "delu", 0.5, 2)
+    found = marked(run, place, dropout=dropout)
+    assert run.network.training == dropout
     kinds = load_context(place).kinds[: int(store.lengths[train].sum())]  # train videos come first
     assert (found.kinds == kinds).all()
     assert found.psi.shape == found.rgb.shape == found.flow.shape == kinds.shape

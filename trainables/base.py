@@ -32,8 +32,9 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
     The Tune configuration is ``{"record": <the record as a mapping>, "state": <folder of the run's attempts>,
     "threads": <CPU threads>}``. Results carry ``iteration``, ``score`` (None while nothing is selected), ``readings``
     (those that no result told before; of a run that goes on, all up to its checkpoint), ``finished``, at the end of a
-    run on test its ``table`` (JSON: Tune takes mappings apart), and for what no retry can mend ``fault`` and ``fault_kind``. Other exceptions are raised:
-    the run then goes on in another process, up to ``search.max_failures`` times.
+    run on test its ``table`` (JSON: Tune takes mappings apart), and for what no retry can mend ``fault`` and
+    ``fault_kind``. Other exceptions are raised: the run then goes on in another process, up to ``search.max_failures``
+    times.
     """
 
     baseline: str
