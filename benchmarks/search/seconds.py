@@ -45,7 +45,7 @@ def seconds(arguments: list[str]) -> None:
             raise SystemExit(f"the search ended with status {process.returncode}")
         clocks = {int(file.stem): json.loads(file.read_text()) for file in Path(place).glob("*.json")}
     parts = parted(found, clocks, process.pid)
-    print(f"{took:.0f} s from the command to its end; core seconds:\n")
+    print(f"{took:.0f} s from the command to its end; {len(clocks) - 1} workers ran something; core seconds:\n")
     print("\n".join(table(parts)))
 
 
