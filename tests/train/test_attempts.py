@@ -1,0 +1,101 @@
+"""Attempts of a run by hand: which one is gone on with, and what of it counts."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from dce_ray.errors import CheckpointError
+from dce_ray.train.attempts import Attempts
+
+
+@dataclass
+class CountingRun:
+    """A run whose state is its iteration."""
+
+    iteration: int = 0
+
+    def restore(self, path):
+        if not path.is_file():
+            return False
+        text = path.read_text()
+        if text == "damaged":
+            raise CheckpointError(f"{path}: damaged")
+        self.iteration = int(text)
+        return True
+
+
+@pytest.fixture
+def attempts(tmp_path):
+    return Attempts(tmp_path / "state")
+
+
+def leave(files, checkpoint=None, readings=(), detections=None):
+    files.path.mkdir(parents=True)
+    for iteration in readings:
+        files.append(iteration, {"score": iteration / 100}, float(iteration))
+    for path, content in ((files.checkpoint, checkpoint), (files.detections, detections)):
+        if content is not None:
+            path.write_text(content)
+
+
+def iterations(readings):
+    return [reading.iteration for reading in readings]
+
+
+def test_the_first_attempt_begins_at_the_beginning(attempts):
+    run = CountingRun()
+    assert list(attempts.resume(run, 1)) == []
+    assert run.iteration == 0
+    assert attempts.latest() is None
+    assert not attempts.root.exists()
+
+
+def test_the_latest_attempt_with_a_checkpoint_counts_and_all_of_it_up_to_there(attempts):
+    leave(attempts.of(1), "4", [2, 4, 6, 8])
+    leave(attempts.of(9), "6", [2, 4, 6, 8], "found")  # it read on behind its checkpoint
+    leave(attempts.of(10), None, [2, 4, 6])  # killed before its first checkpoint
+    run = CountingRun()
+    assert iterations(attempts.resume(run, 11)) == [2, 4, 6]
+    assert run.iteration == 6
+    own = attempts.of(11)
+    assert iterations(own.readings()) == [2, 4, 6]
+    assert own.readings() == attempts.of(9).readings()[:3]
+    assert own.detections.read_text() == "found"
+    assert not own.checkpoint.exists()
+    assert attempts.latest() == own
+
+
+def test_an_attempt_reads_nothing_of_itself_or_of_later_ones(attempts):
+    leave(attempts.of(2), "4", [2, 4])
+    leave(attempts.of(3), "8", [2, 4, 6, 8])
+    run = CountingRun()
+    assert list(attempts.resume(run, 2)) == []
+    assert run.iteration == 0
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(attempts, caplog):
+    leave(attempts.of(1), "4", [2, 4])
+    leave(attempts.of(2), "damaged", [2, 4, 6])
+    run = CountingRun()
+    assert iterations(attempts.resume(run, 3)) == [2, 4]
+    assert run.iteration == 4
+    assert "damaged" in caplog.text
+
+
+def test_only_earlier_attempts_are_forgotten(attempts):
+    for number in (1, 2, 10, 11):
+        leave(attempts.of(number), str(number))
+    (attempts.root / "not a number").touch()
+    attempts.forget_before(10)
+    assert sorted(path.name for path in attempts.root.iterdir()) == ["10", "11", "not a number"]
+    attempts.clear()
+    assert not attempts.root.exists()
+    attempts.clear()
+
+
+def test_what_is_not_finite_is_carried_over_as_null(attempts):
+    leave(attempts.of(1), "2")
+    attempts.of(1).append(2, {"loss/total": float("nan")}, 1.0)
+    attempts.resume(CountingRun(), 2)
+    assert json.loads(attempts.of(2).progress.read_text())["metrics"] == {"loss/total": None}
