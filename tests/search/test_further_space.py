@@ -226,7 +226,7 @@ def test_a_file_that_is_no_best_yaml_is_refused(best, content, message):
 
 def test_a_value_out_of_range_in_a_file_is_refused(best):
     best.write_text(best.read_text().replace("delta: 0.99", "delta: 9.0"))
-    with pytest.raises(SearchSpaceError, match=r"method\.delta=9\.0: must lie in"):
+    with pytest.raises(SearchSpaceError, match=r"method\.delta=9\.0: must lie between 0 and 1"):
         experiment_of(f"space.first_points=[{best}]")
 
 
