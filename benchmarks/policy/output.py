@@ -138,7 +138,7 @@ def draw(results: Mapping[str, Mapping[str, Measured]], budgets: Sequence[int], 
             axes.set_xlabel("budget [runs]")
         title_with_legend(figure, "Truth at the chosen point, above the mean", list(handles.values()), list(handles))
         count = len(next(iter(next(iter(results.values())).values())).values)
-        caption_below(figure, f"{count} repetitions; bands: 95 % intervals of the mean over them\n{_said(results)}")
+        caption_below(figure, f"{count} repetitions; bands: 95 % intervals of the mean\n{_said(results)}")
         figure.savefig(path, format="png", dpi=200, metadata={"Software": None})
 
 
@@ -146,7 +146,7 @@ def _said(settings: Mapping[str, object]) -> str:
     """What the reader has to know of the panels' kinds."""
     parts: list[tuple[Mapping[str, object], str]] = [
         (SETTINGS, "simulated surfaces: title says residual noise of a run in s"),
-        (RECORDED, "recorded: real runs, truth from other runs on test"),
+        (RECORDED, "recorded: real runs, truth from other runs on test, with its noise in the bands"),
         (EMULATED, "emulated: model of the recorded runs"),
     ]
     return "; ".join(text for known, text in parts if any(name in known for name in settings))
