@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -126,7 +127,10 @@ class RunFolder(RunFiles):
         """Remove everything: what an earlier plan left under the same name is another run's."""
         self.attempts.clear()
         for path in sorted(self.path.iterdir()):
-            path.unlink()
+            if path.is_dir():  # a process that was thought dead has written once more
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
 
 
 @dataclass(frozen=True, slots=True)

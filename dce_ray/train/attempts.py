@@ -46,7 +46,9 @@ class Attempts:
         return self.of(max(numbers)) if numbers else None
 
     def resume(self, run: Run, number: int) -> Sequence[Reading]:
-        """Let a run go on from the latest earlier attempt with a checkpoint that can be read.
+        """Let a run go on from the latest attempt up to this one with a checkpoint that can be read.
+
+        This one's own counts as well: where a node is taken back with notice, Ray begins the same attempt again.
 
         Its readings up to there, and its detections, become those of attempt ``number``.
 
@@ -57,7 +59,7 @@ class Attempts:
         Returns:
             The readings up to the iteration from which it goes on.
         """
-        for earlier in self.before(number):
+        for earlier in self.before(number + 1):
             try:
                 if not run.restore(earlier.checkpoint):
                     continue
@@ -66,7 +68,7 @@ class Attempts:
                 continue
             own, readings = self.of(number), [each for each in earlier.readings() if each.iteration <= run.iteration]
             write_atomically(own.progress, "".join(json.dumps(finite(asdict(each))) + "\n" for each in readings))
-            if earlier.detections.is_file():
+            if earlier != own and earlier.detections.is_file():
                 write_atomically(own.detections, earlier.detections.read_bytes())
             return readings
         return ()

@@ -87,9 +87,7 @@ class Driver:
         if due and run.selection_split:  # also where the run stops here: it goes on behind this iteration
             score, table = self._select()
             metrics |= table.metrics() | {"score": score}
-        reading = Reading(run.iteration, time.time(), metrics) if metrics else None
-        if reading:
-            self.files.append(reading.iteration, metrics, reading.time)
+        reading = self.files.append(run.iteration, metrics) if metrics else None
         self._keep(due)
         return Step(run.iteration, metrics, score, run.finished, reading)
 

@@ -55,14 +55,15 @@ class RunFiles:
         """One line per reading."""
         return self.path / "progress.jsonl"
 
-    def append(self, iteration: int, metrics: Mapping[str, float | None], time_s: float | None = None) -> None:
+    def append(self, iteration: int, metrics: Mapping[str, float | None], time_s: float | None = None) -> Reading:
         """Append one reading, after cutting off what a killed writer left of its last line.
 
         Raises:
             OutputError: the disk is full or not writable.
         """
-        moment = time.time() if time_s is None else time_s
-        append_line(self.progress, {"iteration": iteration, "time": moment, "metrics": dict(metrics)})
+        reading = Reading(iteration, time.time() if time_s is None else time_s, dict(metrics))
+        append_line(self.progress, asdict(reading))
+        return reading
 
     def readings(self) -> list[Reading]:
         """All readings by rising iteration; the first one of an iteration counts, and one with a score before others.

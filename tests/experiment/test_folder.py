@@ -54,6 +54,19 @@ def test_folders_of_the_same_second_get_names_of_their_own(tmp_path):
     assert sorted(item.name for item in (tmp_path / "results").iterdir()) == sorted(made)
 
 
+def test_what_an_earlier_plan_left_is_removed_whatever_it_is(folder):
+    """A process that was thought dead writes its attempt once more, into a folder that is being cleared."""
+    run = folder.trial("a")
+    run.write(record("a"))
+    late = run.path / "state" / "3"
+    late.mkdir(parents=True)
+    (late / "progress.jsonl").write_text("{}")
+    (run.path / "left").mkdir()
+    (run.path / "left" / "over").touch()
+    run.clear()
+    assert list(run.path.iterdir()) == []
+
+
 def test_plain_run_comes_before_the_trials(folder):
     folder.trial("a").write(record("a", 0))
     folder.trial("b").write(record("b", 0, role="plain", setting="baseline"))

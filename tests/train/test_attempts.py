@@ -66,12 +66,17 @@ def test_the_latest_attempt_with_a_checkpoint_counts_and_all_of_it_up_to_there(a
     assert attempts.latest() == own
 
 
-def test_an_attempt_reads_nothing_of_itself_or_of_later_ones(attempts):
-    leave(attempts.of(2), "4", [2, 4])
+def test_an_attempt_that_begins_again_goes_on_with_its_own_and_reads_nothing_of_later_ones(attempts):
+    """Ray restarts a trial whose node was taken back with notice, and counts no failure."""
+    leave(attempts.of(1), "2", [2])
+    leave(attempts.of(2), "4", [2, 4, 6], "found")
     leave(attempts.of(3), "8", [2, 4, 6, 8])
     run = CountingRun()
-    assert list(attempts.resume(run, 2)) == []
-    assert run.iteration == 0
+    assert iterations(attempts.resume(run, 2)) == [2, 4]
+    assert run.iteration == 4
+    assert iterations(attempts.of(2).readings()) == [2, 4]
+    assert attempts.of(2).detections.read_text() == "found"
+    assert iterations(attempts.of(3).readings()) == [2, 4, 6, 8]
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(attempts, caplog):
