@@ -113,7 +113,9 @@ def prepare(options: Mapping[str, Any]) -> Look:
     store = same_data(search, config["run"]["data"], config["digest"])
     path = search.look(number)
     if not path.exists():
-        if number > 2 and Verdict.read(ExperimentFolder(search.look(number - 1))) is None:
+        before = ExperimentFolder(search.look(number - 1))
+        left = before.path.exists() and before.config.get("identity") != identity_of(*pair)  # of an earlier choice
+        if number > 2 and not left and Verdict.read(before) is None:
             former = command_line("dce_ray.confirm", search=search.path, seeds=seeds, look=number - 1)
             raise ConfigError(f"look={number}: look {number - 1} has not ended; first: {former}")
         folder = ExperimentFolder.create(path, _asked(search, pair, options), environment())
@@ -191,7 +193,8 @@ def run(look: Look, options: Mapping[str, Any]) -> Stop | None:
     print(f"cost: {counted(len(plan), 'run')} on test, {len(done)} of them finished before")
     if not ledger.waiting:
         return None
-    config = run_config_from_mapping(look.search.config["run"])
+    settings = [run_config_from_mapping(one.configuration(0)) for one in look.pair]
+    config = max(settings, key=lambda one: one.sampling.batch * one.sampling.segments)  # it takes most memory
     wish = {"cpus": options["cpus_per_run"], "gpus": options["gpus_per_run"]}
     with ray_session(options["ray"]["address"], look.folder.log, options["ray"]["num_cpus"]) as cluster:
         resources = resources_for(config, look.store, cluster, runs=len(ledger.waiting), **wish)

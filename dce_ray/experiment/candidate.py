@@ -104,10 +104,12 @@ class Candidate:
             "runs": self.runs,
             "iteration": self.iteration,
             "point": self.point,
+            "searched": list(self.searched),
         }
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
         """The candidate of an entry of confirmation.json."""
         keys = ("config", "value", "iteration", "origin", "point", "runs", "deviation")
-        return cls(mapping["name"], **{key: mapping[key] for key in keys})
+        searched = tuple(mapping.get("searched", ()))
+        return cls(mapping["name"], **{key: mapping[key] for key in keys}, searched=searched)

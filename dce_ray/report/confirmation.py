@@ -11,7 +11,7 @@ import yaml
 from dce_ray.experiment.candidate import WINNER, Candidate
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN, decisive
-from dce_ray.files import write_atomically, write_json
+from dce_ray.files import read_json, write_atomically, write_json
 from dce_ray.grids import markdown_line
 from dce_ray.report.captions import confirmation_caption, selection_text, test_text
 from dce_ray.report.measured import Measured, gather, ranking_column
@@ -19,6 +19,7 @@ from dce_ray.report.rendering import comma_separated, latex, markdown
 from dce_ray.report.tables import Table, described, sweep_table
 from dce_ray.verdict.judge import judge
 from dce_ray.verdict.statistics import Estimate
+from dce_ray.verdict.stein import identity_of
 from dce_ray.verdict.text import ANEW
 from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
 
@@ -58,6 +59,17 @@ def looks_at(search: ExperimentFolder) -> list[ExperimentFolder]:
         if folder.config.get("kind") == ANEW:
             found.append(folder)
     return sorted(found, key=lambda folder: int(folder.config["look"]))
+
+
+def chosen_identity(search: ExperimentFolder) -> str | None:
+    """Names the best setting and the plain baseline that a search's confirmation has now; None before it has both."""
+    if not search.confirmation.is_file():
+        return None
+    content = read_json(search.confirmation)
+    found = [Candidate.from_mapping(entry) for entry in content.get("configurations", ())]
+    winner = next((one for one in found if one.setting == content.get("winner")), None)
+    plain = next((one for one in found if one.plain), None)
+    return identity_of(winner, plain) if winner and plain else None
 
 
 def verdict_markdown(verdict: Verdict) -> str:

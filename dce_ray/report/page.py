@@ -18,7 +18,7 @@ from dce_ray.files import read_json, write_atomically
 from dce_ray.points.threads import one_thread
 from dce_ray.report import html
 from dce_ray.report.captions import selection_text, test_text
-from dce_ray.report.confirmation import looks_at, settings_table
+from dce_ray.report.confirmation import chosen_identity, looks_at, settings_table
 from dce_ray.report.measured import Measured, confirmed_settings
 from dce_ray.report.page_points import PointsView
 from dce_ray.report.page_trials import TrialsView
@@ -74,7 +74,7 @@ def _page(
     page = html.Page(" / ".join(folder.path.parts[-3:]), f"Search of SCS and MCM. {view.lead}")
     verdict = Verdict.read(folder)
     anew = _confirmed_anew(folder)
-    page.add("verdict", "Verdict", *verdict_parts(verdict, open_end=not anew), *anew)
+    page.add("verdict", "Verdict", *verdict_parts(verdict, open_end=not _present_looks(folder)), *anew)
     page.add(
         "selection",
         "Selection",
@@ -96,12 +96,22 @@ def _page(
 
 def _confirmed_anew(folder: ExperimentFolder) -> list[str]:
     """The verdicts of confirmations that were made anew, with fresh seeds."""
-    found = [(look.path.name, verdict) for look in looks_at(folder) if (verdict := Verdict.read(look)) is not None]
+    present = _present_looks(folder)
     parts = []
-    for name, verdict in found:
-        last = verdict is found[-1][1]
-        parts += [html.paragraph(f"Confirmed anew ({name}):"), *verdict_parts(verdict, open_end=last)]
+    for look in looks_at(folder):
+        verdict = Verdict.read(look)
+        if verdict is not None:
+            of = "" if look in present else ", of an earlier choice, which the search has left since"
+            parts += [html.paragraph(f"Confirmed anew ({look.path.name}){of}:")]
+            parts += verdict_parts(verdict, open_end=bool(present) and look == present[-1])
     return parts
+
+
+def _present_looks(folder: ExperimentFolder) -> list[ExperimentFolder]:
+    """The ended confirmations anew of the present choice."""
+    looks = [look for look in looks_at(folder) if Verdict.read(look) is not None]
+    identity = chosen_identity(folder) if looks else None
+    return [look for look in looks if look.config["identity"] == identity]
 
 
 def verdict_parts(verdict: Verdict | None, *, open_end: bool = True) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.files import write_json
 from dce_ray.report import __main__ as report_command
 from dce_ray.report.confirmation import looks_at
+from dce_ray.report.page import write_outputs
 from dce_ray.search.__main__ import main as search
 from dce_ray.verdict.verdict import Verdict
 
@@ -146,6 +148,45 @@ def test_another_winner_is_another_look(searched, tmp_path):
     with pytest.raises(SearchError, match=r"confirmed another best setting, .* look=3 makes another one"):
         confirm.prepare(confirm.DEFAULTS | {"search": str(folder.path), "seeds": 2})
     assert not look.folder.confirmations()
+    # What that says works, although look 2 never ended: nobody can end it any more.
+    following = confirm.prepare(confirm.DEFAULTS | {"search": str(folder.path), "seeds": 2, "look": 3})
+    assert following.folder.path == folder.look(3)
+
+
+def test_the_page_tells_looks_at_an_earlier_choice_apart(searched, tmp_path):
+    folder = copied(searched, tmp_path, lambda content: None)
+    look = confirm.prepare(confirm.DEFAULTS | {"search": str(folder.path), "seeds": 2})
+    write_json(look.folder.confirmation, json.loads(searched.confirmation.read_text()))  # a verdict as any other
+    own, text = Verdict.read(folder), "of an earlier choice, which the search has left since"
+    write_outputs(folder)
+    page = (folder.path / "report.html").read_text()
+    assert "Confirmed anew (other-confirm-2):" in page
+    assert text not in page
+    content = json.loads(folder.confirmation.read_text())
+    content["configurations"][0]["iteration"] += 2
+    write_json(folder.confirmation, content)
+    write_outputs(folder)
+    page = (folder.path / "report.html").read_text()
+    assert f"Confirmed anew (other-confirm-2), {text}:" in page
+    assert html.escape(own.command) in page[: page.index("Confirmed anew")]  # the present choice is open again
+
+
+def test_memory_is_reserved_for_the_larger_of_the_two(searched, tmp_path, monkeypatch):
+    def widen(content):
+        content["configurations"][-1]["config"]["sampling"]["segments"] = 900  # the plain baseline's own best values
+
+    folder = copied(searched, tmp_path, widen)
+    look = confirm.prepare(confirm.DEFAULTS | {"search": str(folder.path), "seeds": 2})
+    asked = []
+
+    def ask(config, *_, **__):
+        asked.append(config.sampling.segments)
+        raise SearchError("enough")
+
+    monkeypatch.setattr(confirm, "resources_for", ask)
+    with pytest.raises(SearchError, match="enough"):
+        confirm.run(look, confirm.DEFAULTS)
+    assert asked == [900]
 
 
 def test_a_killed_one_goes_on_and_runs_nothing_twice(searched, tmp_path):
