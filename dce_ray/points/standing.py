@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -54,10 +54,22 @@ class Standing:
         return found if self.plain is None else found | {None: self.plain}
 
     @property
+    def comparable(self) -> bool:
+        """Whether points and plain baseline may be compared by their means.
+
+        Two models, one for each arm, know nothing of each other's folds: while one arm has a fold that the other has
+        not, the difference of their means is that of the folds as well.
+        """
+        if self.plain_arm is None:
+            return True
+        folds = [{run.replicate.fold for run in self.runs if run.usable and run.own_search == own} for own in (0, 1)]
+        return folds[0] == folds[1]
+
+    @property
     def plain_leads(self) -> bool:
-        """Whether the plain baseline's mean is above all points'."""
+        """Whether the plain baseline's mean is above all points', as far as they are comparable."""
         plain = self.plain
-        return plain is not None and bool(self.ranked) and plain.mean > self.ranked[0].mean
+        return self.comparable and plain is not None and bool(self.ranked) and plain.mean > self.ranked[0].mean
 
     @property
     def ranked(self) -> list[PointEstimate]:
@@ -92,6 +104,8 @@ class Standing:
         other = _estimate(name, plain) + unit
         if self.plain_leads:
             return f"leading by the model: {other}; best point: {best}"
+        if not self.comparable:
+            return f"best point: {best}; {other}; not comparable before both have runs on the same folds"
         return f"leading by the model: {best}; {other}"
 
 
@@ -125,10 +139,23 @@ def _fitted(
     scored = fair_scores(runs)
     with one_thread():
         plain = read_plain_arm(runs, {name: of_all[name] for name in beside}, scored)
-        posterior = fit(against_plain(runs, plain.best.point) if plain else runs, of_all, scored=scored)
+        posterior = fit(_of_points(runs, plain), of_all, scored=scored)
         for model in (posterior, *([plain.posterior] if plain else [])):
             _ = model.points
     return posterior, plain
+
+
+def _of_points(runs: Sequence[PointRun], plain: PlainArm | None) -> Sequence[PointRun]:
+    """The runs that the model of the points sees.
+
+    Where the plain baseline has a search of its own, its best point is the luckiest of many: beside the points, as an
+    arm of one, it would not be shrunken, and every point's chance of being better would come out too low. So the points
+    are by themselves, and have no such chance; only before any of them has a usable run is it taken in its place.
+    """
+    if plain is None:
+        return runs
+    others = [run for run in runs if not run.own_search]
+    return others or against_plain(runs, plain.best.point)
 
 
 def searched_ranges(config: Mapping[str, Any]) -> dict[str, ScalarRange]:

@@ -45,6 +45,10 @@ TOGETHER = (
     "directly."
 )
 PLAIN_LEADS = "The plain baseline leads: no point's mean is above its own, so the search found nothing better."
+OTHER_FOLDS = (
+    "The plain baseline has finished runs on other folds than the points, so their means are not comparable before "
+    "both have runs on the same folds."
+)
 FLAT = (
     "No difference seen: in this range around the best point, the other parameters as there, the model's mean is "
     "nowhere below the best point's by more than one standard deviation of that difference; a wide range may also mean "
@@ -122,8 +126,11 @@ class PointsView:
         values |= {"probability that it is the best point": html.probability(best.probability_best)}
         values |= {"chosen iteration": best.iteration, "parameters from": _origin(best)}
         values |= {name: "—" if (v := best.parameter(name)) is None else f"{v:.4g}" for name in self.points.names}
-        leads = self.standing is not None and self.standing.plain_leads
-        text = f"{PLAIN_LEADS} The best point" if leads else "The best point"
+        text = "The best point"
+        if self.standing is not None and self.standing.plain_leads:
+            text = f"{PLAIN_LEADS} {text}"
+        if self.standing is not None and not self.standing.comparable:
+            text = f"{OTHER_FOLDS} {text}"
         return html.paragraph(f"{text} by the model, on the selecting split:") + html.facts(values)
 
     def add_searched(self, page: html.Page, drawn: Mapping[str, str]) -> None:

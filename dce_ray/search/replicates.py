@@ -128,8 +128,11 @@ class ReplicateLedger(StudyLedger):
 
     def _enqueue(self, proposal: Proposal) -> None:
         """Queue a run in one line of the journal, with all that it will ever be."""
+        point = proposal.point
+        if proposal.new and point is not None:  # runs that the policy does not hear of have numbers, too
+            point = 1 + max((run.point for run in self.runs if run.point is not None), default=-1)
         attributes: dict[str, Any] = {
-            "point": proposal.point,
+            "point": point,
             "fold": proposal.replicate.fold,
             "round": proposal.replicate.round,
             "origin": proposal.origin,

@@ -31,6 +31,9 @@ class Fairness:
     """What the selecting split let expect of it."""
     other_expected_percent: float | None = None
     """The same of the plain baseline that is not compared with; None where there is none."""
+    same_folds: bool = True
+    """Whether both arms have finished runs on the same folds: else what the selecting split lets expect of one says
+    nothing beside the other."""
 
     @property
     def text(self) -> str:
@@ -40,13 +43,15 @@ class Fairness:
             f"The plain baseline had its own search of {', '.join(self.searched)} ({self.plain_runs} runs, the points "
             f"{self.points_runs}) and is compared at {self.compared} ({values})"
         )
-        if self.other_expected_percent is None:
-            return f"{text}."
-        other = WINNERS if self.compared == OWN else OWN
-        return (
-            f"{text}, where the selecting split let expect more of it than at {other} ({self.expected_percent:.2f} "
-            f"against {self.other_expected_percent:.2f})."
-        )
+        if self.other_expected_percent is not None:
+            other = WINNERS if self.compared == OWN else OWN
+            text += (
+                f", where the selecting split let expect more of it than at {other} ({self.expected_percent:.2f} "
+                f"against {self.other_expected_percent:.2f})"
+            )
+        if not self.same_folds:
+            return f"{text}. Its finished runs lie on other folds than the points', so no gain was expected."
+        return f"{text}."
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any] | None) -> Fairness | None:
@@ -68,6 +73,10 @@ def fairness_of(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> Fa
         return None
     other = next((one for one in candidates if one.setting in (OWN_VALUES, WINNERS_VALUES)), None)
     compared = BOTH if other is None else OWN if other.setting == WINNERS_VALUES else WINNERS
+    folds = [
+        {one.fold for one in records if one.state == "finished" and (one.role == "plain") is own}
+        for own in (True, False)
+    ]
     return Fairness(
         tuple(plain.searched),
         own_runs,
@@ -76,4 +85,5 @@ def fairness_of(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> Fa
         plain.params,
         100 * plain.value,
         None if other is None else 100 * other.value,
+        same_folds=folds[0] == folds[1],
     )

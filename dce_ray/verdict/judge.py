@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from dce_ray.evaluation import MapTable
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
 from dce_ray.experiment.record import decisive
 from dce_ray.files import read_json
-from dce_ray.verdict.fairness import fairness_of
+from dce_ray.verdict.fairness import Fairness, fairness_of
 from dce_ray.verdict.statistics import Estimate, mean_interval, seeds_for_power
 from dce_ray.verdict.stein import UNDECIDED, SeedPlan, fixed_sequence, identity_of, plan_seeds, stein_interval
-from dce_ray.verdict.text import told
+from dce_ray.verdict.text import ANEW, told
 from dce_ray.verdict.verdict import NOTICEABLE, UNCONFIRMED, Against, Verdict
 from dce_ray.verdict.videos import video_interval
 from dce_ray.words import counted
@@ -61,6 +62,14 @@ def _ranking(run: RunFolder) -> float:
     return MapTable.from_mapping(read_json(run.table)).ranking
 
 
+def _fairness(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> Fairness | None:
+    """What the plain baseline was given; of a confirmation that was made anew the search's verdict says it."""
+    if folder.config.get("kind") != ANEW:
+        return fairness_of(folder, candidates)
+    former = Verdict.read(ExperimentFolder(Path(folder.config["search_folder"])))
+    return former.fairness if former else None
+
+
 def judge(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> Verdict:
     """The verdict on a confirmation; unconfirmed where the first stage of winner and plain baseline has not ended.
 
@@ -70,14 +79,18 @@ def judge(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> Verdict:
     """
     config, winner = folder.config, candidates[0]
     plain = next((one for one in candidates if one.plain), None)
+    fairness = _fairness(folder, candidates)
+    expected_gain = None
+    if plain is not None and (fairness is None or fairness.same_folds):
+        expected_gain = 100 * (winner.value - plain.value)
     verdict = Verdict(
         UNDECIDED,
         winner=winner.setting if winner.point is None else f"{winner.setting} (point {winner.point})",
-        expected_gain=None if plain is None else 100 * (winner.value - plain.value),
+        expected_gain=expected_gain,
         shrunken=winner.deviation is not None,
         search_runs=len(folder.trials()),
         confirmation_runs=len(folder.confirmations()),
-        fairness=fairness_of(folder, candidates),
+        fairness=fairness,
     )
     if config["confirm"]["seeds"] == 0:
         verdict = replace(verdict, outcome=UNCONFIRMED, reason="confirm.seeds=0")

@@ -30,6 +30,7 @@ from dce_ray.search.study import recover_study
 from dce_ray.search.suggestion import _reachable
 from dce_ray.searchable import changes_of
 from dce_ray.session.resources import Resources
+from dce_ray.verdict.fairness import fairness_of
 
 RATES = {"training.learning_rate": ScalarRange(1e-5, 1e-3, log=True)}
 BOTH = RATES | {"delta": ScalarRange(0.3, 0.98)}
@@ -310,6 +311,26 @@ def test_a_killed_search_goes_on_as_the_unbroken_one(make_arms, killed_after):
     assert history(run_all(make_arms("broken"))) == expected
 
 
+def test_a_point_of_a_session_after_failures_has_a_number_of_its_own(make_arms):
+    """Who resumes a search whose plain baseline only failed starts it anew: its failures are not told to the policy."""
+    ledger = make_arms(num_runs=8)
+    for _ in range(3):  # the points 0 and 2 are the plain baseline's
+        folder = ledger.ask()
+        if folder.record().role == "plain":
+            ledger.fail(folder.key, "loss is not finite")
+        else:
+            ledger.report(folder.key, 4, 0.3)
+            ledger.finish(folder.key)
+    ledger.settle()
+    folder = run_all(make_arms(num_runs=8)).folder
+    found = {}
+    for run in folder.trials():
+        record = run.record()
+        found.setdefault(record.point, set()).add((record.role, tuple(record.params.items())))
+    assert len(found) > 3
+    assert all(len(settings) == 1 for settings in found.values())
+
+
 def test_the_standing_knows_both_arms(make_arms):
     folder = run_all(make_arms()).folder
     standing = read_standing(folder)
@@ -320,9 +341,42 @@ def test_the_standing_knows_both_arms(make_arms):
     assert {one.point for one in standing.posterior.points} == {run.point for run in runs} - own
     assert set(standing.estimates) == {run.point for run in runs}
     assert set(standing.adjusted) == {run.number for run in runs}
-    assert standing.posterior.plain.runs == len([run for run in runs if run.point == standing.plain.point])
-    assert all(one.better is not None for one in standing.posterior.points)
+    assert standing.plain.runs == len([run for run in runs if run.point == standing.plain.point])
+    # Of two models nobody says with what probability a point is better than the best of the other.
+    assert standing.posterior.plain is None
+    assert all(one.better is None for one in standing.posterior.points)
+    assert all(one.best is not None for one in standing.posterior.points)
     assert f"plain baseline (point {standing.plain.point})" in standing.text()
+
+
+def test_arms_on_other_folds_are_not_compared(make_arms):
+    """With one finished run each, plain's on another fold, the difference of the means is that of the folds, too."""
+    ledger = make_arms(num_runs=4)
+    failed = 0
+    while (folder := ledger.ask()) is not None:
+        record = folder.record()
+        if (record.role == "plain") == (record.fold == 0):
+            ledger.fail(folder.key, "loss is not finite")
+            failed += 1
+            continue
+        for iteration, share in ((1, 0.5), (2, 1.0)):
+            folder.append(iteration, {"score": score(record, share)})
+            ledger.report(folder.key, iteration, score(record, share))
+        ledger.finish(folder.key)
+    ledger.settle()
+    standing = read_standing(ledger.folder)
+    assert failed == 2
+    assert {(run.own_search, run.replicate.fold) for run in standing.runs if run.usable} == {(True, 1), (False, 0)}
+    assert not standing.comparable
+    assert not standing.plain_leads
+    assert "not comparable before both have runs on the same folds" in standing.text()
+    candidates = select(ledger.folder, 1)
+    fairness = fairness_of(ledger.folder, candidates)
+    assert not fairness.same_folds
+    assert fairness.text.endswith("lie on other folds than the points', so no gain was expected.")
+    whole = run_all(make_arms("whole"))
+    assert read_standing(whole.folder).comparable
+    assert fairness_of(whole.folder, select(whole.folder, 1)).same_folds
 
 
 def test_the_plain_candidates_come_last_and_read_the_further_keys_alone(make_arms):

@@ -251,7 +251,7 @@ def test_the_winner_is_the_best_by_the_model_and_brings_its_iteration(make_repli
 
 def test_a_search_that_has_ended_is_fitted_once_whoever_asks(make_replicates, monkeypatch):
     fitted = []
-    monkeypatch.setattr(standing_module, "fit", lambda *given: fitted.append(1) or fit(*given))
+    monkeypatch.setattr(standing_module, "fit", lambda *given, **more: fitted.append(1) or fit(*given, **more))
     ledger = make_replicates(num_runs=14)
     run_all(ledger)
     for ask in (read_standing, write_points_study, lambda folder: select(folder, 2), read_standing):

@@ -7,12 +7,15 @@ from dataclasses import replace
 import pytest
 from confirmed import add_runs, candidate, make_folder
 
-from dce_ray.experiment.candidate import OWN_VALUES, WINNERS_VALUES
+from dce_ray.experiment.candidate import OWN_VALUES, WINNERS_VALUES, Candidate
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
+from dce_ray.files import read_json
 from dce_ray.presets import merge
 from dce_ray.report.confirmation import write_confirmation
 from dce_ray.verdict.fairness import BOTH, OWN, WINNERS, Fairness, fairness_of
 from dce_ray.verdict.judge import judge
+from dce_ray.verdict.text import ANEW
 from dce_ray.verdict.verdict import Verdict
 
 RATE = "training.learning_rate"
@@ -78,6 +81,29 @@ def test_the_verdict_is_against_the_chosen_one_and_survives_its_file(tmp_path):
     known = Verdict.read(folder)
     assert known.fairness.text == verdict.fairness.text
     assert known.sentence == verdict.sentence
+    # Settings that are read back know what was searched, and a confirmation anew says what the search said.
+    entries = read_json(folder.confirmation)["configurations"]
+    candidates = [Candidate.from_mapping(entry) for entry in entries]
+    assert [one.params for one in candidates] == [one.params for one in (WINNER, other, plain)]
+    config = {**folder.config, "kind": ANEW, "look": 2, "search_folder": str(folder.path)}
+    anew = ExperimentFolder.create(tmp_path / "anew", config, {})
+    for one, scores in ((WINNER, [43, 44, 48]), (plain, [40, 42, 44])):
+        add_runs(anew, one, scores)
+    assert judge(anew, [candidates[0], candidates[-1]]).fairness == known.fairness
+
+
+def test_no_gain_is_expected_of_arms_on_other_folds(tmp_path):
+    folder = make_folder(tmp_path)
+    for number, fold in enumerate((0, 1, 1, 0)):
+        record = RunRecord(f"run{number}", "plain" if number % 2 else "trial", "any", number, "finished",
+                           WINNER.config, 0, point=number, fold=fold)  # fmt: skip
+        folder.trial(record.key).write(record)
+    plain = at_rate("baseline", 3e-4, 0.49)
+    assert judge(folder, [WINNER, plain]).expected_gain == pytest.approx(100 * (WINNER.value - 0.49))
+    folder.trial("run3").write(record.replace(state="failed"))
+    verdict = judge(folder, [WINNER, plain])
+    assert verdict.expected_gain is None
+    assert verdict.fairness.text.endswith("lie on other folds than the points', so no gain was expected.")
 
 
 def test_a_plain_baseline_of_one_setting_is_told_nothing_of(tmp_path):
