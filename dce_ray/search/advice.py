@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from dce_ray.commandline import flatten
+from dce_ray.presets import run_config
 from dce_ray.search.settings import Experiment, Request
 from dce_ray.searchable import ITERATIONS, evaluations_of
 
@@ -36,12 +37,17 @@ def schedule_note(request: Request, experiment: Experiment) -> str | None:
 
 def schedule_command(request: Request, experiment: Experiment) -> str:
     """The line that searches learning rate and length of the plain baseline."""
-    training, evaluations = experiment.run.training, evaluations_of(experiment.run)
+    training, kept = experiment.run.training, dict(flatten(request.run))
+    for key in (LEARNING_RATE, ITERATIONS, "training.eval_every", "scs", "mcm"):
+        kept.pop(key, None)
+    own = run_config(request.baseline, experiment.run.data, data_set=experiment.data_set, preset=request.preset)
+    evaluations = evaluations_of(own)  # of the line that is offered, which leaves length and evaluations as they are
     rates = [f"{factor * training.learning_rate:g}" for factor in RATE_SPAN]
     lengths = [evaluations * max(1, round(factor * training.iterations / evaluations)) for factor in LENGTH_SPAN]
     words = [f"baseline={request.baseline}", f"data={request.data}"]
     words += [] if request.preset is None else [f"preset={request.preset}"]
-    words += ["scs=off", "mcm=off", "confirm.seeds=0"]
+    words += [f"{key}={'null' if value is None else value}" for key, value in kept.items()]
+    words += ["scs=off", "mcm=off", "confirm.seeds=0", f"search.folds={request.settings.search.folds}"]
     words += [f"space.{LEARNING_RATE}={{low: {rates[0]}, high: {rates[1]}, log: true}}"]
     words += [f"space.{ITERATIONS}={{low: {lengths[0]}, high: {lengths[1]}, log: true}}"]
     return f"python -m dce_ray.search {shlex.join(words)}"

@@ -37,7 +37,7 @@ def known_points(space: SearchSpace, run: RunConfig, data_set: str) -> dict[str,
     points: dict[str, dict[str, float]] = {}
     for name in space.first_points:
         if is_path(name):
-            points[_free_name(points, name)] = _read(Path(name))
+            points[_free_name(points, name)] = _read(Path(name), run)
         elif published(name, run.baseline, data_set) and components_of(run.to_mapping()) != PLAIN:
             preset = run_config(run.baseline, run.data, data_set=data_set, preset=name).to_mapping()
             points[name] = values_in(preset, (*SCALARS, *space.further))
@@ -47,15 +47,18 @@ def known_points(space: SearchSpace, run: RunConfig, data_set: str) -> dict[str,
 def _free_name(points: dict[str, dict[str, float]], path: str) -> str:
     """The origin of a file's point: named after the search, which is the folder that the file lies in."""
     name = FOUND_BY + Path(path).resolve().parent.name
-    taken = sum(one == name or one.startswith(f"{name}-") for one in points)
-    return f"{name}-{taken + 1}" if taken else name
+    free, number = name, 1
+    while free in points:
+        number += 1
+        free = f"{name}-{number}"
+    return free
 
 
-def _read(path: Path) -> dict[str, float]:
+def _read(path: Path, run: RunConfig) -> dict[str, float]:
     """Values of a ``best.yaml``.
 
     Raises:
-        SearchSpaceError: it cannot be read, or is none.
+        SearchSpaceError: it cannot be read, is none, or was chosen by what this search must not see.
     """
     remedy = "give the best.yaml of an earlier search"
     try:
@@ -66,6 +69,12 @@ def _read(path: Path) -> dict[str, float]:
         raise SearchSpaceError(f"space.first_points: {path}: not YAML; {remedy}") from fault
     if not isinstance(content, dict):
         raise SearchSpaceError(f"space.first_points: {path}: holds no configuration of a run; {remedy}")
+    for key, seen, what in (("protocol", "paper", "test"), ("metric", "detection", "temporal labels")):
+        if content.get(key) == seen != getattr(run, key):
+            raise SearchSpaceError(
+                f"space.first_points: {path}: {key}={seen}: it was chosen by {what}, which a search with "
+                f"{key}={getattr(run, key)} does not see; leave it out, or give {key}={seen}"
+            )
     names = (*SCALARS, *SEARCHABLE)
     missing = [name for name in names if (f"method.{name}" if name in SCALARS else name) not in flatten(content)]
     if missing:

@@ -150,7 +150,9 @@ class SingleSearching(Searching):
             sampler=settings.suggested_by,
             seed=settings.search.seed,
         )
-        for note in ledger.enqueue(experiment.first_points):
+        known, notes = experiment.queued()
+        notes += ledger.enqueue({origin: experiment.space.complete(values) for origin, values in known})
+        for note in notes:
             print(f"note: {note}")
         return ChainLedger([self.plain, ledger])
 

@@ -111,4 +111,7 @@ def largest_run(run: RunConfig, space: SearchSpace) -> RunConfig:
     """The run with the longest videos and the largest batch that the space allows: it takes most memory."""
     memory = ("sampling.segments", "sampling.batch")
     values = {name: typed(name, item.high) for name, item in space.further.items() if name in memory}
+    pairs = space.further.get("sampling.pairs")
+    if values and pairs is not None:  # the fewest, which the largest batch holds where any run is possible
+        values["sampling.pairs"] = typed("sampling.pairs", pairs.low)
     return with_values(run, values) if values else run

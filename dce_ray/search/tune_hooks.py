@@ -133,6 +133,7 @@ class RunsInFlight:
     """Runs in flight, by Tune's trial id."""
     pruned: set[str] = field(default_factory=set)
     _failures: int = 0
+    _finished: bool = False
     _losses: Counter[str] = field(default_factory=Counter)
     """Lost processes, by run."""
 
@@ -201,12 +202,13 @@ class RunsInFlight:
         if result.get("fault_kind") == "environment":
             self.stop(str(result["fault"]), failure=True)
         elif result.get("fault_kind"):
-            self.failed(folder, str(result["fault"]))
+            self.failed(folder, str(result["fault"]), its_own=True)
         elif result.get("finished"):
             self._report(run, result)
             if "table" in result:
                 write_json(folder.table, json.loads(result["table"]))
             self.ledger.finish(folder.key)
+            self._finished = True
             self._ended(folder)
         elif trial_id in self.pruned:
             self.ledger.prune(folder.key)
@@ -233,10 +235,17 @@ class RunsInFlight:
             self.ledger.again(folder.key)
             self.observer.retried(folder.record(), error)
 
-    def failed(self, folder: RunFolder, error: str) -> None:
-        """A run that cannot go on."""
+    def failed(self, folder: RunFolder, error: str, *, its_own: bool = False) -> None:
+        """A run that cannot go on.
+
+        Args:
+            folder: of the run.
+            error: why.
+            its_own: whether it is the run's setting that fails, as a high learning rate diverges: where others have
+                finished, that says nothing of the environment.
+        """
         self.ledger.fail(folder.key, error)
-        self._ended(folder, failures=self._failures + 1)
+        self._ended(folder, failures=self._failures + (not (its_own and self._finished)))
         if self._failures >= FAILURES_IN_A_ROW:
             self.stop(f"{self._failures} trials failed in a row, the last one with: {error}", failure=True)
 

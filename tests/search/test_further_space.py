@@ -11,10 +11,12 @@ from toy import PAPER
 from dce_ray.commandline import parse
 from dce_ray.config import SCALARS, ScalarRange
 from dce_ray.errors import ConfigError, DceError, SearchSpaceError
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.presets import run_config
 from dce_ray.search.__main__ import main, request_of
 from dce_ray.search.advice import schedule_command, schedule_note
 from dce_ray.search.ledger import run_key
+from dce_ray.search.searching import SingleSearching
 from dce_ray.search.settings import Request, SearchOptions, Settings, build_experiment
 from dce_ray.search.space import SearchSpace, load_space
 from dce_ray.search.space_checks import at_equal_shares
@@ -208,6 +210,42 @@ def test_two_earlier_searches_of_one_name_are_told_apart(best, tmp_path):
     other.write_text(best.read_text().replace("beta: 0.25", "beta: 0.75"))
     experiment = experiment_of(f"space.first_points=[{best},{other}]", "space.delta.high=1.0", RATE_WORD)
     assert [name for name, _ in experiment.queued()[0]] == ["best-of-earlier", "best-of-earlier-2"]
+    numbered = tmp_path / "co2net" / "earlier-2" / "best.yaml"  # a search of that very name
+    numbered.parent.mkdir(parents=True)
+    numbered.write_text(best.read_text().replace("beta: 0.25", "beta: 0.35"))
+    experiment = experiment_of(f"space.first_points=[{best},{numbered},{other}]", "space.delta.high=1.0", RATE_WORD)
+    found = {name: values["beta"] for name, values in experiment.queued()[0]}
+    assert found == {"best-of-earlier": 0.25, "best-of-earlier-2": 0.35, "best-of-earlier-3": 0.75}
+
+
+@pytest.mark.parametrize(
+    ("key", "seen", "here", "what"),
+    [
+        ("protocol", "paper", "holdout", "test"),
+        ("metric", "detection", "classification", "temporal labels"),
+    ],
+)
+def test_a_point_that_was_chosen_by_what_this_search_must_not_see_is_refused(best, key, seen, here, what):
+    best.write_text(yaml.safe_dump(yaml.safe_load(best.read_text()) | {key: seen}))
+    message = f"{re.escape(str(best))}: {key}={seen}: it was chosen by {what}, which a search with {key}={here}"
+    with pytest.raises(SearchSpaceError, match=message):
+        experiment_of(f"space.first_points=[{best}]", f"{key}={here}")
+    assert experiment_of(f"space.first_points=[{best}]", f"{key}={seen}").queued()[0]
+
+
+def test_a_single_search_queues_the_same_first_points(best, tmp_path, capsys):
+    """Also moved into the space and told, as with replicates."""
+    experiment = experiment_of(f"space.first_points=[paper,{best}]", "policy=single", "search.num_runs=3")
+    folder = ExperimentFolder.create(tmp_path / "single", experiment.to_mapping(), {})
+    ledger = SingleSearching(experiment, folder).ledger.parts[1]
+    waiting = [trial.params for trial in ledger.study.get_trials() if trial.state.name == "WAITING"]
+    fixed = [trial.system_attrs.get("fixed_params", {}) for trial in ledger.study.get_trials()]
+    points, notes = experiment.queued()
+    assert [name for name, _ in points] == ["paper", "best-of-earlier-altered"]
+    assert [found["delta"] for found in (fixed if any(fixed) else waiting)] == [0.8, 0.98]
+    seen = capsys.readouterr().out
+    assert all(f"note: {note}" in seen for note in notes)
+    assert "delta=0.98 in place of 0.99" in seen
 
 
 @pytest.mark.parametrize(
@@ -236,6 +274,9 @@ def test_the_run_that_takes_most_memory_is_the_largest():
     )
     assert (experiment.largest.sampling.segments, experiment.largest.sampling.batch) == (900, 12)
     assert experiment_of(RATE_WORD).largest == experiment_of(RATE_WORD).run
+    # The smallest batch holds only the fewest pairs, and the largest batch with them is a run as well.
+    both = experiment_of("space.sampling.batch={low: 6, high: 12}", "space.sampling.pairs={low: 1, high: 3}")
+    assert (both.largest.sampling.batch, both.largest.sampling.pairs) == (12, 1)
 
 
 def test_data_that_no_preset_knows_is_told_and_the_offered_line_is_a_search():
@@ -256,6 +297,25 @@ def test_data_that_no_preset_knows_is_told_and_the_offered_line_is_a_search():
         "training.iterations": ScalarRange(1000, 10_000, log=True, step=100),
     }
     assert (found.run.scs, found.run.mcm, found.settings.confirm.seeds) == (False, False, 0)
+
+
+def test_the_offered_line_keeps_all_that_was_asked_for():
+    words = ["data=own", "preset=paper", "metric=classification", "evaluation.nms_parameter=0.3", "search.folds=3",
+             "training.precision=bf16", "training.iterations=700", "training.eval_every=50"]  # fmt: skip
+    request = request_of(parse(words))
+    experiment = build_experiment(request, "store", "default")
+    *_, line = (word for word in [schedule_command(request, experiment)])
+    _, *offered = shlex.split(line.removeprefix("python -m "))
+    again = request_of(parse(offered))
+    found = build_experiment(again, "store", "default")
+    space = at_equal_shares(found.space, found.run)
+    assert (again.data, again.preset, found.settings.search.folds) == ("own", "paper", 3)
+    assert (found.run.metric, found.run.evaluation.nms_parameter) == ("classification", 0.3)
+    assert found.run.training.precision == "bf16"
+    # Around the length that was asked for, evaluated as often as the line's own preset evaluates.
+    length = space.searched["training.iterations"]
+    assert length.low < 700 < length.high
+    assert found.run.training.eval_every == build_experiment(Request(), "store", "default").run.training.eval_every
 
 
 def test_data_that_a_preset_knows_and_a_schedule_of_ones_own_are_told_nothing():

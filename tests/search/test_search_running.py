@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 from toy import PAPER, ToyTrainable, toy_config
 
 from dce_ray.errors import OutputError, SearchError
+from dce_ray.search.space import load_space
 from dce_ray.search.tune_hooks import Observer
 from dce_ray.search.tune_run import run_ledger
 from dce_ray.session.resources import Resources
@@ -111,6 +112,15 @@ def test_five_failures_in_a_row_stop_the_search(cluster, make_ledger):
     assert stop.failure
     assert "failed in a row" in stop.reason
     assert 5 <= states(ledger)["FAIL"] <= 7
+
+
+def test_settings_that_diverge_do_not_stop_a_search_in_which_another_finished(cluster, make_ledger):
+    """A wide range of learning rates has a part where every run diverges: that is no fault of the environment."""
+    space = load_space("delu", "default", {"beta": {"low": 0.5, "high": 0.9}})
+    ledger = make_ledger(num_trials=9, sampler="random", nan_above=0.5, space=space)
+    ledger.enqueue({"paper": PAPER})
+    assert run_ledger(ledger, ToyTrainable, ONE_CPU) is None
+    assert states(ledger) == {"COMPLETE": 1, "FAIL": 8}
 
 
 def test_fault_of_the_environment_stops_and_blames_no_trial(cluster, make_ledger):
