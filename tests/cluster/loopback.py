@@ -31,8 +31,8 @@ RAY = Path(sys.executable).with_name("ray")
 MARK = "DCE_RAY_LOOPBACK"
 """Variable of the environment by which a node's processes are found, workers and jobs included: they inherit it."""
 OBJECT_STORE_BYTES = 80 * 2**20
-START_S = 180.0
-"""For so long a node may take to start; a quiet machine needs 5 s."""
+STARTS = 4
+"""So often a node is started until it is given up."""
 END_S = 30.0
 
 WALLED = """
@@ -88,15 +88,47 @@ def kill_marked(mark: str) -> None:
         time.sleep(0.05)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Node:
     """One ``ray start`` with all that it started."""
 
     name: str
     """Also its host name, where it has a namespace of its own."""
     folder: Path
-    process: subprocess.Popen[bytes]
-    mark: str
+    command: list[str]
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def launch(self) -> None:
+        """Start it; see :meth:`wait`."""
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
+                cwd=self.folder,
+                start_new_session=True,
+            )
+
+    def wait(self) -> None:
+        """Wait until it belongs to its cluster; Ray itself gives up after 30 s, which a busy machine may need."""
+        for left in reversed(range(STARTS)):
+            while "Ray runtime started" not in (said := self.log.read_text()):
+                if self.process.poll() is not None:
+                    break
+                time.sleep(0.1)
+            else:
+                return
+            if not left:
+                raise RuntimeError(f"{self.name} does not start: status {self.process.returncode}, it said:\n{said}")
+            kill_marked(self.mark)
+            self.launch()
+
+    @property
+    def mark(self) -> str:
+        """What :data:`MARK` is for its processes."""
+        return f"{self.folder}/"
 
     @property
     def cache(self) -> Path:
@@ -152,7 +184,7 @@ class LoopbackCluster:
         self.port, self.dashboard_port = free_ports(2)
         try:
             self.driver.mkdir()
-            self._await(self._start("head", self._as_head(), walled=False))
+            self._start("head", self._as_head(), walled=False).wait()
             self.restore()
         except BaseException:
             self.close()
@@ -202,7 +234,7 @@ class LoopbackCluster:
                 (JSON), ``name``, ``environment`` (further variables of this node).
         """
         node = self._further(**wish)
-        self._await(node)
+        node.wait()
         return node
 
     def restore(self) -> None:
@@ -215,7 +247,7 @@ class LoopbackCluster:
             else:
                 node.kill()
         for node in [self._further(**wish) for wish in wishes]:
-            self._await(node)
+            node.wait()
 
     def close(self) -> None:
         """End and remove everything."""
@@ -257,7 +289,6 @@ class LoopbackCluster:
         folder = self.folder / name
         for inner in ("home", "cache"):
             (folder / inner).mkdir(parents=True)
-        mark = f"{folder}/"
         agent, metrics = free_ports(2)
         command = [
             *(str(RAY), "start", *options, "--block", "--disable-usage-stats", f"--temp-dir={folder / 'ray'}"),
@@ -266,24 +297,9 @@ class LoopbackCluster:
         ]
         wall = ["unshare", "--mount", "--uts", "sh", "-c", WALLED, "sh", str(folder), str(self.folder)]
         wall += [*map(str, self.hidden), "--"]
-        own = {"HOME": str(folder / "home"), "DCE_CACHE": str(folder / "cache"), MARK: mark}
+        own = {"HOME": str(folder / "home"), "DCE_CACHE": str(folder / "cache"), MARK: f"{folder}/"}
         environment = self.driver_environment(**self.environment, **own, **(more or {}))
         del environment["RAY_ADDRESS"]
-        with (folder / "start.txt").open("wb") as log:
-            process = subprocess.Popen(
-                [*wall, *command] if walled else command,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                cwd=folder,
-                start_new_session=True,
-            )
-        self.members[name] = node = Node(name, folder, process, mark)
+        self.members[name] = node = Node(name, folder, [*wall, *command] if walled else command, environment)
+        node.launch()
         return node
-
-    def _await(self, node: Node) -> None:
-        deadline = time.monotonic() + START_S
-        while "Ray runtime started" not in (said := node.log.read_text()):
-            if node.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{node.name} does not start: status {node.process.poll()}, it said:\n{said}")
-            time.sleep(0.1)
