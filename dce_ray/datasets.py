@@ -1,4 +1,4 @@
-"""What ``data=`` may be: the name of a known data set, a feature store, or a folder in the released layout.
+"""What ``data=`` may be: the name of a known data set, a feature store or its address, or a folder of released files.
 
 A released layout is imported once into the cache and reused as long as its files are the same.
 """
@@ -14,6 +14,8 @@ from typing import TypeVar
 
 from dce_ray.data.synthetic import DEFAULT_SIZE, SIZES, ensure_synthetic
 from dce_ray.errors import DataError, unknown_name
+from dce_ray.files import cache_folder
+from dce_ray.places import is_bucket
 from dce_ray.presets import DATA_SETS, data_set_of
 from dce_ray.store import FeatureStore, open_store
 from dce_ray.store.layout import FEATURES_SUFFIX, ReleasedFiles, locate
@@ -22,11 +24,6 @@ from dce_ray.store.schema import MANIFEST
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-def cache_folder() -> Path:
-    """Where imported and generated stores lie: ``DCE_CACHE``, else ``~/.cache/dce-ray``."""
-    return Path(os.environ.get("DCE_CACHE", "~/.cache/dce-ray")).expanduser()
 
 
 def data_folder() -> Path:
@@ -39,13 +36,15 @@ def resolve_data(text: str) -> Path:
 
     Args:
         text: ``synthetic`` (of size ``bench``) or ``synthetic-<size>``, each at its own draw; ``thumos14``,
-            ``activitynet12`` or ``hapt`` (released layout in the data folder); a store's folder; a folder in the
-            released layout.
+            ``activitynet12`` or ``hapt`` (released layout in the data folder); a store's folder, or its ``s3://`` or
+            ``gs://`` address, which is fetched into the cache; a folder in the released layout.
 
     Raises:
         DataError: when it is none of these, with what was looked for.
         DceError: when the import fails.
     """
+    if is_bucket(text):
+        return open_store(text).path
     if text == "synthetic" or text.startswith("synthetic-"):
         size = text.removeprefix("synthetic").removeprefix("-") or DEFAULT_SIZE
         if size not in SIZES:
@@ -70,8 +69,8 @@ def build_on_data(data: str, build: Callable[[str, str], T]) -> tuple[T, Feature
 
     Args:
         data: as for :func:`resolve_data`.
-        build: takes the store's folder and the data set's name in ``presets.DATA_SETS``. It is called twice: first
-            with neither known, so that a typo starts no import.
+        build: takes the store's folder, or its address where it lies in a bucket, and the data set's name in
+            ``presets.DATA_SETS``. It is called twice: first with neither known, so that a typo starts no import.
 
     Returns:
         What ``build`` made, and the store.
@@ -80,8 +79,8 @@ def build_on_data(data: str, build: Callable[[str, str], T]) -> tuple[T, Feature
         DceError: as ``build`` and :func:`resolve_data` say.
     """
     build(data, "default")
-    store = open_store(resolve_data(data).resolve())
-    return build(str(store.path), data_set_of(store.name)), store
+    store = open_store(data if is_bucket(data) else resolve_data(data).resolve())
+    return build(data if is_bucket(data) else str(store.path), data_set_of(store.name)), store
 
 
 def _named(name: str) -> Path:

@@ -46,6 +46,10 @@ class OutputError(DceError):
     """A file of results cannot be written, or read back."""
 
 
+class StorageError(DceError):
+    """A place that several machines reach (a shared folder, a bucket) does not answer, or refuses."""
+
+
 class SearchError(DceError):
     """A search cannot start or go on."""
 

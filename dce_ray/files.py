@@ -17,6 +17,11 @@ from uuid import uuid4
 from dce_ray.errors import OutputError
 
 
+def cache_folder() -> Path:
+    """Where imported, generated and fetched stores lie: ``DCE_CACHE``, else ``~/.cache/dce-ray``."""
+    return Path(os.environ.get("DCE_CACHE", "~/.cache/dce-ray")).expanduser()
+
+
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Replace ``path`` as a whole: a reader sees the old content or the new one, also after a power cut.
 

@@ -14,7 +14,7 @@ FLOORS = """
     errors
     former words
     commandline config_base files grids interrupts provenance
-    config records
+    config records places
     store losses
     data baselines
     method localize

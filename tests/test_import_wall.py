@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("store", "data", "baselines", "losses", "method", "localize", "evaluation", "train")
+PACKAGES = ("places", "store", "data", "baselines", "losses", "method", "localize", "evaluation", "train")
 MODULES = (
     "errors",
     "config",

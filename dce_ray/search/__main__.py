@@ -17,7 +17,7 @@ USAGE = """
 python -m dce_ray.search key=value ...     tune SCS and MCM for a baseline, choose on holdout, confirm on test
 
   baseline=co2net|delu|ddgnet              the network (default delu)
-  data=synthetic|thumos14|activitynet12|hapt|<folder>   named data set, feature store or released layout
+  data=synthetic|thumos14|activitynet12|hapt|<folder>|s3://...   named data set, feature store or released layout
   policy=replicates|single                 folds and seeds with a model of the noise (default), or one run per point
   sampler=gp|tpe|cmaes|random              who suggests new points (default gp; tpe with policy=single)
   scheduler=asha|hyperband|median|none     who stops early, with policy=single (default asha; none with sampler=gp)

@@ -6,17 +6,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from dce_ray.commandline import command, compose
 from dce_ray.errors import ConfigError, unknown_name
+from dce_ray.places import is_bucket
 from dce_ray.store.export import export_released
 from dce_ray.store.layout import Progress
-from dce_ray.store.reader import FeatureStore
+from dce_ray.store.reader import FeatureStore, open_store
 from dce_ray.store.released import import_released
+from dce_ray.store.sending import local_target, send_store
 
 USAGE = """
 python -m dce_ray.store import source=FOLDER target=STORE    a released data set becomes a store
@@ -25,9 +27,13 @@ python -m dce_ray.store import source=FOLDER target=STORE    a released data set
     fps= stride_frames=              known for THUMOS14 and ActivityNet-1.2
     train_subset= test_subset=       known likewise, else guessed aloud
     strict=true   refuse a data set with any fault, instead of mending or leaving out
+python -m dce_ray.store copy store=STORE target=PLACE        a store to another folder or bucket
 python -m dce_ray.store info store=STORE                     what is in it
 python -m dce_ray.store verify store=STORE                   compare every file with its SHA-256
 python -m dce_ray.store export store=STORE target=FOLDER     back to the released layout
+
+A STORE that is read or written may lie in a bucket: s3://bucket/path or gs://bucket/path. One that is read is fetched
+once per machine into DCE_CACHE (default ~/.cache/dce-ray), where fetched stores take DCE_CACHE_GB (200) at most.
 """
 PLAIN_STEPS = 10
 """Lines per stage where no progress bar can be drawn."""
@@ -78,10 +84,11 @@ def import_command(arguments: list[str]) -> None:
     given = _complete(compose(defaults, arguments), "source", "target")
     texts = {key: str(given[key]) for key in ("name", "train_subset", "test_subset") if given[key] is not None}
     started = time.monotonic()
-    with shown_progress() as progress:
+    target = str(given["target"])
+    with local_target(target) as place, shown_progress() as progress:
         report = import_released(
             str(given["source"]),
-            str(given["target"]),
+            place,
             dtype=str(given["dtype"]),
             fps=_number(given, "fps"),
             stride_frames=_whole(given, "stride_frames"),
@@ -89,13 +96,22 @@ def import_command(arguments: list[str]) -> None:
             progress=progress,
             **texts,
         )
-    print(report)
-    print(f"  {time.monotonic() - started:.1f} s; every finding is in {report.target / 'import_report.json'}")
+    print(replace(report, target=target if is_bucket(target) else report.target))
+    print(f"  {time.monotonic() - started:.1f} s; every finding is in {target}/import_report.json")
+
+
+def copy_command(arguments: list[str]) -> None:
+    """Bring a store to another folder or into a bucket."""
+    given = _complete(compose({"store": None, "target": None}, arguments), "store", "target")
+    store = open_store(str(given["store"]))
+    with shown_progress() as progress:
+        send_store(store, str(given["target"]), progress)
+    print(f"{given['target']}: {store.name}, digest {store.digest}")
 
 
 def info_command(arguments: list[str]) -> None:
     """Print what a store holds."""
-    store = FeatureStore.open(_store_path(arguments))
+    store = open_store(_store_path(arguments))
     counts, rows = store.manifest.counts, np.arange(len(store))
     size = sum(record.size for record in store.manifest.files.values())
     print(f"{store.name}: {store.path}")
@@ -121,14 +137,14 @@ def info_command(arguments: list[str]) -> None:
 
 def verify_command(arguments: list[str]) -> None:
     """Compare every file of a store with its SHA-256."""
-    store = FeatureStore.open(_store_path(arguments), verify=True)
+    store = FeatureStore.open(open_store(_store_path(arguments)).path, verify=True)
     print(f"{store.path}: whole; {len(store.manifest.files)} files, digest {store.digest}")
 
 
 def export_command(arguments: list[str]) -> None:
     """Write a store in the released layout."""
     given = _complete(compose({"store": None, "target": None}, arguments), "store", "target")
-    store = FeatureStore.open(str(given["store"]))
+    store = open_store(str(given["store"]))
     with shown_progress() as progress:
         folder = export_released(store, str(given["target"]), progress)
     print(f"{folder}: {store.name} in the released layout, {len(store)} videos")
@@ -136,14 +152,15 @@ def export_command(arguments: list[str]) -> None:
 
 COMMANDS: Mapping[str, Callable[[list[str]], None]] = {
     "import": import_command,
+    "copy": copy_command,
     "info": info_command,
     "verify": verify_command,
     "export": export_command,
 }
 
 
-def _store_path(arguments: list[str]) -> Path:
-    return Path(str(_complete(compose({"store": None}, arguments), "store")["store"]))
+def _store_path(arguments: list[str]) -> str:
+    return str(_complete(compose({"store": None}, arguments), "store")["store"])
 
 
 def _complete(given: dict[str, Any], *required: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Shapes: N videos, T snippets, D channels (RGB first), C classes; B and T of a ba
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,9 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from dce_ray.errors import StoreError
+from dce_ray.places import is_bucket
+from dce_ray.store.integrity import check_files
+from dce_ray.store.node_cache import fetched
 from dce_ray.store.schema import ANNOTATIONS, ANNOTATIONS_SCHEMA, FEATURES, Manifest, features_schema, read_manifest
 
 
@@ -236,14 +238,18 @@ class FeatureStore:
         return Intervals(position, start_s, end_s)
 
 
-_OPENED: dict[Path, FeatureStore] = {}
+_OPENED: dict[Path | str, FeatureStore] = {}
 
 
 def open_store(path: Path | str) -> FeatureStore:
     """The store at ``path``, opened once per process and again only if another one has taken its place.
 
+    Where ``path`` is an address (``s3://``, ``gs://``) the store is fetched once per machine, see
+    :mod:`dce_ray.store.node_cache`; what lies at an address is never another store later on.
+
     Raises:
         StoreError: not a store, of a newer version, truncated or changed.
+        StorageError: the address does not answer, or refuses.
 
     Example:
         >>> import dce_ray
@@ -251,39 +257,15 @@ def open_store(path: Path | str) -> FeatureStore:
         >>> data.name, len(data), data.class_names[0], data.features(0).shape[1] == data.feature_size
         ('synthetic', 20, 'Action00', True)
     """
+    if is_bucket(path):
+        if path not in _OPENED:
+            _OPENED[path] = FeatureStore.open(fetched(str(path)))
+        return _OPENED[path]
     folder = Path(path).expanduser().resolve()
     opened = _OPENED.get(folder)
     if opened is None or opened.digest != read_manifest(folder).digest:
         opened = _OPENED[folder] = FeatureStore.open(folder)
     return opened
-
-
-def check_files(folder: Path, manifest: Manifest, *, verify: bool) -> None:
-    """Compare the files with the manifest: their size, and with ``verify`` their SHA-256.
-
-    Raises:
-        StoreError: naming every file that is missing, truncated, of another size or damaged.
-    """
-    faults = []
-    for name, record in manifest.files.items():
-        path = folder / name
-        size = path.stat().st_size if path.is_file() else None
-        if size is None:
-            faults.append(f"{name} is missing")
-        elif size < record.size:
-            faults.append(f"{name} is truncated: {size} of {record.size} bytes")
-        elif size > record.size:
-            faults.append(f"{name} has a wrong size: {size} bytes, not {record.size}")
-        elif verify and file_sha256(path) != record.sha256:
-            faults.append(f"{name} has a wrong SHA-256: its content was damaged or changed")
-    if faults:
-        raise StoreError(f"{folder}: {'; '.join(faults)}. Import the data set again, or copy the store again")
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _view(array: pa.Array, dtype: DTypeLike) -> NDArray[Any]:

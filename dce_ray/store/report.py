@@ -40,7 +40,8 @@ class ImportReport:
     """Outcome of an import."""
 
     name: str
-    target: Path
+    target: Path | str
+    """Folder of the store, or its address."""
     digest: str
     """Digest of the store."""
     counts: dict[str, int]

@@ -134,18 +134,41 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read and check ``manifest.json``.
+    """Read and check ``manifest.json`` of a folder.
 
     Raises:
         StoreError: no store at all, one of a newer version, or a manifest that was changed.
     """
-    content = _load_manifest(folder)
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise StoreError(f"{folder}: {what}; give the folder of a store (python -m dce_ray.store import makes one)")
+    try:
+        content = (folder / MANIFEST).read_bytes()
+    except FileNotFoundError:
+        raise StoreError(f"{folder}: not a store, it has no {MANIFEST}; {_remedy(folder)}") from None
+    except OSError as fault:
+        raise StoreError(f"{folder / MANIFEST}: cannot be read ({fault.strerror})") from fault
+    return manifest_of(content, str(folder), _remedy(folder))
+
+
+def manifest_of(text: bytes, where: str, remedy: str = "import the data set again") -> Manifest:
+    """Check what ``manifest.json`` holds.
+
+    Args:
+        text: its content.
+        where: folder or address of the store, for messages.
+        remedy: what to do where it is no store.
+
+    Raises:
+        StoreError: not a store's, a newer version's, or one that was changed.
+    """
+    content = _parsed(text, where, remedy)
     version = content.get("schema_version")
     if not isinstance(version, int) or version < 1:
-        raise StoreError(f"{folder / MANIFEST}: schema_version is {version!r}, not a number from 1; import again")
+        raise StoreError(f"{where}/{MANIFEST}: schema_version is {version!r}, not a number from 1; import again")
     if version > SCHEMA_VERSION:
         raise StoreError(
-            f"{folder}: written with store version {version}, this dce_ray reads up to {SCHEMA_VERSION}; "
+            f"{where}: written with store version {version}, this dce_ray reads up to {SCHEMA_VERSION}; "
             f"upgrade dce_ray, or import the data set again with this one"
         )
     try:
@@ -159,30 +182,23 @@ def read_manifest(folder: Path) -> Manifest:
         intact = content["digest"] == manifest.digest
     except (KeyError, TypeError, AttributeError) as fault:
         raise StoreError(
-            f"{folder / MANIFEST}: damaged ({type(fault).__name__}: {fault}); import the data set again"
+            f"{where}/{MANIFEST}: damaged ({type(fault).__name__}: {fault}); import the data set again"
         ) from fault
     if not intact:
         raise StoreError(
-            f"{folder / MANIFEST}: was changed after the import (its digest does not fit); import again, "
+            f"{where}/{MANIFEST}: was changed after the import (its digest does not fit); import again, "
             f"with fps=, stride_frames= or name= if those were the reason"
         )
     return manifest
 
 
-def _load_manifest(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise StoreError(f"{folder}: {what}; give the folder of a store (python -m dce_ray.store import makes one)")
+def _parsed(text: bytes, where: str, remedy: str) -> dict[str, Any]:
     try:
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StoreError(f"{folder}: not a store, it has no {MANIFEST}; {_remedy(folder)}") from None
-    except OSError as fault:
-        raise StoreError(f"{folder / MANIFEST}: cannot be read ({fault.strerror})") from fault
+        content = json.loads(text.decode("utf-8"))
     except ValueError as fault:
-        raise StoreError(f"{folder / MANIFEST}: not JSON ({fault}); import the data set again") from fault
+        raise StoreError(f"{where}/{MANIFEST}: not JSON ({fault}); import the data set again") from fault
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise StoreError(f"{folder}: not a store, {MANIFEST} is of something else; {_remedy(folder)}")
+        raise StoreError(f"{where}: not a store, {MANIFEST} is of something else; {remedy}")
     return content
 
 

@@ -1,0 +1,120 @@
+"""Places: whole files in a folder and in a bucket, and what goes wrong there."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from s3_server import KEY, SECRET
+
+from dce_ray.errors import StorageError
+from dce_ray.places import Place, faults
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    address = str(tmp_path / "shared") if request.param == "folder" else f"{request.getfixturevalue('bucket')}/some/way"
+    return Place.at(address)
+
+
+def test_files_are_written_listed_read_and_removed(place, tmp_path):
+    (tmp_path / "large").write_bytes(b"x" * 1000)
+    place.write("a/one", b"1")
+    place.write("a/one", b"2")
+    place.below("b").send(tmp_path / "large", "large")
+    assert place.read("a/one") == b"2"
+    assert place.read("a/none") is None
+    assert place.files() == {"a/one": 1, "b/large": 1000}
+    assert sorted(place.folders()) == ["a", "b"]
+    place.remove("a/one", "a/none")
+    place.below("b").clear()
+    place.below("never").clear()
+    assert place.files() == {}
+    assert place.below("never").files() == {}
+
+
+def test_a_download_goes_on_behind_what_is_there(place, tmp_path):
+    place.write("file", b"0123456789")
+    (tmp_path / "part").write_bytes(b"01234")
+    place.fetch("file", tmp_path / "part")
+    place.fetch("file", tmp_path / "new" / "whole")
+    assert (tmp_path / "part").read_bytes() == (tmp_path / "new" / "whole").read_bytes() == b"0123456789"
+    with pytest.raises(FileNotFoundError):
+        place.fetch("none", tmp_path / "none")
+
+
+def test_the_way_up_and_down(place):
+    inner = place.below("data", "delu", "one")
+    assert inner.names[-3:] == ("data", "delu", "one")
+    assert inner.above(3) == place
+    inner.write("x", b"x")
+    assert Place.at(inner.address).read("x") == place.read("data/delu/one/x") == b"x"
+
+
+def test_a_place_is_tried_before_anything_depends_on_it(place):
+    place.check()
+    assert place.files() == {}
+
+
+def test_options_behind_the_question_mark_stay(s3, bucket, monkeypatch):
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    options = f"?scheme=http&endpoint_override=127.0.0.1:{s3.port}"
+    inner = Place.at(f"{bucket}/a{options}").below("b")
+    assert inner.address == f"{bucket}/a/b{options}"
+    inner.write("x", b"x")
+    assert inner.above(2).read("a/b/x") == b"x"
+
+
+def test_ten_seconds_of_503_are_survived(s3, bucket):
+    place = Place.at(bucket)
+    place.write("file", b"before")
+    s3.tell("fail", status=503, seconds=10)
+    started = time.monotonic()
+    place.write("file", b"behind")
+    assert place.read("file") == b"behind"
+    assert time.monotonic() - started > 5
+
+
+def test_one_that_never_answers_is_told(bucket, monkeypatch):
+    monkeypatch.setattr(faults.patiently, "__defaults__", (0.0,))
+    with pytest.raises(StorageError, match=r"storage=s3://dead\?.*: it does not answer: see that AWS_ENDPOINT_URL"):
+        Place.at("s3://dead?scheme=http&endpoint_override=127.0.0.1:9").check()
+
+
+def test_a_key_that_is_refused_is_told_without_it(s3, bucket):
+    s3.tell("key", only="another")
+    try:
+        with pytest.raises(StorageError, match=f"storage={bucket}: the key is not accepted: give") as fault:
+            Place.at(bucket).check()
+        with pytest.raises(StorageError, match=r"access is denied|the key is not accepted"):
+            Place.at(bucket).read("file")
+    finally:
+        s3.tell("key")
+    assert KEY not in str(fault.value)
+    assert SECRET not in str(fault.value)
+
+
+def test_a_bucket_that_does_not_exist(bucket):
+    with pytest.raises(StorageError, match="storage=s3://no-such-bucket/way: the bucket does not exist: make it"):
+        Place.at("s3://no-such-bucket/way").check()
+
+
+def test_credentials_in_an_address_are_refused_without_them():
+    with pytest.raises(StorageError, match="storage=s3://bucket/way: holds credentials") as fault:
+        Place.at("s3://name:hidden@bucket/way")
+    assert "hidden" not in str(fault.value)
+
+
+@pytest.mark.parametrize("address", ["ftp://host/way", "https://bucket.s3.amazonaws.com/way"])
+def test_another_scheme_is_refused(address):
+    with pytest.raises(StorageError, match=r"must be a folder, s3://bucket/prefix or gs://bucket/prefix"):
+        Place.at(address)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"storage=.*/file/below: a file is in the way"):
+        Place.at(tmp_path / "file" / "below").check()
+    with pytest.raises(StorageError, match="storage=/proc/nowhere: cannot be made"):
+        Place.at("/proc/nowhere").check()
