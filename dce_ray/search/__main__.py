@@ -7,6 +7,7 @@ from typing import Any
 
 from dce_ray.commandline import apply, command, flatten, nest, parse
 from dce_ray.config import SCALARS
+from dce_ray.datasets import IMPORT_KEYS, import_options
 from dce_ray.errors import ConfigError
 from dce_ray.presets import run_config
 from dce_ray.search.api import conduct, create, reopen
@@ -18,6 +19,8 @@ python -m dce_ray.search key=value ...     tune SCS and MCM for a baseline, choo
 
   baseline=co2net|delu|ddgnet              the network (default delu)
   data=synthetic|thumos14|activitynet12|hapt|<folder>|s3://...   named data set, feature store or released layout
+                         or a folder of <video>.npy with annotations=<ActivityNet JSON>; while importing: fps=
+                         stride_frames= train_subset= test_subset=
   policy=replicates|single                 folds and seeds with a model of the noise (default), or one run per point
   sampler=gp|tpe|cmaes|random              who suggests new points (default gp; tpe with policy=single)
   scheduler=asha|hyperband|median|none     who stops early, with policy=single (default asha; none with sampler=gp)
@@ -89,13 +92,20 @@ def request_of(values: Mapping[str, Any]) -> Request:
     if twice:
         raise ConfigError(f"{', '.join(twice)}: given as method.<name> and as space.<name>; give one of them")
     space |= fixed
-    taken = {"baseline", "data", "preset", *(f"space.{key}" for key in space), *(f"method.{key}" for key in space)}
+    taken = {
+        "baseline",
+        "data",
+        "preset",
+        *IMPORT_KEYS,
+        *(f"space.{key}" for key in space),
+        *(f"method.{key}" for key in space),
+    }
     rest = {key: value for key, value in values.items() if key not in taken}
     baseline, data = str(values.get("baseline", "delu")), str(values.get("data", "synthetic"))
     preset = values.get("preset")
     own = Settings().to_mapping()
     base = run_config(baseline, data, data_set="default", preset=preset).to_mapping()
-    merged = apply(base | own, rest)
+    merged = apply(base | own | dict.fromkeys(IMPORT_KEYS), rest)
     return Request(
         baseline,
         data,
@@ -103,6 +113,7 @@ def request_of(values: Mapping[str, Any]) -> Request:
         run=nest({key: value for key, value in rest.items() if key.split(".")[0] not in own}),
         space=nest({f"space.{key}": value for key, value in space.items()}).get("space", {}),
         settings=Settings.from_mapping({key: merged[key] for key in own}),
+        importing=import_options(values),
     )
 
 
@@ -110,7 +121,7 @@ def known_keys() -> dict[str, Any]:
     """All keys and their defaults, for ``python -m dce_ray.search keys``."""
     base = run_config("delu", "synthetic", data_set="synthetic").to_mapping()
     space = load_space("delu", "default", {}).to_mapping()
-    return flatten(base | Settings().to_mapping() | {"space": space})
+    return flatten(base | Settings().to_mapping() | dict.fromkeys(IMPORT_KEYS) | {"space": space})
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dce_ray.data.splits import make_splits
-from dce_ray.datasets import build_on_data
+from dce_ray.datasets import ImportOptions, build_on_data
 from dce_ray.errors import ConfigError, SearchError
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
@@ -73,6 +73,11 @@ def run_search(
     baseline: str = "delu",
     data: str | Path = "synthetic",
     *,
+    annotations: str | Path | None = None,
+    fps: float | None = None,
+    stride_frames: int | None = None,
+    train_subset: str | None = None,
+    test_subset: str | None = None,
     num_runs: int = 32,
     folds: int = 5,
     time_budget: str | None = None,
@@ -100,7 +105,12 @@ def run_search(
 
     Args:
         baseline: name in ``dce_ray.baselines.BASELINES``.
-        data: named data set, feature store, or folder in the released layout.
+        data: named data set, feature store, folder in the released layout, or folder of per-video features.
+        annotations: ActivityNet JSON of per-video features; None takes the only JSON file in their folder.
+        fps: frames per second at which the features were extracted, while importing; None takes what the data says.
+        stride_frames: frames from one snippet to the next likewise; None takes 16.
+        train_subset: name of the subset that trains, likewise; None takes what is known or usual.
+        test_subset: name of the subset that is tested on, likewise.
         num_runs: runs of the search in all, the plain baseline's included.
         folds: parts of the train videos; a run trains without one of them and is scored on it.
         time_budget: for the whole search, its confirmation included, such as ``90m``.
@@ -158,7 +168,9 @@ def run_search(
         ray=RayOptions(address=ray_address, num_cpus=num_cpus),
         tracking=TrackingOptions(enabled=tracking, uri=tracking_uri),
     )
-    return conduct(*create(Request(baseline, str(data), preset, run or {}, space or {}, settings)))
+    json_file = None if annotations is None else str(annotations)
+    importing = ImportOptions(json_file, fps, stride_frames, train_subset, test_subset)
+    return conduct(*create(Request(baseline, str(data), preset, run or {}, space or {}, settings, importing)))
 
 
 def resume_search(folder: str | Path, changes: Mapping[str, Any] | None = None) -> SearchResult:
@@ -181,7 +193,7 @@ def create(request: Request) -> tuple[Experiment, ExperimentFolder]:
     def build(store: str, data_set: str) -> Experiment:
         return build_experiment(request, store, data_set)
 
-    experiment, store = build_on_data(request.data, build)
+    experiment, store = build_on_data(request.data, build, request.importing)
     space = at_equal_shares(experiment.space, experiment.run)
     experiment = replace(experiment, digest=store.digest, space=space)
     make_splits(store, experiment.run.sampling, hold_out=experiment.run.protocol == "holdout")  # says what cannot be

@@ -11,6 +11,7 @@ from typing import Any
 from dce_ray.commandline import apply, flatten
 from dce_ray.config import COMPONENT_OF, SCALARS, RunConfig
 from dce_ray.config_base import Config, choice, number
+from dce_ray.datasets import ImportOptions
 from dce_ray.errors import ConfigError, SearchSpaceError
 from dce_ray.experiment.record import PLAIN, components_of, values_in
 from dce_ray.former import FORMER_KEYS, unknown_key
@@ -196,6 +197,8 @@ class Request:
     space: Mapping[str, Any] = field(default_factory=dict)
     """Changes of the search space, nested."""
     settings: Settings = Settings()
+    importing: ImportOptions = field(default_factory=ImportOptions)
+    """How the data is imported where it is no store yet."""
 
 
 @dataclass(frozen=True, slots=True)

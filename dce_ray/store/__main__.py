@@ -16,6 +16,7 @@ from dce_ray.errors import ConfigError, unknown_name
 from dce_ray.places import is_bucket
 from dce_ray.store.export import export_released
 from dce_ray.store.layout import Progress
+from dce_ray.store.per_video import import_per_video
 from dce_ray.store.reader import FeatureStore, open_store
 from dce_ray.store.released import import_released
 from dce_ray.store.sending import local_target, send_store
@@ -27,6 +28,13 @@ python -m dce_ray.store import source=FOLDER target=STORE    a released data set
     fps= stride_frames=              known for THUMOS14 and ActivityNet-1.2
     train_subset= test_subset=       known likewise, else guessed aloud
     strict=true   refuse a data set with any fault, instead of mending or leaving out
+python -m dce_ray.store import source=FOLDER annotations=FILE.json target=STORE
+    your own data: <video>.npy or .npz of (T, D), RGB first, or folders rgb/ and flow/; annotations as ActivityNet's
+    rgb= flow=    folders of the two streams, where they lie apart
+    fps= stride_frames= train_subset= test_subset= name= dtype=    as above
+    classes=      text file with a class per line (default: those of the training videos)
+    skip_faulty=true    leave out the videos that have a fault; else any fault imports nothing
+    trim_streams=true   cut the longer of a video's streams at its end
 python -m dce_ray.store copy store=STORE target=PLACE        a store to another folder or bucket
 python -m dce_ray.store info store=STORE                     what is in it
 python -m dce_ray.store verify store=STORE                   compare every file with its SHA-256
@@ -77,25 +85,37 @@ def _plain_lines() -> Progress:
     return show
 
 
+RELEASED_ONLY = {"strict": False}
+OWN_ONLY = {"rgb": None, "flow": None, "classes": None, "skip_faulty": False, "trim_streams": False}
+
+
 def import_command(arguments: list[str]) -> None:
-    """Import a released data set and print the report."""
-    optional = ("name", "fps", "stride_frames", "train_subset", "test_subset")
-    defaults = {"source": None, "target": None, "dtype": "float32", "strict": False} | dict.fromkeys(optional)
-    given = _complete(compose(defaults, arguments), "source", "target")
-    texts = {key: str(given[key]) for key in ("name", "train_subset", "test_subset") if given[key] is not None}
+    """Import a released data set, or a user's own with ``annotations=``, and print the report."""
+    optional = ("name", "fps", "stride_frames", "train_subset", "test_subset", "annotations")
+    defaults = {"source": None, "target": None, "dtype": "float32"} | dict.fromkeys(optional)
+    given = compose(defaults | RELEASED_ONLY | OWN_ONLY, arguments)
+    if given["rgb"] and given["flow"] and given["source"] is None:
+        given["source"] = given["rgb"]
+    given = _complete(given, "source", "target")
+    own = given["annotations"] is not None
+    unread = [key for key, value in (RELEASED_ONLY if own else OWN_ONLY).items() if given[key] != value]
+    if unread:
+        layout = "the released layout" if own else "your own data, with annotations=<ActivityNet JSON>"
+        raise ConfigError(f"{', '.join(f'{key}=' for key in unread)}: read for {layout} alone; leave it out")
+    keys = ("name", "train_subset", "test_subset", *(("rgb", "flow", "classes") if own else ()))
+    options: dict[str, Any] = {key: str(given[key]) for key in keys if given[key] is not None}
+    options |= {"dtype": str(given["dtype"]), "fps": _number(given, "fps")}
+    options |= {"stride_frames": _whole(given, "stride_frames")}
+    options |= {key: _switch(given, key) for key in (("skip_faulty", "trim_streams") if own else ("strict",))}
     started = time.monotonic()
-    target = str(given["target"])
+    source, target = str(given["source"]), str(given["target"])
     with local_target(target) as place, shown_progress() as progress:
-        report = import_released(
-            str(given["source"]),
-            place,
-            dtype=str(given["dtype"]),
-            fps=_number(given, "fps"),
-            stride_frames=_whole(given, "stride_frames"),
-            strict=_switch(given, "strict"),
-            progress=progress,
-            **texts,
-        )
+        if own:
+            report = import_per_video(source, str(given["annotations"]), place, **options, progress=progress)
+        else:
+            report = import_released(source, place, **options, progress=progress)
+    if own and report.notices:
+        print("\n".join(f"note: {notice}" for notice in report.notices))
     print(replace(report, target=target if is_bucket(target) else report.target))
     print(f"  {time.monotonic() - started:.1f} s; every finding is in {target}/import_report.json")
 

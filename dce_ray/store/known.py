@@ -132,7 +132,13 @@ def check_coverage(
 
 
 def resolve_subsets(
-    name: str, found: Sequence[str], train_subset: str | None, test_subset: str | None, notices: list[str]
+    name: str,
+    found: Sequence[str],
+    train_subset: str | None,
+    test_subset: str | None,
+    notices: list[str],
+    *,
+    where: str = "subset.npy",
 ) -> dict[str, str]:
     """Which released subset is ``train`` and which is ``test``: {released name: ours}.
 
@@ -142,6 +148,7 @@ def resolve_subsets(
         train_subset: asked for, or None.
         test_subset: asked for, or None.
         notices: takes what the user must know.
+        where: the subsets were found.
 
     Raises:
         ImportFault: not to be told, or a subset that does not occur.
@@ -154,7 +161,7 @@ def resolve_subsets(
         other = next((subset for subset in found if subset != given), None)
         train_subset, test_subset = train_subset or other, test_subset or other
     if train_subset is None or test_subset is None:
-        train_subset, test_subset = _guess(found)
+        train_subset, test_subset = _guess(found, where)
         notices.append(
             f"subsets are guessed: {train_subset!r} is train, {test_subset!r} is test; give train_subset= and "
             f"test_subset= if not"
@@ -162,18 +169,18 @@ def resolve_subsets(
     absent = [subset for subset in (train_subset, test_subset) if subset not in found]
     if absent or train_subset == test_subset:
         raise ImportFault(
-            f"train_subset={train_subset!r}, test_subset={test_subset!r}: must be two of the subsets in subset.npy, "
+            f"train_subset={train_subset!r}, test_subset={test_subset!r}: must be two of the subsets in {where}, "
             f"which are {', '.join(map(repr, found))}"
         )
     return {train_subset: "train", test_subset: "test"}
 
 
-def _guess(found: Sequence[str]) -> tuple[str, str]:
+def _guess(found: Sequence[str], where: str) -> tuple[str, str]:
     lowered = {subset.lower(): subset for subset in found}
     for train, test in USUAL_SUBSETS:
         if set(lowered) == {train, test}:
             return lowered[train], lowered[test]
     raise ImportFault(
-        f"subset.npy has {', '.join(map(repr, found))}, which does not say what is train and what is test; "
+        f"{where} has {', '.join(map(repr, found))}, which does not say what is train and what is test; "
         f"give train_subset= and test_subset="
     )

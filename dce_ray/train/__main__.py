@@ -35,6 +35,8 @@ python -m dce_ray.train key=value ...        train one run, print its mAP table
 groups
   baseline={"|".join(BASELINES)}        the network (default delu)
   data=synthetic|thumos14|activitynet12|hapt|<folder>   named data set, feature store or released layout
+       or a folder of <video>.npy with annotations=<ActivityNet JSON>; while importing: fps= stride_frames=
+       train_subset= test_subset=
   preset={"|".join(PRESETS)}               published values to start from (default: the paper's)
   protocol=holdout|paper|confirm       select on held-out train videos (default), on test as published, or not at all
   sampling.folds=5  sampling.fold=0    hold out a fifth of the train videos, every class alike: which fifth, 0 to 4

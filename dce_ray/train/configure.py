@@ -8,11 +8,13 @@ from typing import Any
 
 from dce_ray.commandline import apply, flatten
 from dce_ray.config import RunConfig
-from dce_ray.datasets import build_on_data
+from dce_ray.datasets import IMPORT_KEYS, build_on_data, import_options
 from dce_ray.errors import ConfigError
 from dce_ray.presets import run_config, run_config_from_mapping
 
-COMMAND_KEYS: dict[str, Any] = {"config": None, "folder": None, "resume": None, "test": False}
+COMMAND_KEYS: dict[str, Any] = {"config": None, "folder": None, "resume": None, "test": False} | dict.fromkeys(
+    IMPORT_KEYS
+)
 """Keys of ``python -m dce_ray.train`` that are none of a run."""
 
 
@@ -26,7 +28,8 @@ def configure(values: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
     """
     given = given_values(values)
     data = str(given.get("data", "synthetic"))
-    (config, options), _ = build_on_data(data, lambda store, data_set: configure_for(given, store, data_set))
+    importing = import_options(given)
+    (config, options), _ = build_on_data(data, lambda store, data_set: configure_for(given, store, data_set), importing)
     return config, options
 
 
