@@ -1,8 +1,9 @@
 """Which policy finds good scalars, when a run's score is mostly noise?
 
 ``python -m benchmarks.policy [repeats=8] [settings=simulated] [policies=all] [budgets=16,32,96] [seed=0] [jobs=1]
-[pool=<file>] [figure=path.png]`` measures the choice; several settings or policies are separated by semicolons,
-``settings=simulated`` is all of those, ``policies=cheap`` leaves out those that take seconds per search.
+[pool=<file>] [work=<folder>] [figure=path.png]`` measures the choice; several settings or policies are separated by
+semicolons, ``settings=simulated`` is all of those, ``policies=cheap`` leaves out those that take seconds per search.
+``work`` keeps every search in a file, so that the command goes on after a kill, in several processes where wanted.
 ``python -m benchmarks.policy cost [runs=96,300]`` measures the time of one proposal.
 
 There are three kinds of settings:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.policy.cost import cost
+from benchmarks.policy.kept import told
 from benchmarks.policy.measure import (
     CHEAP,
     EMULATED,
@@ -37,6 +38,7 @@ OPTIONS = {
     "seed": "0",
     "jobs": "1",
     "pool": str(POOL),
+    "work": "",
     "figure": "",
 }
 SETTING_GROUPS = {"simulated": list(SETTINGS)}
@@ -67,7 +69,7 @@ def measured(
         (setting, policy, tuple(budgets), seed, Path(options["pool"])) for policy in policies for seed in seeds
     ]
     error = truth_error_of(setting, Path(options["pool"]))
-    found = measure(tasks, int(options["jobs"]))
+    found = measure(tasks, int(options["jobs"]), Path(options["work"]) if options["work"] else None)
     results = {}
     for index, policy in enumerate(policies):
         rows = found[index * repeats : (index + 1) * repeats]
@@ -103,6 +105,8 @@ def main(arguments: list[str]) -> None:
             sys.stdout.flush()
     except DceError as fault:
         raise SystemExit(str(fault)) from fault
+    if options["work"]:
+        print(f"\n{told(Path(options['work']))}")
     if options["figure"]:
         draw(results, budgets, Path(options["figure"]))
 

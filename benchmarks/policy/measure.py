@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import multiprocessing
 import time
@@ -10,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from scipy import stats
 
 from benchmarks.bench_data import components
 from benchmarks.policy.emulator import Emulation, Emulator
+from benchmarks.policy.kept import Found, kept
 from benchmarks.policy.ours import ours
 from benchmarks.policy.peers import gaussian_process, peer, random_sampler, tpe
 from benchmarks.policy.recorded import POOL, RecordedSurface
@@ -149,7 +151,21 @@ def truth_error_of(setting: str, pool: Path = POOL) -> float:
     return components([known.truths(grid)]).residual / math.sqrt(grid.truths)
 
 
-def one_search(task: Task) -> tuple[list[float], float]:
+def kept_search(task: Task, work: Path) -> Found:
+    """A search from the folder of kept ones, made and kept there where it is not among them."""
+    setting, policy, budgets, seed, pool = task
+    reads = setting in RECORDED or setting in EMULATED
+    asked = {"setting": setting, "policy": policy, "seed": str(seed), "pool": digest_of(pool) if reads else ""}
+    return kept(work, asked, budgets, lambda: one_search(task))
+
+
+@lru_cache(maxsize=1)
+def digest_of(path: Path) -> str:
+    """Of a pool's file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def one_search(task: Task) -> Found:
     """Values of the chosen points by budget, and CPU seconds."""
     setting, policy, budgets, seed, pool = task
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -161,12 +177,13 @@ def one_search(task: Task) -> tuple[list[float], float]:
     return [chosen[budget] for budget in budgets], time.process_time() - start
 
 
-def measure(tasks: Sequence[Task], jobs: int) -> list[tuple[list[float], float]]:
-    """All searches, in ``jobs`` processes."""
+def measure(tasks: Sequence[Task], jobs: int, work: Path | None = None) -> list[Found]:
+    """All searches, in ``jobs`` processes; those that ``work`` holds are not made again."""
+    search = one_search if work is None else partial(kept_search, work=work)
     if jobs == 1:
-        return [one_search(task) for task in tasks]
+        return [search(task) for task in tasks]
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as workers:
-        return list(workers.map(one_search, tasks))
+        return list(workers.map(search, tasks))
 
 
 def half_width(values: Array) -> Array:

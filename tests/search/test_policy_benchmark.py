@@ -103,6 +103,23 @@ def test_the_table_and_the_figure(capsys, tmp_path):
     assert f"{np.mean(values):.2f} ±{half_width(np.array(values)[:, None])[0]:.2f}" in printed
 
 
+def test_kept_searches_are_not_made_again_and_what_is_absent_is(monkeypatch, tmp_path, capsys):
+    made, search = [], measure.one_search
+    monkeypatch.setattr(measure, "one_search", lambda task: made.append(task[1:4]) or search(task))
+    asked = ["settings=smooth 1", "policies=random;TPE", f"work={tmp_path}"]
+    main([*asked, "repeats=2", "budgets=4,12"])
+    table = capsys.readouterr().out.split("s per search")[1]
+    assert len(made) == 4
+    main([*asked, "repeats=2", "budgets=4,12"])
+    assert len(made) == 4
+    assert capsys.readouterr().out.split("s per search")[1] == table
+    main([*asked, "repeats=3", "budgets=4"])
+    assert made[4:] == [("random", (4,), 2), ("TPE", (4,), 2)], "the third repetition alone"
+    main([*asked, "repeats=1", "budgets=16"])
+    assert made[6:] == [("random", (16,), 0), ("TPE", (16,), 0)], "a larger budget is no part of a smaller one"
+    assert "6 searches kept" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("argument", ["policies=TPEE", "settings=smooth", "repeat=3"])
 def test_unknown_names_are_named(argument):
     with pytest.raises(SystemExit, match="unknown"):
