@@ -232,8 +232,10 @@ class TestCommand:
         command.main(["record", f"work={tmp_path / 'three'}", *size, "folds=3", "truths=0"])
         assert "12 runs trained here, 12 of 12 recorded" in capsys.readouterr().out
         target = tmp_path / "pool.parquet"
-        command.main(["write", f"work={tmp_path / 'five'},{tmp_path / 'three'}", f"target={target}"])
+        folders = f"work={tmp_path / 'five'},{tmp_path / 'three'}"
+        command.main(["write", folders, f"target={target}", "note=on two machines"])
         pool = read_pool(target)
+        assert pool.about["note"] == "on two machines"
         assert len(pool.runs) == 12 + 8
         assert pool.runs[0] == Recorded(PoolRun(5, None, 0, 0), 3, {4: 0.25})
         assert {one.run.folds for one in pool.runs} == {3, 5, None}

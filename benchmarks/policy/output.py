@@ -64,6 +64,8 @@ def show_pool(pool: Pool) -> None:
         f"recorded at {', '.join(about['commits'])} on {about['processor']}, {about['core_seconds']:.1f} core seconds "
         f"a run, load average {about['load']:.1f}"
     )
+    if about.get("note"):
+        print(about["note"])
     for folds in sorted({one.run.folds for one in pool.runs if one.run.folds is not None}):
         _show_grid(pool, folds)
 

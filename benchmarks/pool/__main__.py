@@ -4,7 +4,8 @@
 goes on with what the folder holds; several processes may record into one folder at once. ``minutes`` is how long, 0
 to the end. A run takes one thread.
 
-``write target=<file> work=<folder>[,<folder>]`` gathers what folders of one baseline and data set hold so far.
+``write target=<file> work=<folder>[,<folder>] [note=<text>]`` gathers what folders of one baseline and data set hold so
+far; the note stands in the file beside where its numbers come from.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ RECORD = {
     "truths": "4",
     "minutes": "0",
 }
-WRITE = {"target": "", "work": ""}
+WRITE = {"target": "", "work": "", "note": ""}
 ASKED = "pool.json"
 """What a folder of runs is for."""
 
@@ -63,8 +64,8 @@ def record_into(folder: Path, options: dict[str, str]) -> None:
     print(f"{trained} runs trained here, {len(gather(source, folder)[0])} of {len(plan)} recorded")
 
 
-def write_from(folders: list[Path], target: Path) -> None:
-    """Put the runs of folders into one file."""
+def write_from(folders: list[Path], target: Path, note: str) -> None:
+    """Put the runs of folders into one file, with what is to be known of them beside the usual."""
     asked = [read_json(folder / ASKED) for folder in folders]
     sources = [source_of(one) for one in asked]
     runs: list[Recorded] = []
@@ -80,7 +81,7 @@ def write_from(folders: list[Path], target: Path) -> None:
     begun = sorted({one.run.point for one in runs if one.run.point is not None})
     points = {point: largest.points[point] for point in begun}
     origins = {point: largest.origins[point] for point in begun}
-    pool = Pool(points, origins, runs, about(sources, contents, recorded))
+    pool = Pool(points, origins, runs, about(sources, contents, recorded) | {"note": note})
     write_pool(target, pool)
     print(f"{len(runs)} runs, {sum(len(run.curve) for run in runs)} evaluations, {target.stat().st_size:,} bytes")
 
@@ -95,7 +96,7 @@ def read_options(given: list[str], known: dict[str, str]) -> dict[str, str]:
     if unknown := pairs.keys() - known.keys():
         raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
     options = known | pairs
-    if absent := [name for name, value in options.items() if not value]:
+    if absent := [name for name, value in options.items() if not value and name != "note"]:
         raise SystemExit(f"{', '.join(absent)}: give {', '.join(f'{name}=<...>' for name in absent)}")
     return options
 
@@ -110,7 +111,8 @@ def main(arguments: list[str]) -> None:
         if what == "record":
             record_into(Path(options["work"]), options)
         else:
-            write_from([Path(folder) for folder in options["work"].split(",")], Path(options["target"]))
+            folders = [Path(folder) for folder in options["work"].split(",")]
+            write_from(folders, Path(options["target"]), options["note"])
     except DceError as fault:
         raise SystemExit(str(fault)) from fault
 
