@@ -1,9 +1,11 @@
 """Which policy finds good scalars, when a run's score is mostly noise?
 
 ``python -m benchmarks.policy [repeats=8] [settings=simulated] [policies=all] [budgets=16,32,96] [seed=0] [jobs=1]
-[pool=<file>] [work=<folder>] [figure=path.png]`` measures the choice; several settings or policies are separated by
-semicolons, ``settings=simulated`` is all of those, ``policies=cheap`` leaves out those that take seconds per search.
-``work`` keeps every search in a file, so that the command goes on after a kill, in several processes where wanted.
+[pool=<file>] [work=<folder>] [make=on] [figure=path.png]`` measures the choice; several settings or policies are
+separated by semicolons, ``settings=simulated`` is all of those, ``policies=cheap`` leaves out those that take seconds
+per search.
+``work`` keeps every search in a file, so that the command goes on after a kill, in several processes where wanted, and
+``make=off`` shows what is kept there and searches for nothing.
 ``python -m benchmarks.policy cost [runs=96,300]`` measures the time of one proposal.
 
 There are three kinds of settings:

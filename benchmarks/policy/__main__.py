@@ -39,6 +39,7 @@ OPTIONS = {
     "jobs": "1",
     "pool": str(POOL),
     "work": "",
+    "make": "on",
     "figure": "",
 }
 SETTING_GROUPS = {"simulated": list(SETTINGS)}
@@ -69,11 +70,14 @@ def measured(
         (setting, policy, tuple(budgets), seed, Path(options["pool"])) for policy in policies for seed in seeds
     ]
     error = truth_error_of(setting, Path(options["pool"]))
-    found = measure(tasks, int(options["jobs"]), Path(options["work"]) if options["work"] else None)
+    work = Path(options["work"]) if options["work"] else None
+    found = measure(tasks, int(options["jobs"]), work, options["make"] == "on")
     results = {}
     for index, policy in enumerate(policies):
         rows = found[index * repeats : (index + 1) * repeats]
         values = np.array([row for row, _ in rows])
+        if np.isnan(values).any(axis=0).all():
+            continue  # the folder holds no budget for all repetitions
         results[policy] = Measured(values, float(np.mean([seconds for _, seconds in rows])), error)
     return results
 
@@ -89,6 +93,8 @@ def main(arguments: list[str]) -> None:
     if unknown := given.keys() - OPTIONS.keys():
         raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(OPTIONS)}")
     options = OPTIONS | given
+    if options["make"] not in ("on", "off") or (options["make"] == "off" and not options["work"]):
+        raise SystemExit(f"make={options['make']}: on, or off with work=<folder> to show only what is kept there")
     settings = chosen_names(options["settings"], KNOWN, SETTING_GROUPS, "settings")
     policies = chosen_names(options["policies"], list(POLICIES), POLICY_GROUPS, "policies")
     budgets = sorted(int(budget) for budget in options["budgets"].split(","))

@@ -1,13 +1,15 @@
 """Searches of a benchmark kept on disk, one file each: it goes on after any kill, and several processes share the work.
 
 What a file holds depends on the setting, the policy, the seed and the pool that is read, and nothing else; code that
-changes a result needs another folder.
+changes a result needs another folder. Policies that take long can be searched for with small budgets alone: what the
+folder does not hold is then left out of the table and the figure.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +32,7 @@ def kept(folder: Path, asked: dict[str, str], budgets: tuple[int, ...], search: 
         budgets: in runs, ascending.
         search: makes it.
     """
-    file = folder / f"{hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]}.json"
+    file = file_of(folder, asked)
     known = read_json(file) if file.is_file() else {"values": {}}
     values: dict[str, float] = known["values"]
     if not {str(budget) for budget in budgets} <= values.keys():
@@ -40,6 +42,18 @@ def kept(folder: Path, asked: dict[str, str], budgets: tuple[int, ...], search: 
         folder.mkdir(parents=True, exist_ok=True)
         write_json(file, known)
     return [values[str(budget)] for budget in budgets], known["seconds"]
+
+
+def held(folder: Path, asked: dict[str, str], budgets: tuple[int, ...]) -> Found:
+    """A search's result as far as the folder holds it; not a number for the budgets that it does not."""
+    file = file_of(folder, asked)
+    known = read_json(file) if file.is_file() else {"values": {}, "seconds": math.nan}
+    return [known["values"].get(str(budget), math.nan) for budget in budgets], known["seconds"]
+
+
+def file_of(folder: Path, asked: dict[str, str]) -> Path:
+    """Where the search that is asked for is kept."""
+    return folder / f"{hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]}.json"
 
 
 def told(folder: Path) -> str:

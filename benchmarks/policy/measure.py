@@ -21,7 +21,7 @@ from scipy import stats
 
 from benchmarks.bench_data import components
 from benchmarks.policy.emulator import Emulation, Emulator
-from benchmarks.policy.kept import Found, kept
+from benchmarks.policy.kept import Found, held, kept
 from benchmarks.policy.ours import ours
 from benchmarks.policy.peers import gaussian_process, peer, random_sampler, tpe
 from benchmarks.policy.recorded import POOL, RecordedSurface
@@ -151,12 +151,12 @@ def truth_error_of(setting: str, pool: Path = POOL) -> float:
     return components([known.truths(grid)]).residual / math.sqrt(grid.truths)
 
 
-def kept_search(task: Task, work: Path) -> Found:
-    """A search from the folder of kept ones, made and kept there where it is not among them."""
+def kept_search(task: Task, work: Path, make: bool) -> Found:
+    """A search from the folder of kept ones; where it is not among them it is made and kept there, or left out."""
     setting, policy, budgets, seed, pool = task
     reads = setting in RECORDED or setting in EMULATED
     asked = {"setting": setting, "policy": policy, "seed": str(seed), "pool": digest_of(pool) if reads else ""}
-    return kept(work, asked, budgets, lambda: one_search(task))
+    return kept(work, asked, budgets, lambda: one_search(task)) if make else held(work, asked, budgets)
 
 
 @lru_cache(maxsize=1)
@@ -177,9 +177,9 @@ def one_search(task: Task) -> Found:
     return [chosen[budget] for budget in budgets], time.process_time() - start
 
 
-def measure(tasks: Sequence[Task], jobs: int, work: Path | None = None) -> list[Found]:
-    """All searches, in ``jobs`` processes; those that ``work`` holds are not made again."""
-    search = one_search if work is None else partial(kept_search, work=work)
+def measure(tasks: Sequence[Task], jobs: int, work: Path | None = None, make: bool = True) -> list[Found]:
+    """All searches, in ``jobs`` processes; those that ``work`` holds are not made again, others only with ``make``."""
+    search = one_search if work is None else partial(kept_search, work=work, make=make)
     if jobs == 1:
         return [search(task) for task in tasks]
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as workers:

@@ -41,7 +41,8 @@ def show(setting: str, found: Mapping[str, Measured], budgets: Sequence[int]) ->
 
 
 def _cells(means: Array, halves: Array) -> str:
-    return "".join(f"{f'{mean:.2f} ±{half:.2f}':>16}" for mean, half in zip(means, halves, strict=True))
+    cells = ["-" if math.isnan(mean) else f"{mean:.2f} ±{half:.2f}" for mean, half in zip(means, halves, strict=True)]
+    return "".join(f"{cell:>16}" for cell in cells)
 
 
 def _show_targets(mine: Measured, today: Measured, budgets: Sequence[int]) -> None:

@@ -118,6 +118,12 @@ def test_kept_searches_are_not_made_again_and_what_is_absent_is(monkeypatch, tmp
     main([*asked, "repeats=1", "budgets=16"])
     assert made[6:] == [("random", (16,), 0), ("TPE", (16,), 0)], "a larger budget is no part of a smaller one"
     assert "6 searches kept" in capsys.readouterr().out
+    main([*asked, "repeats=2", "budgets=4,12,16", "make=off"])
+    assert len(made) == 8
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("random", "TPE"))]
+    assert [row.count("±") for row in rows] == [2, 2], "of 16 runs the folder holds one repetition, and no interval"
+    with pytest.raises(SystemExit, match="make=off: on, or off with work="):
+        main(["make=off"])
 
 
 @pytest.mark.parametrize("argument", ["policies=TPEE", "settings=smooth", "repeat=3"])
