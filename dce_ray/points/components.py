@@ -154,13 +154,18 @@ def prior_of(layout: Layout, scores: Array) -> Prior:
 
 
 def _root_of_covariance(evaluate: _Objective, parameters: Array, deviation: Array) -> Array:
-    """Square root of the inverse second derivative; no direction is wider than :data:`WIDEST` times the prior's."""
+    """Square root of the inverse second derivative; no direction is wider than :data:`WIDEST` times the prior's.
+
+    The symmetric one, which is unique: with another, what is drawn would depend on the signs and rotations in which a
+    processor's eigenvectors come out.
+    """
     second = np.empty((len(parameters), len(parameters)))
     for row, step in enumerate(np.diag(DIFFERENCE * deviation)):
         ahead, behind = evaluate(parameters + step)[1], evaluate(parameters - step)[1]
         second[row] = (ahead - behind) * deviation / (2 * DIFFERENCE)
     values, vectors = np.linalg.eigh((second + second.T) / 2)
-    return np.asarray(deviation[:, None] * vectors / np.sqrt(np.maximum(values, WIDEST**-2)))
+    root = vectors / np.sqrt(np.maximum(values, WIDEST**-2)) @ vectors.T
+    return np.asarray(deviation[:, None] * root)
 
 
 class _Objective:

@@ -327,10 +327,13 @@ def fit(
 
 
 def _chance_of_best(mean: Array, spread: Array) -> Array:
-    """(P,) how often each is the highest among :data:`DRAWS` of the joint normal, with the same seed each time."""
+    """(P,) how often each is the highest among :data:`DRAWS` of the joint normal, with the same seed each time.
+
+    Drawn through the symmetric root, which is the same on every processor.
+    """
     if len(mean) == 0:
         return np.zeros(0)
     values, vectors = np.linalg.eigh(spread)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))
-    draws = np.random.default_rng(0).standard_normal((DRAWS, len(mean))) @ root.T + mean
+    root = vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
+    draws = np.random.default_rng(0).standard_normal((DRAWS, len(mean))) @ root + mean
     return np.bincount(draws.argmax(axis=1), minlength=len(mean)) / DRAWS
