@@ -17,6 +17,9 @@ from dce_ray.records import TwoStreamOutputs
 
 SINGLE, DOUBLE = torch.float32, torch.float64
 EXACT = 1e-10  # float64 against float64; section 11 of the data's README asks for 1e-8
+KINKS = 1e-3
+"""Of float32 gradients: one snippet that rounding carries over a kink (a ReLU, the k-th largest) moves a norm by up to
+5e-4, another one on every kind of processor; the published float32 is up to 4e-4 off its own float64."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,8 @@ def test_terms_total_and_gradients(passed: Pass, which: int) -> None:
     passed.network.zero_grad()
     total.backward(retain_graph=True)
     for name, (norm_error, probe_error) in gradient_errors(case, passed.network, iteration).items():
-        assert norm_error <= max(base, 1e-8 if double else 1e-4), name
-        assert probe_error <= max(base, 1e-8 if double else 1e-4), name
+        assert norm_error <= (1e-8 if double else KINKS), name
+        assert probe_error <= (1e-8 if double else KINKS), name
 
 
 def test_second_pass_on_intervened_features(passed: Pass) -> None:
