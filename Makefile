@@ -1,6 +1,8 @@
 # Two targets do everything on a fresh machine: `make search` and `make test`. PYTHON chooses the interpreter.
 PYTHON ?= python3
 VENV ?= .venv
+# Processes that run tests, a file each: many tests wait for Ray, a server or a browser, so one more than two cores.
+JOBS ?= 3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
@@ -10,7 +12,7 @@ search: $(STAMP)  ## the main job on the embedded data
 	$(BIN)/python -m dce_ray.search baseline=delu $(ARGS)
 
 test: $(STAMP)  ## every test; those that need data from beside the project skip with a reason
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
