@@ -4,9 +4,10 @@ VENV ?= .venv
 # Processes that run tests, a file each: many tests wait for Ray, a server or a browser, so one more than two cores.
 JOBS ?= 3
 BIN := $(VENV)/bin
+LOCK := dce_ray/cluster/requirements.txt
 STAMP := $(VENV)/.installed
 
-.PHONY: search test lint format clean
+.PHONY: search test lint format lock clean
 
 search: $(STAMP)  ## the main job on the embedded data
 	$(BIN)/python -m dce_ray.search baseline=delu $(ARGS)
@@ -22,6 +23,12 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+lock:  ## the requirements that a job installs on a cluster, from pyproject.toml and constraints.txt
+	test -x build/uv/bin/uv || { $(PYTHON) -m venv build/uv && build/uv/bin/python -m pip install --quiet uv==0.13.9; }
+	echo '# All that a search needs, pinned: what a submitted job installs. Written by make lock; do not edit.' > $(LOCK)
+	build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+		--constraint constraints.txt pyproject.toml >> $(LOCK)
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

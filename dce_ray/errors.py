@@ -54,6 +54,10 @@ class SearchError(DceError):
     """A search cannot start or go on."""
 
 
+class ClusterError(DceError):
+    """A cluster cannot be reached, or a job on it is not what was asked for."""
+
+
 class TrackingError(DceError):
     """The tracking store refuses what was asked of it."""
 

@@ -13,6 +13,8 @@ from pathlib import Path
 VERSION = "0.1.0"
 """Of this package, as in pyproject.toml; a bare box runs it without having installed it."""
 CORE = ("dce-ray", "torch", "numpy", "pyarrow")
+COMMIT_VARIABLE = "DCE_RAY_COMMIT"
+"""Carries the commit of code that was brought to another machine without its repository."""
 SEARCH = ("ray", "optuna", "mlflow", "hydra-core")
 
 
@@ -30,7 +32,12 @@ def cores() -> int:
 
 
 def commit() -> str:
-    """Short hash of the working copy this runs from, marked where it differs; ``unknown`` where it is none."""
+    """Short hash of the working copy this runs from, marked where it differs; ``unknown`` where it is none.
+
+    Code that ``dce_ray.cluster submit`` brought says the commit it was brought from.
+    """
+    if brought := os.environ.get(COMMIT_VARIABLE):
+        return brought
     here = Path(__file__).resolve().parent
     command = ["git", "describe", "--always", "--dirty"]
     try:

@@ -29,6 +29,7 @@ FLOORS = """
     tracking trainables
     report
     search
+    cluster
     ablation_runs
     confounding
     ablate confirm

@@ -1,0 +1,174 @@
+"""The results of a job, from its node's disk to this one, over the dashboard alone.
+
+A small job on the same node packs the experiment folders into a file among Ray's logs; the dashboard's log API hands it
+out byte by byte, and its SHA-256 says whether all of it came.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import shlex
+import shutil
+import tarfile
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from dce_ray.cluster.connection import CONNECT_S, Connection
+from dce_ray.cluster.entry import PLACE
+from dce_ray.cluster.jobs import POLL_S, job_details, lost_contact, wait_for
+from dce_ray.errors import ClusterError
+
+FOLDER_LINE = re.compile(r"^experiment folder: (.+)$", re.MULTILINE)
+PLACE_LINE = re.compile(rf"^{re.escape(PLACE)}(.+) on \S+$", re.MULTILINE)
+PACKED_LINE = re.compile(r"^packed (\S+) (\d+) ([0-9a-f]{64})$", re.MULTILINE)
+FETCHED = "fetched.json"
+"""Marks a folder here as a copy that a later fetch may replace."""
+PACK_S = 600.0
+END_S = 30.0
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A tar file among a node's logs."""
+
+    node: str
+    """Ray's identity of the node."""
+    file: str
+    size: int
+    digest: str
+    """SHA-256."""
+
+
+def fetch(connection: Connection, job: str, target: Path) -> list[Path]:
+    """Bring the experiment folders of a job here; one that is still running gives what is there now.
+
+    Args:
+        connection: to the cluster.
+        job: its name.
+        target: folder that gets ``<data>/<baseline>/<name>``, as ``results=`` does.
+
+    Returns:
+        The folders here.
+
+    Raises:
+        ClusterError: the job made no folder, the folder is gone, or what came is damaged; nothing is left then.
+    """
+    details = job_details(connection, job)
+    folders = experiment_folders(connection.client.get_job_logs(job), job)
+    homes = [target.joinpath(*PurePosixPath(folder).parts[-3:]) for folder in folders]
+    _check_targets(homes)
+    with _packed(connection, details, folders) as packed:
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetching-", dir=target) as staging:
+            archive = Path(staging) / "archive.tar.gz"
+            _download(connection, packed, archive)
+            with tarfile.open(archive) as content:
+                content.extractall(staging, filter="data")
+            for number, (folder, home) in enumerate(zip(folders, homes, strict=True)):
+                source = {"job": job, "address": connection.address, "folder": folder, "at": time.time()}
+                (Path(staging) / str(number) / FETCHED).write_text(json.dumps(source) + "\n")
+                _put(Path(staging) / str(number), home, Path(staging) / f"former-{number}")
+    return homes
+
+
+def experiment_folders(log: str, job: str) -> list[str]:
+    """Absolute paths of the experiment folders that a search's log names, each once.
+
+    Raises:
+        ClusterError: it names none, or relative ones that count from a folder that Ray deletes.
+    """
+    named = list(dict.fromkeys(line.strip() for line in FOLDER_LINE.findall(log)))
+    if not named:
+        raise ClusterError(
+            f"job={job}: has made no experiment folder (its log names none); see why with "
+            f"'python -m dce_ray.cluster logs job={job}'"
+        )
+    place = PLACE_LINE.search(log)
+    if place is None and any(not PurePosixPath(folder).is_absolute() for folder in named):
+        raise ClusterError(
+            f"job={job}: its results lie in the job's own working folder ({named[0]}), which Ray removes. Give "
+            f"results=<absolute path on the head>, or submit with python -m dce_ray.cluster submit"
+        )
+    return [str(PurePosixPath(place.group(1)) / folder) if place else folder for folder in named]
+
+
+def _check_targets(homes: list[Path]) -> None:
+    foreign = [str(home) for home in homes if home.exists() and not (home / FETCHED).is_file()]
+    if foreign:
+        raise ClusterError(
+            f"{', '.join(foreign)}: is there already and was not fetched; give target=<another folder>, or move it away"
+        )
+
+
+@contextlib.contextmanager
+def _packed(connection: Connection, details: Any, folders: list[str]) -> Iterator[Packed]:
+    """Inside the block, a file on the job's node that holds the folders."""
+    node = details.driver_node_id
+    script = files("dce_ray.cluster").joinpath("pack.py").read_text()
+    job = connection.client.submit_job(
+        entrypoint=shlex.join(["python", "-c", script, *folders]),
+        submission_id=f"dce-fetch-{uuid.uuid4().hex[:12]}",
+        metadata={"arguments": f"fetch of {details.submission_id}"},
+        entrypoint_label_selector={"ray.io/node-id": node},
+    )
+    try:
+        yield Packed(node, *_await_packed(connection, job, folders))
+    finally:
+        with contextlib.suppress(RuntimeError, *lost_contact()):  # it ends by itself after an hour
+            connection.client.stop_job(job)
+            wait_for(connection, job, END_S)
+
+
+def _await_packed(connection: Connection, job: str, folders: list[str]) -> tuple[str, int, str]:
+    deadline = time.monotonic() + PACK_S
+    while time.monotonic() < deadline:
+        details = job_details(connection, job)
+        log = connection.client.get_job_logs(job) or ""
+        if found := PACKED_LINE.search(log):
+            return found.group(1), int(found.group(2)), found.group(3)
+        if details.status.is_terminal():
+            gone = re.search(r"^missing (.+)$", log, re.MULTILINE)
+            reason = f"{gone.group(1)} is not on the job's node any more" if gone else (details.message or log)[-300:]
+            raise ClusterError(f"{', '.join(folders)}: cannot be packed there: {reason}")
+        time.sleep(POLL_S)
+    raise ClusterError(
+        f"{', '.join(folders)}: was not packed in {PACK_S / 60:.0f} min; is the node busy or its disk full?"
+    )
+
+
+def _download(connection: Connection, packed: Packed, target: Path) -> None:
+    """Stream the file here and compare it with what was sent."""
+    query = {"node_id": packed.node, "filename": packed.file, "lines": "-1", "timeout": "3600"}
+    answer = connection.client._do_request(
+        "GET", "/api/v0/logs/file", params=query, stream=True, timeout=(CONNECT_S, 300.0)
+    )
+    if not answer.ok:
+        raise ClusterError(
+            f"{packed.file}: the dashboard does not hand it out (status {answer.status_code}): {answer.text[:300]}"
+        )
+    found = hashlib.sha256()
+    with target.open("wb") as out:
+        for piece in answer.iter_content(1 << 20):
+            out.write(piece)
+            found.update(piece)
+    if found.hexdigest() != packed.digest:
+        arrived = target.stat().st_size
+        raise ClusterError(f"{packed.file}: {arrived} of {packed.size} bytes came, or others than sent; fetch again")
+
+
+def _put(fetched: Path, home: Path, former: Path) -> None:
+    """Put a fetched folder in its place; a former copy of it goes."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    if home.exists():
+        home.replace(former)
+    fetched.replace(home)
+    shutil.rmtree(former, ignore_errors=True)

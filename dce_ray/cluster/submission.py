@@ -1,0 +1,177 @@
+"""What a submitted search consists of: checked arguments, the code, what has to be installed, the command."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import shlex
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from dce_ray.cluster.connection import Connection
+from dce_ray.commandline import parse
+from dce_ray.config_base import Config, choice
+from dce_ray.data.synthetic import SIZES
+from dce_ray.errors import ClusterError, ConfigError
+from dce_ray.presets import DATA_SETS
+from dce_ray.provenance import COMMIT_VARIABLE, VERSION, commit
+from dce_ray.search.__main__ import request_of, spelled_out
+from dce_ray.search.settings import CHANGEABLE, build_experiment
+
+PACKAGES = ("dce_ray", "trainables", "search_spaces")
+STOP_S = 60
+"""For so long a stopped search may take to end tidily; Ray's default of 3 s is a kill."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitOptions(Config):
+    """Keys of ``submit``, before ``--``."""
+
+    address: str | None = None
+    code: str = "here"
+    """``here``: this machine's dce_ray; ``none``: the nodes have it installed; or a wheel."""
+    runtime_env: str = choice("lock", "lock", "none")
+    """``lock``: the nodes install the lock file; ``none``: they have what is needed."""
+    folder: str = "~/dce-ray"
+    """On the head: where results go, and what relative paths of the search count from."""
+    python: str = "python"
+    """The head's Python: a name on its PATH or an absolute path."""
+    job: str | None = None
+    """Name of the job; None makes one."""
+    follow: bool = True
+    """Whether to show the log until the job has ended, and to end with its status."""
+    versions: str = choice("equal", "equal", "any")
+    """Whether a cluster with another Ray or Python than this machine's is refused."""
+
+    def faults(self) -> list[str]:
+        """Also: the code is there."""
+        lines = Config.faults(self)
+        if not lines and self.code not in ("here", "none"):
+            wheel = Path(self.code)
+            if wheel.suffix != ".whl" or not wheel.is_file():
+                lines.append(
+                    f"code={self.code}: must be here, none, or a wheel that exists (python -m pip wheel --no-deps .)"
+                )
+        if not lines and self.job is not None and not self.job.replace("-", "").replace("_", "").isalnum():
+            lines.append(f"job={self.job!r}: letters, digits, - and _ only")
+        return lines
+
+
+def check_search(arguments: Sequence[str]) -> None:
+    """Refuse here what the search would refuse there, as far as it can be told without the data.
+
+    Raises:
+        DceError: as the search's own.
+        ConfigError: the data lies where only this machine can find it.
+    """
+    values = parse(arguments)
+    if "resume" in values:
+        if not values["resume"]:
+            raise ConfigError("resume=: names no folder; give the experiment folder on the cluster to go on with")
+        changes = spelled_out({key: value for key, value in values.items() if key != "resume"})
+        if wrong := [key for key in changes if key not in CHANGEABLE]:
+            raise ConfigError(
+                f"resume= goes on with what was asked; {', '.join(wrong)} cannot be changed. "
+                f"These may be: {', '.join(CHANGEABLE)}"
+            )
+        return
+    request = request_of(values)
+    build_experiment(request, request.data, "default")
+    _check_data(request.data)
+
+
+def _check_data(data: str) -> None:
+    named = [name for name, entry in DATA_SETS.items() if entry.store_names]
+    names = [*named, *(f"synthetic-{size}" for size in SIZES)]
+    if data not in ["synthetic", *names] and "://" not in data and not Path(data).expanduser().is_absolute():
+        raise ConfigError(
+            f"data={data}: this path counts from a folder on the cluster's head, where nothing of this machine lies. "
+            f"Give an absolute path that every node has, s3://..., or the name of a data set "
+            f"({', '.join(names)})"
+        )
+
+
+def new_job_id() -> str:
+    """A name for a job: the time, and four letters against equal ones."""
+    return f"dce-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:4]}"
+
+
+def lock_lines() -> list[str]:
+    """The pinned requirements that a job installs; Ray itself is left out, the node's own runs the job."""
+    text = files("dce_ray.cluster").joinpath("requirements.txt").read_text()
+    return [line for line in text.splitlines() if line and not line.startswith(("#", "ray=="))]
+
+
+@contextlib.contextmanager
+def code_folder() -> Iterator[Path]:
+    """A folder that holds this machine's code and nothing else, from a checkout or an installed wheel alike."""
+    source = Path(__file__).resolve().parents[2]
+    with tempfile.TemporaryDirectory(prefix="dce-ray-code-") as folder:
+        for package in PACKAGES:
+            skipped = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
+            shutil.copytree(source / package, Path(folder) / package, ignore=skipped)
+        yield Path(folder)
+
+
+def runtime_environment(options: SubmitOptions, code: Path | None) -> dict[str, Any]:
+    """Ray's description of what the job runs in.
+
+    Args:
+        options: of the submission.
+        code: folder of the code, for ``code=here``.
+    """
+    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S), COMMIT_VARIABLE: commit(), "PYTHONUNBUFFERED": "1"}
+    environment: dict[str, Any] = {"env_vars": variables}
+    if code is not None:
+        environment["working_dir"] = str(code)
+    elif options.code != "none":
+        environment["py_modules"] = [str(Path(options.code).resolve())]
+    if options.runtime_env == "lock":
+        environment["pip"] = {"packages": lock_lines(), "pip_check": False}
+    return environment
+
+
+def entrypoint(options: SubmitOptions, arguments: Sequence[str], job: str) -> str:
+    """The command that the head's shell runs; a new experiment is called like its job unless it has a name."""
+    named = [] if any(part.startswith(("name=", "resume=")) for part in arguments) else [f"name={job}"]
+    version = ".".join(platform.python_version_tuple()[:2]) if options.versions == "equal" else "any"
+    words = [options.python, "-m", "dce_ray.cluster.entry", version, options.folder, *arguments, *named]
+    return shlex.join(words)
+
+
+def submit(connection: Connection, options: SubmitOptions, arguments: Sequence[str]) -> str:
+    """Bring the code and start the job; the job's name.
+
+    Raises:
+        ClusterError: the cluster does not take it.
+    """
+    job = options.job or new_job_id()
+    with contextlib.ExitStack() as stack:
+        code = stack.enter_context(code_folder()) if options.code == "here" else None
+        wanted = {
+            "entrypoint": entrypoint(options, arguments, job),
+            "submission_id": job,
+            "runtime_env": runtime_environment(options, code),
+            "metadata": {"dce_ray": VERSION, "arguments": shlex.join(arguments)},
+        }
+        try:
+            return str(connection.client.submit_job(**wanted))
+        except (RuntimeError, ValueError, OSError) as fault:
+            raise ClusterError(_refusal(connection.address, job, fault)) from fault
+
+
+def _refusal(address: str, job: str, fault: BaseException) -> str:
+    if "already been used" in str(fault) or "already exists" in str(fault):
+        return (
+            f"job={job}: the cluster at {address} has a job of that name; give another one, or leave job= out. "
+            f"'python -m dce_ray.cluster list' shows all"
+        )
+    said = " ".join(str(fault).split())[-400:]
+    return f"job={job}: the cluster at {address} does not take the job: {said}"

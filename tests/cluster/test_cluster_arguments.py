@@ -1,0 +1,183 @@
+"""What is refused before anything reaches a cluster, and what a submission consists of."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from dce_ray.cluster.connection import checked_address
+from dce_ray.cluster.entry import missing_packages, with_own_code
+from dce_ray.cluster.fetch import experiment_folders
+from dce_ray.cluster.follow import Log
+from dce_ray.cluster.jobs import exit_status
+from dce_ray.cluster.submission import SubmitOptions, check_search, code_folder, entrypoint, runtime_environment
+from dce_ray.errors import ClusterError, ConfigError, DceError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["baseline=delo"], "delu"),
+        (["search.num_rns=9"], "did you mean search.num_runs"),
+        (["search.num_runs=2"], "give more, or lower"),
+        (["space.detla=0.5"], "did you mean"),
+        (["data=results/mine"], "Give an absolute path that every node has, s3://"),
+        (["data=synthetic-tinny"], "or the name of a data set"),
+        (["resume="], "names no folder"),
+        (["resume=results/x", "baseline=delu"], "baseline cannot be changed"),
+    ],
+)
+def test_a_wrong_search_is_refused_here(arguments, told):
+    with pytest.raises(DceError, match=re.escape(told)):
+        check_search(arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["baseline=delu", "data=/shared/store", "search.num_runs=200", "space.delta.high=0.9", "tracking=off"],
+        ["data=s3://bucket/store"],
+        [
+            "space.training.learning_rate={low: 1e-5, high: 1e-3, log: true}",
+            "search.num_runs=40",
+        ],
+        ["resume=results/x/delu/one", "search.num_trials=64", "tracking=off"],
+    ],
+)
+def test_a_right_search_passes(arguments):
+    check_search(arguments)
+
+
+def test_the_command_refuses_before_it_connects():
+    """The address is not even looked at: a typo is told by itself."""
+    command = [sys.executable, "-m", "dce_ray.cluster", "submit", "address=http://192.0.2.1:1", "--", "baselin=delu"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "did you mean baseline?" in done.stderr
+    assert "192.0.2.1" not in done.stderr
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1:6379", "ray://10.0.0.1:10001", "http://10.0.0.1", "http://10.0.0.1:x"])
+def test_other_doors_of_the_cluster_are_told_apart(address):
+    with pytest.raises(ClusterError, match=r"written http://<host>:8265"):
+        checked_address(address)
+
+
+def test_addresses(monkeypatch):
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "https://ray.example.org/")
+    assert checked_address(None) == "https://ray.example.org"
+    assert checked_address("http://10.0.0.1:8265/#/jobs") == "http://10.0.0.1:8265"
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS")
+    with pytest.raises(ClusterError, match="address= is missing"):
+        checked_address(None)
+
+
+def test_options_are_checked(tmp_path):
+    wheel = tmp_path / "dce_ray-0.1.0-py3-none-any.whl"
+    with pytest.raises(ConfigError, match=r"must be here, none, or a wheel that exists"):
+        SubmitOptions(code=str(wheel))
+    with pytest.raises(ConfigError, match="letters, digits"):
+        SubmitOptions(job="a b")
+    with pytest.raises(ConfigError, match="lock"):
+        SubmitOptions(runtime_env="lok")
+    with zipfile.ZipFile(wheel, "w"):
+        pass
+    assert runtime_environment(SubmitOptions(code=str(wheel)), None)["py_modules"] == [str(wheel)]
+
+
+def test_what_is_brought_and_installed():
+    with code_folder() as folder:
+        assert sorted(path.name for path in folder.iterdir()) == ["dce_ray", "search_spaces", "trainables"]
+        brought = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+        assert {Path("dce_ray/search/__main__.py"), Path("dce_ray/cluster/requirements.txt")} <= brought
+        assert not [path for path in brought if path.suffix == ".pyc"]
+        environment = runtime_environment(SubmitOptions(), folder)
+        assert environment["working_dir"] == str(folder)
+        assert "torch" in " ".join(environment["pip"]["packages"])
+        assert environment["env_vars"]["RAY_JOB_STOP_WAIT_TIME_S"] == "60"
+    bare = runtime_environment(SubmitOptions(code="none", runtime_env="none"), None)
+    assert bare.keys() == {"env_vars"}
+
+
+def test_the_command_on_the_head():
+    line = entrypoint(SubmitOptions(folder="/my results", python="python3.12"), ["data=s3://b/s", "x='a b'"], "job-1")
+    assert line.startswith("python3.12 -m dce_ray.cluster.entry 3.")
+    assert line.endswith("""'/my results' data=s3://b/s 'x='"'"'a b'"'"'' name=job-1""")
+    assert " any " in entrypoint(SubmitOptions(versions="any"), [], "job-1")
+    for named in ("name=mine", "resume=results/x"):
+        assert "job-1" not in entrypoint(SubmitOptions(), [named], "job-1")
+
+
+def test_the_head_refuses_another_python_and_a_folder_it_cannot_make(tmp_path):
+    (tmp_path / "file").write_text("")
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    for words, told in (
+        (["3.99", str(tmp_path)], f"the cluster runs Python {here}, the submitting machine Python 3.99; both must be"),
+        ([here, str(tmp_path / "file" / "x")], "cannot be made on"),
+    ):
+        command = [sys.executable, "-m", "dce_ray.cluster.entry", *words, "keys"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+        assert done.returncode == 2
+        assert done.stderr.startswith("ClusterError: ")
+        assert told in done.stderr
+    assert "has no torch, ray" in str(missing_packages(lambda name: name not in ("torch", "ray")))
+    assert missing_packages(lambda name: True) is None
+
+
+def test_own_code_comes_first():
+    environment = with_own_code({"PYTHONPATH": "/other:", "A": "b"})
+    assert environment == {"A": "b", "PYTHONPATH": f"{ROOT}:/other"}
+
+
+def test_a_log_that_begins_anew_is_shown_once():
+    shown: list[str] = []
+    log = Log(shown.append)
+    log.take("one\ntw")
+    log.restart()
+    log.take("one\n")
+    log.take("two\nthree\n")
+    assert "".join(shown) == "one\ntwo\nthree\n"
+    log.restart()
+    log.take("one\ntwo\nthree\n")
+    assert "".join(shown) == "one\ntwo\nthree\n"
+
+
+class Ended:
+    """As much of Ray's details of a job as its exit status depends on."""
+
+    def __init__(self, status: str, code: int | None) -> None:
+        self.status, self.driver_exit_code = status, code
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        ("SUCCEEDED", 0, 0),
+        ("FAILED", 2, 2),
+        ("FAILED", -9, 137),
+        ("FAILED", None, 1),
+        ("FAILED", 0, 1),
+        ("STOPPED", None, 130),
+        ("STOPPED", 0, 130),
+    ],
+)
+def test_exit_status(status, code, expected):
+    assert exit_status(Ended(status, code)) == expected
+
+
+def test_folders_that_a_log_names():
+    log = "x\nfolder on the cluster: /home/me/dce-ray on head\nexperiment folder: results/a/delu/one\n"
+    again = log + "experiment folder: /abs/b/delu/two\nexperiment folder: results/a/delu/one\n"
+    assert experiment_folders(again, "j") == ["/home/me/dce-ray/results/a/delu/one", "/abs/b/delu/two"]
+    assert experiment_folders("experiment folder: /abs/b/delu/two\n", "j") == ["/abs/b/delu/two"]
+    with pytest.raises(ClusterError, match="has made no experiment folder"):
+        experiment_folders("nothing", "j")
+    with pytest.raises(ClusterError, match="Give results=<absolute path"):
+        experiment_folders("experiment folder: results/a/delu/one\n", "j")
