@@ -7,7 +7,12 @@ BIN := $(VENV)/bin
 LOCK := dce_ray/cluster/requirements.txt
 STAMP := $(VENV)/.installed
 
-.PHONY: search test lint format lock clean
+.PHONY: help search test lint format lock clean
+.DEFAULT_GOAL := help
+
+help:  ## the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1|/' | awk -F'|' '{printf "make %-8s %s\n", $$1, $$2}'
+	@echo "ARGS='key=value ...' goes to the command: make search ARGS='search.num_runs=16'"
 
 search: $(STAMP)  ## the main job on the embedded data
 	$(BIN)/python -m dce_ray.search baseline=delu $(ARGS)
@@ -15,12 +20,12 @@ search: $(STAMP)  ## the main job on the embedded data
 test: $(STAMP)  ## every test; those that need data from beside the project skip with a reason
 	$(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
-lint: $(STAMP)
+lint: $(STAMP)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(STAMP)
+format: $(STAMP)  ## mend style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -35,5 +40,5 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-clean:
+clean:  ## remove the environment and caches; data and results stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

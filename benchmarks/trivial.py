@@ -8,9 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from dce_ray.trainables.base import RunTrainable
+
 from dce_ray.experiment.record import RunRecord
 from dce_ray.files import write_json
-from trainables.base import RunTrainable
 
 STEPS, FOLDS = 3, 5
 

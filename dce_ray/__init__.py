@@ -8,15 +8,20 @@ box needs neither Ray nor Optuna.
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dce_ray.provenance import VERSION as __version__
+from dce_ray.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from dce_ray.evaluate import evaluate_checkpoint
     from dce_ray.search.api import SearchResult, resume_search, run_search
     from dce_ray.store import open_store
     from dce_ray.train import Run
+
+HERE = Path(__file__).resolve().parent
+if not (HERE / "trainables").is_dir():  # a working copy: ``trainables`` and ``search_spaces`` lie at its top
+    __path__.append(str(HERE.parent))
 
 HOMES = {
     "Run": "dce_ray.train",

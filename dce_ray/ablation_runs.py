@@ -18,7 +18,7 @@ from dce_ray.search.tune_run import Stop, Workers
 from dce_ray.session.demand import resources_for
 from dce_ray.session.ray_session import ray_session
 from dce_ray.store import FeatureStore
-from trainables import trainable_named
+from dce_ray.trainables import trainable_named
 
 
 def ablation_folder(options: Mapping[str, Any], run: RunConfig, data: str, data_set: str) -> ExperimentFolder:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, NoReturn
 
 from dce_ray.errors import ConfigError, DceError
-from dce_ray.former import unknown_key
+from dce_ray.former import our_words, unknown_key
+from dce_ray.version import VERSION
 
 SWITCHES = {"on": True, "off": False}
 
@@ -52,8 +53,12 @@ def nest(values: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def parse(arguments: Sequence[str]) -> dict[str, Any]:
+def parse(arguments: Sequence[str], known: Callable[[], Iterable[str]] = tuple) -> dict[str, Any]:
     """Values by dotted key, in the order given; ``on`` and ``off`` are booleans.
+
+    Args:
+        arguments: of the command line.
+        known: gives the dotted keys of the command, of which a wrongly written argument is told the nearest.
 
     Raises:
         ConfigError: naming every argument that is not ``key=value``.
@@ -67,7 +72,7 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
         ) from absent
     parser = OverridesParser.create()
     values: dict[str, Any] = {}
-    faults = []
+    arguments, faults = _without_dashes(arguments, known)
     for argument in arguments:
         try:
             override = parser.parse_override(argument)
@@ -76,12 +81,36 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
                 continue
             value = override.value()
         except HydraException:
-            faults.append(f"{argument!r}: cannot be read as key=value; quote odd characters: \"key='odd (value)'\"")
+            faults.append(_unreadable(argument))
             continue
         values[override.key_or_group] = SWITCHES.get(value, value) if isinstance(value, str) else value
     if faults:
         raise ConfigError("\n".join(faults))
     return values
+
+
+def _without_dashes(arguments: Sequence[str], known: Callable[[], Iterable[str]]) -> tuple[list[str], list[str]]:
+    """The arguments that may be ``key=value``, and a line for each that is written as other programs have it."""
+    rest, faults, words = [], [], list(arguments)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--") or word == "--":
+            rest.append(word)
+            continue
+        key, equals, value = word[2:].partition("=")
+        if not equals and words and not words[0].startswith("--") and "=" not in words[0]:
+            value = words.pop(0)
+            word = f"{word} {value}"
+        key = key.replace("-", "_")
+        names = our_words(key, known())
+        faults.append(f"{word!r}: keys take no dashes; write {names[0] if names else key}={value or '<value>'}")
+    return rest, faults
+
+
+def _unreadable(argument: str) -> str:
+    if "=" not in argument:
+        return f"{argument!r}: is no key=value; write {argument.replace('-', '_')}=<value>, or see --help"
+    return f"{argument!r}: cannot be read as key=value; quote odd characters: \"key='odd (value)'\""
 
 
 def apply(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,24 +143,36 @@ def compose(defaults: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, 
     Raises:
         ConfigError: naming every argument that cannot be read or whose key is unknown.
     """
-    return apply(defaults, parse(arguments))
+    return apply(defaults, parse(arguments, lambda: flatten(defaults)))
+
+
+DONE, UNFORESEEN, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+"""Exit statuses of every command: all was done; a fault that nobody foresaw, with its traceback; a mistake in what was
+asked, or a fault of the machine that the message tells how to mend; stopped by Ctrl-C or SIGTERM."""
 
 
 def command(main: Callable[[list[str]], int | None], usage: str) -> NoReturn:
-    """Run a command and end the process: the body of every ``if __name__ == "__main__"``.
+    """Run a command and end the process: the body of every ``if __name__ == "__main__"``."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    sys.exit(status_of(main, usage, sys.argv[1:]))
 
-    A user's mistake is one message on stderr and exit status 2; Ctrl-C is 130; ``--help`` prints ``usage``.
+
+def status_of(main: Callable[[list[str]], int | None], usage: str, arguments: list[str]) -> int:
+    """Run a command; its exit status.
+
+    A user's mistake is one message on stderr, and so is Ctrl-C; ``--help`` prints ``usage``, ``--version`` the version.
     """
-    arguments = sys.argv[1:]
     if any(argument in {"--help", "-h", "help"} for argument in arguments):
         print(usage.strip())
-        sys.exit(0)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        return DONE
+    if arguments == ["--version"]:
+        print(f"dce-ray {VERSION}")
+        return DONE
     try:
-        sys.exit(main(arguments) or 0)
+        return main(arguments) or DONE
     except DceError as fault:
         print(f"{type(fault).__name__}: {fault}", file=sys.stderr)
-        sys.exit(2)
+        return MISTAKE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        return INTERRUPTED

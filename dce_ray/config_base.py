@@ -47,6 +47,16 @@ def choice(default: str, *names: str) -> Any:
     return field(default=default, metadata={"choices": names})
 
 
+def text(default: str | None, form: str) -> Any:
+    """A field that holds a text, for whose wrong type ``form`` is told.
+
+    Args:
+        default: its value where none is given.
+        form: what is to be written, such as ``a duration with units, such as 90m``.
+    """
+    return field(default=default, metadata={"form": form})
+
+
 def key_of(name: str) -> str:
     """The user's key of a field: ``lambda_`` is ``lambda``."""
     return name.rstrip("_")
@@ -69,14 +79,15 @@ class Config:
             value, name = getattr(self, item.name), key_of(item.name)
             wrong = _type_fault(value, hints[item.name])
             if wrong:
-                lines.append(f"{name}={value!r}: {wrong}")
+                form = item.metadata.get("form")
+                lines.append(f"{name}={value!r}: {f'write {form}' if form else wrong}")
                 continue
             choices = item.metadata.get("choices")
             if choices and value not in choices:
                 lines.append(unknown_name(name, str(value), choices))
             low, high = item.metadata.get("low"), item.metadata.get("high")
             if low is not None and high is not None and value is not None and not low <= value <= high:
-                lines.append(f"{name}={value!r}: {_range_text(low, high)}{_null_text(item, hints[item.name])}")
+                lines.append(f"{name}={value!r}: {range_text(low, high)}{_null_text(item, hints[item.name])}")
         return lines
 
     @classmethod
@@ -122,7 +133,7 @@ class Config:
         return dataclasses.replace(self, **changes)
 
 
-def _range_text(low: float, high: float) -> str:
+def range_text(low: float, high: float) -> str:
     """The rule of a number's range."""
     if math.isinf(high):
         return f"must be {written(low)} or more"

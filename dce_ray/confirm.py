@@ -30,11 +30,11 @@ from dce_ray.search.tune_run import Stop, Workers
 from dce_ray.session.demand import resources_for
 from dce_ray.session.ray_session import ray_session
 from dce_ray.store import FeatureStore
+from dce_ray.trainables import trainable_named
 from dce_ray.verdict.stein import identity_of
 from dce_ray.verdict.text import ANEW, MOST_SEEDS
 from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
 from dce_ray.words import command_line, counted
-from trainables import trainable_named
 
 USAGE = """
 python -m dce_ray.confirm search=<folder> seeds=20    confirm a search's best setting anew on test, with fresh seeds

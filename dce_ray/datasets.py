@@ -25,7 +25,7 @@ from dce_ray.store.feature_files import STREAMS, has_feature_files
 from dce_ray.store.layout import FEATURES_SUFFIX, locate
 from dce_ray.store.per_video import import_per_video
 from dce_ray.store.released import import_released
-from dce_ray.store.schema import MANIFEST
+from dce_ray.store.schema import ANNOTATIONS, FEATURES, MANIFEST
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -104,6 +104,8 @@ def resolve_data(text: str, options: ImportOptions | None = None) -> Path:
         return _imported(path, options)
     if path.is_dir() and has_feature_files(path):
         return _imported_per_video(path, options)
+    if path.is_file():
+        raise DataError(f"data={text}: {_what_of_a_file(path)}")
     names = [name for name, entry in DATA_SETS.items() if entry.store_names] + [f"synthetic-{size}" for size in SIZES]
     if path.exists():
         raise DataError(
@@ -117,6 +119,36 @@ def _refuse(given: Iterable[str], why: str) -> None:
     keys = [f"{key}=" for key in given]
     if keys:
         raise ConfigError(f"{', '.join(keys)}: {why}; leave out {', '.join(keys)} here")
+
+
+def _what_of_a_file(path: Path) -> str:
+    """What to give in place of a file."""
+    if path.name.endswith(FEATURES_SUFFIX):
+        return f"is a file; give its folder, which holds the annotations too: data={path.parent}"
+    if path.name in (MANIFEST, FEATURES, ANNOTATIONS):
+        return f"is a file of a store; give the store's folder: data={path.parent}"
+    return (
+        f"is a file, and features alone have no labels; give a folder that holds <Name>{FEATURES_SUFFIX} and "
+        f"<Name>-Annotations/, or one that holds <video>.npy, with annotations=<ActivityNet JSON>"
+    )
+
+
+def data_set_meant(text: str) -> str:
+    """Name in ``presets.DATA_SETS`` of what ``data=`` means, told without importing or generating anything.
+
+    Raises:
+        DataError: it is nothing that :func:`resolve_data` takes.
+    """
+    if text in DATA_SETS:
+        return text
+    if text.startswith("synthetic-"):
+        return "synthetic"
+    path = Path(text).expanduser()
+    if (path / MANIFEST).is_file():
+        return data_set_of(open_store(path).name)
+    if path.is_dir() and any(path.glob(f"*{FEATURES_SUFFIX}")):
+        return data_set_of(locate(path).name)
+    return data_set_of(open_store(resolve_data(text)).name)  # which says what is wrong with it
 
 
 def build_on_data(

@@ -94,14 +94,17 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 def nearest_names(name: str, known: Iterable[str], most: int) -> list[str]:
     """Up to ``most`` known names that look like ``name``, the nearest first.
 
-    A dotted name whose last part is ``name`` comes before all others.
+    A dotted name whose last part is ``name`` comes before all others; capitals do not count.
 
+    >>> nearest_names("DELU", ["co2net", "delu"], 1)
+    ['delu']
     >>> nearest_names("seeds", ["seed", "confirm.seeds", "device"], 3)
     ['confirm.seeds', 'seed']
     """
-    names = list(known)
-    whole = [other for other in names if other.rpartition(".")[2] == name]
-    found = difflib.get_close_matches(name, names, n=most, cutoff=0.6)
+    names, wanted = list(known), name.lower()
+    whole = [other for other in names if other.rpartition(".")[2].lower() == wanted]
+    lowered = {other.lower(): other for other in reversed(names)}
+    found = [lowered[other] for other in difflib.get_close_matches(wanted, lowered, n=most, cutoff=0.6)]
     return list(dict.fromkeys([*whole, *found]))[:most]
 
 

@@ -149,6 +149,24 @@ def run_config(
     return run_config_from_mapping(mapping)
 
 
+def presets_line(config: RunConfig, data_set: str) -> str:
+    """Whose values a run starts from, in a line: scalars, schedule and evaluation, and what came of the schedule.
+
+    Args:
+        config: of the run, with what the user changed.
+        data_set: name in ``DATA_SETS``.
+    """
+    entry, training = data_set_named(data_set), config.training
+    known_as = (
+        f"{data_set}'s schedule" if data_set != "default" else "THUMOS14's schedule, for want of one for this data"
+    )
+    return (
+        f"presets: {known_as}, {config.preset} scalars of {config.baseline} on {entry.variant}; with your changes "
+        f"{training.iterations} iterations at learning rate {training.learning_rate:g}, {config.sampling.segments} "
+        f"segments of a video"
+    )
+
+
 def published(preset: str, baseline: str, data_set: str) -> bool:
     """Whether scalars of that name are published for the baseline on the data set's variant."""
     return (preset, data_set_named(data_set).variant, baseline) in METHOD_PRESETS

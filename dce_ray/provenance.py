@@ -10,8 +10,6 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-VERSION = "0.1.0"
-"""Of this package, as in pyproject.toml; a bare box runs it without having installed it."""
 CORE = ("dce-ray", "torch", "numpy", "pyarrow")
 COMMIT_VARIABLE = "DCE_RAY_COMMIT"
 """Carries the commit of code that was brought to another machine without its repository."""

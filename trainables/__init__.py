@@ -1,13 +1,15 @@
 """Ray Tune trainables, one per baseline: thin shells round ``dce_ray.train``'s driver.
 
-Each is an attribute of this package (``trainables.DeluTrainable``), where Ray's workers find it by name.
+The folder is the package ``dce_ray.trainables``. Each class is an attribute of it (``DeluTrainable``), where Ray's
+workers find it by name.
 """
 
 from __future__ import annotations
 
 from dce_ray.baselines import BASELINES
 from dce_ray.errors import ConfigError, unknown_name
-from trainables.base import RunTrainable
+
+from .base import RunTrainable
 
 
 def _made_for(baseline: str) -> type[RunTrainable]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from trainables.base import RunTrainable
+from dce_ray.trainables.base import RunTrainable
 
 VARIABLE = "DCE_CLOCKS"
 """Environment variable with the folder of the clocks' files."""

@@ -6,6 +6,7 @@ Their parameter names are ours. ``feat_encoder``, which the released networks ca
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,13 +55,19 @@ def _read(path: Path) -> Any:
     except pickle.UnpicklingError as fault:
         # Foreign objects and damaged pickles end here alike; PyTorch's text advises to switch the protection off.
         raise CheckpointError(
-            f"{path} is damaged or holds more than tensors; it was not executed ({_first_line(fault)}). "
-            f"Save the state_dict alone: torch.save(network.state_dict(), file)"
+            f"{path} is damaged, or holds more than tensors{_foreign(fault)}; it was not executed. Where the network "
+            f"was trained, save its tensors alone: torch.save(network.state_dict(), file)"
         ) from fault
     except Exception as fault:  # A damaged archive raises whatever its broken bytes lead to.
         raise CheckpointError(
             f"{path} is not a readable checkpoint ({type(fault).__name__}: {_first_line(fault)}); fetch it again"
         ) from fault
+
+
+def _foreign(fault: Exception) -> str:
+    """What else is in the file, as PyTorch names it; its advice how to load that all the same is left out."""
+    found = re.search(r"GLOBAL ([\w.]+)", str(fault))
+    return f" ({found.group(1)})" if found else ""
 
 
 def _first_line(fault: Exception) -> str:

@@ -21,9 +21,10 @@ from dce_ray.config_base import Config, choice
 from dce_ray.data.synthetic import SIZES
 from dce_ray.errors import ClusterError, ConfigError
 from dce_ray.presets import DATA_SETS
-from dce_ray.provenance import COMMIT_VARIABLE, VERSION, commit
+from dce_ray.provenance import COMMIT_VARIABLE, commit
 from dce_ray.search.__main__ import request_of, spelled_out
 from dce_ray.search.settings import CHANGEABLE, build_experiment
+from dce_ray.version import VERSION
 
 PACKAGES = ("dce_ray", "trainables", "search_spaces")
 STOP_S = 60
@@ -114,7 +115,8 @@ def code_folder() -> Iterator[Path]:
     """A folder that holds this machine's code and nothing else, from a checkout or an installed wheel alike."""
     source = Path(__file__).resolve().parents[2]
     with tempfile.TemporaryDirectory(prefix="dce-ray-code-") as folder:
-        for package in PACKAGES:
+        present = [package for package in PACKAGES if (source / package).is_dir()]  # a wheel has them in dce_ray
+        for package in present:
             skipped = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
             shutil.copytree(source / package, Path(folder) / package, ignore=skipped)
         yield Path(folder)

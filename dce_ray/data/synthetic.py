@@ -54,6 +54,7 @@ from dce_ray.data.synthetic_script import (
     draw_script,
 )
 from dce_ray.errors import ConfigError, StoreError, unknown_name
+from dce_ray.files import not_written
 from dce_ray.store import FeatureStore
 from dce_ray.store.released import import_released
 
@@ -170,9 +171,12 @@ def ensure_synthetic(size: str = DEFAULT_SIZE, seed: int | None = None, cache_fo
 @contextmanager
 def _sole_writer(target: Path) -> Iterator[None]:
     """Wait until no other process of this machine generates ``target``; clear what a killed one left."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = target.with_name(f".{target.name}.lock")
-    with lock.open("w") as file:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = target.with_name(f".{target.name}.lock").open("w")
+    except OSError as fault:
+        raise not_written(target, fault) from fault
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)  # the kernel lets go of it when the process dies
         for folder in target.parent.glob(f"{_source_prefix(target)}*"):
             shutil.rmtree(folder)

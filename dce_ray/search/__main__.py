@@ -7,8 +7,9 @@ from typing import Any
 
 from dce_ray.commandline import apply, command, flatten, nest, parse
 from dce_ray.config import SCALARS
-from dce_ray.datasets import IMPORT_KEYS, import_options
+from dce_ray.datasets import IMPORT_KEYS, ImportOptions, data_set_meant, import_options
 from dce_ray.errors import ConfigError
+from dce_ray.keys import chosen, keys_from, keys_of, listing
 from dce_ray.presets import run_config
 from dce_ray.search.api import conduct, create, reopen
 from dce_ray.search.settings import Request, Settings, unaliased
@@ -50,16 +51,17 @@ where
   tracking=on|off  tracking.uri=           MLflow (default on, a local database beside the results)
   resume=<folder>                          go on after Ctrl-C, a kill or a crash; also with more search.num_runs=
 
-All other keys are those of a run (training.iterations=, evaluation.*, scs=off, ...): python -m dce_ray.search keys
+All other keys are those of a run (training.iterations=, evaluation.*, scs=off, ...). All keys, with their defaults for
+a baseline and a data set, choices and meaning: python -m dce_ray.search keys [baseline=] [data=] [words]
 """
 
 
 def main(arguments: list[str]) -> int:
     """Search, confirm, report; the exit status."""
-    if arguments == ["keys"]:
-        print("\n".join(f"{key}={value}" for key, value in known_keys().items()))
+    if arguments[:1] == ["keys"]:
+        print(list_keys(arguments[1:]))
         return 0
-    values = parse(arguments)
+    values = parse(arguments, known_keys)
     if "resume" in values and not values["resume"]:
         raise ConfigError("resume=: names no folder; give the experiment folder to go on with, or leave it out")
     resume = values.pop("resume", None)
@@ -122,6 +124,16 @@ def known_keys() -> dict[str, Any]:
     base = run_config("delu", "synthetic", data_set="synthetic").to_mapping()
     space = load_space("delu", "default", {}).to_mapping()
     return flatten(base | Settings().to_mapping() | dict.fromkeys(IMPORT_KEYS) | {"space": space})
+
+
+def list_keys(arguments: list[str]) -> str:
+    """All keys of this command for a baseline and a data set, with their defaults there and what they mean."""
+    given, words = chosen(arguments)
+    baseline, data_set = str(given.get("baseline", "delu")), data_set_meant(str(given.get("data", "synthetic")))
+    base = run_config(baseline, str(given.get("data", "synthetic")), data_set=data_set, preset=given.get("preset"))
+    space = {"space": load_space(baseline, data_set, {}).to_mapping()}
+    about = {"space": "What is searched: low, high, log, step; a number fixes it, a name ties it to another."}
+    return listing([*keys_of(ImportOptions()), *keys_of(Settings()), *keys_from(space, about), *keys_of(base)], words)
 
 
 if __name__ == "__main__":

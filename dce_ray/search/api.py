@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dce_ray.data.splits import make_splits
 from dce_ray.datasets import ImportOptions, build_on_data
 from dce_ray.errors import ConfigError, SearchError
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.study import read_study
 from dce_ray.points.standing import Standing, read_standing
+from dce_ray.presets import presets_line
 from dce_ray.provenance import environment
 from dce_ray.search.advice import schedule_note
 from dce_ray.search.seed_stages import refuse_other_seeds
@@ -32,8 +32,8 @@ from dce_ray.search.settings import (
     unaliased,
 )
 from dce_ray.search.space_checks import at_equal_shares
+from dce_ray.search.surroundings import check_surroundings, nothing_left
 from dce_ray.store import FeatureStore, open_store
-from dce_ray.train.build import choose_device
 from dce_ray.words import command_line, counted
 
 FEW_SEEDS = 4
@@ -196,13 +196,13 @@ def create(request: Request) -> tuple[Experiment, ExperimentFolder]:
     experiment, store = build_on_data(request.data, build, request.importing)
     space = at_equal_shares(experiment.space, experiment.run)
     experiment = replace(experiment, digest=store.digest, space=space)
-    make_splits(store, experiment.run.sampling, hold_out=experiment.run.protocol == "holdout")  # says what cannot be
-    if not (experiment.settings.ray.address or os.environ.get("RAY_ADDRESS")):
-        choose_device(experiment.run.device)  # runs compute on this machine: what is not here is refused now
     if note := schedule_note(request, experiment):
         print(note)
     settings, data_set = experiment.settings, experiment.data_set
     parent = Path(settings.results) / (store.name if data_set == "default" else data_set) / experiment.run.baseline
+    for line in check_surroundings(experiment, store, parent / (settings.name or "by-time")):
+        print(line, file=sys.stderr)
+    print(presets_line(experiment.run, data_set))
     if settings.name:
         folder = ExperimentFolder.create(parent / settings.name, experiment.to_mapping(), environment())
     else:
@@ -272,7 +272,7 @@ def conduct(experiment: Experiment, folder: ExperimentFolder) -> SearchResult:
             f"note: confirm.seeds={experiment.settings.confirm.seeds}: the spread of so few pairs is itself chance, "
             f"and the interval wide or, with luck, deceptively narrow; take 5 or more (default 5)"
         )
-    with folder.lock():
+    with nothing_left(folder), folder.lock():
         folder.keep_config(experiment.to_mapping())  # what resume= changed holds for the next one too
         with _tracked(experiment, folder):
             search = Search(experiment, folder)

@@ -16,7 +16,11 @@ from dce_ray.search.tune_hooks import Observer
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from dce_ray.search.cost import Cost
+
 REFRESH_PER_S = 2
+QUIET_S = 60.0
+"""After so long without a line, one says what is running, where there is no live table."""
 
 
 class Display(Observer):
@@ -44,6 +48,8 @@ class Display(Observer):
         self.title, self.total, self.iterations = title, total, iterations
         self.stream = stream or sys.stdout
         self.standing = standing
+        self.cost: Cost | None = None
+        """Of the whole search, where a confirmation comes after this stage: part of the time to go."""
         self.counts = Counter(record.state for record in ended)
         self.before = len(ended)
         self.began = time.monotonic()
@@ -51,6 +57,7 @@ class Display(Observer):
         self.best = max(trials, key=lambda record: record.value or 0.0, default=None)
         self.running: dict[str, tuple[RunRecord, int, float | None]] = {}
         self.live = False
+        self._told: float | None = None
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
@@ -72,10 +79,16 @@ class Display(Observer):
     def started(self, record: RunRecord) -> None:
         """A run begins or goes on."""
         self.running[record.key] = (record, 0, None)
+        if self._told is None:
+            self._line(f"{self.title}: the first run has started ({self._named(record)})")
 
     def scored(self, record: RunRecord, iteration: int, score: float | None) -> None:
         """A run went on."""
         self.running[record.key] = (record, iteration, score)
+        if self._told is not None and time.monotonic() - self._told >= QUIET_S:
+            runs = sorted(self.running.values(), key=lambda item: item[0].number)
+            now = ", ".join(f"{run.label} {done}/{self._length(run)}" for run, done, _ in runs)
+            self._line(f"[{self.done}/{self.total}] running: {now}; {self.rate()}")
 
     def ended(self, record: RunRecord) -> None:
         """A run ended."""
@@ -84,13 +97,15 @@ class Display(Observer):
         leads = self._leads(record)
         if leads:
             self.best = record
-        name = record.label if record.on_test or not self.standing else f"{record.label}, {replicate_text(record)}"
         outcome = {
             "finished": f"{measured(record)} at iteration {record.iteration}" + (", best so far" if leads else ""),
             "pruned": f"best {measured(record)} at iteration {record.iteration}",
             "failed": record.error or "",
         }[record.state]
-        self._line(f"[{self.done}/{self.total}] {name} {record.state}: {outcome}  {parameters(record)}")
+        self._line(f"[{self.done}/{self.total}] {self._named(record)} {record.state}: {outcome}  {parameters(record)}")
+
+    def _named(self, record: RunRecord) -> str:
+        return record.label if record.on_test or not self.standing else f"{record.label}, {replicate_text(record)}"
 
     def _leads(self, record: RunRecord) -> bool:
         """Whether a run is the best so far, where single runs decide."""
@@ -104,6 +119,7 @@ class Display(Observer):
         self._line(f"{record.label} lost its process and goes on in another: {error}")
 
     def _line(self, text: str) -> None:
+        self._told = time.monotonic()
         if not self.live:
             print(text.rstrip(), file=self.stream, flush=True)
 
@@ -159,7 +175,9 @@ class Display(Observer):
             return f"{minutes:.1f} min"
         per_minute = ended / minutes if minutes else math.inf
         left = (self.total - self.done) / per_minute
-        return f"{minutes:.1f} min, {per_minute:.1f} per minute, about {left:.1f} min left"
+        then = self.cost.confirmation_s / 60 if self.cost else 0.0
+        further = f" and {then:.1f} min for the confirmation" if then else ""
+        return f"{minutes:.1f} min, {per_minute:.1f} per minute, about {left:.1f} min left{further}"
 
 
 def _is_ranked(record: RunRecord) -> bool:

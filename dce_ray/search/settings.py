@@ -10,7 +10,7 @@ from typing import Any
 
 from dce_ray.commandline import apply, flatten
 from dce_ray.config import COMPONENT_OF, SCALARS, RunConfig
-from dce_ray.config_base import Config, choice, number
+from dce_ray.config_base import Config, choice, number, text
 from dce_ray.datasets import ImportOptions
 from dce_ray.errors import ConfigError, SearchSpaceError
 from dce_ray.experiment.record import PLAIN, components_of, values_in
@@ -26,6 +26,7 @@ POLICIES = ("replicates", "single")
 ALIASES = {"search.num_trials": "search.num_runs"}
 """Other names of keys."""
 UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+DURATION = "a duration with units, such as 45s, 90m or 1h30m"
 CHANGEABLE = (
     *("search.num_runs", "search.time_budget", "search.max_failures", "search.cpus_per_trial"),
     *("search.gpus_per_trial", "confirm.top", "confirm.seeds", "confirm.precision", "confirm.max_seeds"),
@@ -47,15 +48,15 @@ def unaliased(changes: Mapping[str, Any]) -> dict[str, Any]:
     return {ALIASES.get(key, key): value for key, value in changes.items()}
 
 
-def seconds(text: str) -> float:
+def seconds(duration: str) -> float:
     """Seconds of a duration such as ``90m`` or ``1h30m``.
 
     Raises:
         ConfigError: when it is none.
     """
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
-    if not parts or "".join(amount + unit for amount, unit in parts) != text:
-        raise ConfigError(f"search.time_budget={text}: write a duration with units, such as 45s, 90m or 1h30m")
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", duration)
+    if not parts or "".join(amount + unit for amount, unit in parts) != duration:
+        raise ConfigError(f"search.time_budget={duration}: write {DURATION}")
     return sum(float(amount) * UNIT_S[unit] for amount, unit in parts)
 
 
@@ -67,7 +68,7 @@ class SearchOptions(Config):
     """Runs of the search in all, the plain baseline's included; ``search.num_trials`` is another name for it."""
     folds: int = number(5, 2, 20)
     """Parts of the train videos, of which a run holds one out; with ``protocol=paper`` none: seeds alone differ."""
-    time_budget: str | None = None
+    time_budget: str | None = text(None, DURATION)
     """Time for the whole search, its confirmation and the rest after a resume included (``90m``)."""
     max_failures: int = number(2, 0, 1000)
     """How often a trial's process may be lost before the trial counts as failed."""

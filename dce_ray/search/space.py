@@ -178,7 +178,7 @@ def _sections(baseline: str, where: str) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load((resources.files("search_spaces") / f"{baseline}.yaml").read_text())
+        content = yaml.safe_load((resources.files("dce_ray.search_spaces") / f"{baseline}.yaml").read_text())
     except FileNotFoundError as fault:
         raise SearchSpaceError(f"{where} does not exist; write it, like the ones beside it") from fault
     except yaml.YAMLError as fault:

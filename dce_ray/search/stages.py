@@ -27,8 +27,8 @@ from dce_ray.session.demand import resources_for
 from dce_ray.session.ray_session import ray_session
 from dce_ray.session.resources import Resources
 from dce_ray.store import open_store
+from dce_ray.trainables import RunTrainable, trainable_named
 from dce_ray.words import command_line
-from trainables import RunTrainable, trainable_named
 
 
 class Search:
@@ -92,7 +92,9 @@ class Search:
         """The runs of the search, until their number is reached or the rest of the time is the confirmation's."""
         if self.clock.closed(runs.total):
             return Stop(OUT_OF_TIME, failure=False)
-        stop = workers.run(runs.ledger, self.display("search", runs.total, runs), lambda: self.time_is_up(cost))
+        display = self.display("search", runs.total, runs)
+        display.cost = cost
+        stop = workers.run(runs.ledger, display, lambda: self.time_is_up(cost))
         if stop is not None and stop.reason == OUT_OF_TIME:
             self.clock.close(runs.total)
         return stop

@@ -6,7 +6,9 @@ import contextlib
 import functools
 import logging
 import os
+import resource
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,8 @@ from dce_ray.errors import SearchError
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Trials exchange paths and numbers, not arrays; Ray's own default is 30 % of the memory."""
+ADDRESS_PATIENCE_S = 5.0
+"""For so long a cluster's head may take to let itself be spoken to."""
 QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # saves the import of tensorboardX; progress.jsonl holds the results
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's snapshots are not used: the study is the truth
@@ -75,11 +79,33 @@ def _start(address: str, num_cpus: int | None) -> None:
         }
         _check_disk()
     else:
+        check_address(address)
         options["address"] = address
     try:
         with children_of_their_own_group():
             ray.init(**options)
     except Exception as fault:  # Ray raises ValueError, ConnectionError, RuntimeError and its own
+        raise SearchError(remedy(address, fault)) from fault
+
+
+def check_address(address: str) -> None:
+    """Refuse an address at which nobody listens; Ray itself would try for minutes without a word.
+
+    Args:
+        address: ``host:port`` or ``ray://host:port``; ``auto`` and ``local`` are not asked.
+
+    Raises:
+        SearchError: with the remedy.
+    """
+    place = address.removeprefix("ray://")
+    host, _, port = place.rpartition(":")
+    if not host and place in ("auto", "local"):
+        return
+    if not (host and port.isdigit() and int(port) < 2**16):
+        raise SearchError(f"ray.address={address}: write auto, host:port or ray://host:port")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ADDRESS_PATIENCE_S).close()
+    except (OSError, UnicodeError) as fault:
         raise SearchError(remedy(address, fault)) from fault
 
 
@@ -105,6 +131,12 @@ def children_of_their_own_group() -> Iterator[None]:
 
 
 def _check_disk() -> None:
+    largest, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if 0 <= largest < OBJECT_STORE_BYTES:
+        raise SearchError(
+            f"a local Ray keeps a file of {OBJECT_STORE_BYTES / 2**20:.0f} MiB, and this shell's limit on files is "
+            f"{largest / 2**20:.3g} MiB; raise it: ulimit -f unlimited"
+        )
     temporary = Path(os.environ.get("RAY_TMPDIR", "/tmp"))
     free = shutil.disk_usage(temporary).free
     if free < 2 * OBJECT_STORE_BYTES:
@@ -118,7 +150,11 @@ def remedy(address: str, fault: BaseException) -> str:
     """What to do when Ray does not start or cannot be joined."""
     text = " ".join(str(fault).split())
     lowered = f"{type(fault).__name__} {text}".lower()
-    fitting = (advice for words, advice in REMEDIES if any(word in lowered for word in words))
+    fitting = (
+        advice
+        for words, advice in REMEDIES
+        if any(word in lowered for word in words) and (advice != JOIN or address != "local")
+    )
     advice = next(fitting, "look into the logs in /tmp/ray/session_latest/logs" if address == "local" else JOIN)
     what = "a local Ray does not start" if address == "local" else f"no Ray cluster can be joined at {address}"
     return f"{what}: {text[:400]}\nRemedy: {advice}"

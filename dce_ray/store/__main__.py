@@ -20,6 +20,7 @@ from dce_ray.store.per_video import import_per_video
 from dce_ray.store.reader import FeatureStore, open_store
 from dce_ray.store.released import import_released
 from dce_ray.store.sending import local_target, send_store
+from dce_ray.words import argument
 
 USAGE = """
 python -m dce_ray.store import source=FOLDER target=STORE    a released data set becomes a store
@@ -180,7 +181,9 @@ COMMANDS: Mapping[str, Callable[[list[str]], None]] = {
 
 
 def _store_path(arguments: list[str]) -> str:
-    return str(_complete(compose({"store": None}, arguments), "store")["store"])
+    """The store of ``store=<folder>``, also written without its key."""
+    named = [text if "=" in text else argument("store", text, pasted=False) for text in arguments]
+    return str(_complete(compose({"store": None}, named), "store")["store"])
 
 
 def _complete(given: dict[str, Any], *required: str) -> dict[str, Any]:

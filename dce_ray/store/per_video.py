@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dce_ray.errors import ImportFault, nearest
-from dce_ray.provenance import VERSION
 from dce_ray.store.activitynet import Annotated, read_annotations
 from dce_ray.store.feature_files import FeatureFiles, Unusable, find_features, read_features
 from dce_ray.store.inspection import ROUNDING_S
@@ -26,6 +25,7 @@ from dce_ray.store.layout import Progress, no_progress
 from dce_ray.store.report import Finding, ImportReport, report_json
 from dce_ray.store.schema import DTYPES, Description
 from dce_ray.store.writer import VideoAnnotation, write_store
+from dce_ray.version import VERSION
 
 SHOWN = 10
 """Videos per kind of fault in the message."""

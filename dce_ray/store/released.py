@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dce_ray.errors import ImportFault
-from dce_ray.provenance import VERSION
 from dce_ray.store.inspection import Inspector, usual_feature_size
 from dce_ray.store.known import check_ambiguous, check_coverage, resolve_subsets, resolve_timing
 from dce_ray.store.layout import Progress, Released, locate, no_progress, read_released
 from dce_ray.store.report import ImportReport, report_json, summarize
 from dce_ray.store.schema import DTYPES, Description
 from dce_ray.store.writer import VideoAnnotation, write_store
+from dce_ray.version import VERSION
 
 logger = logging.getLogger(__name__)
 

@@ -13,16 +13,18 @@ from typing import Any
 from dce_ray.baselines import BASELINES
 from dce_ray.commandline import command, flatten, parse
 from dce_ray.config import RunConfig
+from dce_ray.datasets import ImportOptions, data_set_meant
 from dce_ray.errors import ConfigError
 from dce_ray.evaluation import MapTable
 from dce_ray.evaluation.tables import TABLE_ENDINGS
-from dce_ray.files import write_json
+from dce_ray.files import not_written, write_json
 from dce_ray.interrupts import stop_on_signal
-from dce_ray.presets import PRESETS, run_config, run_config_from_mapping
+from dce_ray.keys import chosen, keys_from, keys_of, listing
+from dce_ray.presets import PRESETS, data_set_of, presets_line, run_config, run_config_from_mapping
 from dce_ray.provenance import environment
 from dce_ray.store import open_store
 from dce_ray.train.checkpoint import load_latest
-from dce_ray.train.configure import COMMAND_KEYS, configure
+from dce_ray.train.configure import COMMAND_KEYS, COMMAND_MEANINGS, configure
 from dce_ray.train.curves import draw_curves
 from dce_ray.train.display import RunDisplay
 from dce_ray.train.driver import Driver
@@ -54,7 +56,8 @@ often used
   folder=<new folder>   where the run is written (default runs/<data>/<baseline>/<time>)
   resume=<folder>       go on with a stopped run; takes no other key but device=
 
-All keys: python -m dce_ray.train keys
+All keys, with their defaults for a baseline and a data set, choices and meaning:
+  python -m dce_ray.train keys [baseline=] [data=] [words to look for]
 """
 
 log = logging.getLogger(__name__)
@@ -62,17 +65,20 @@ log = logging.getLogger(__name__)
 
 def main(arguments: list[str]) -> int:
     """Train, evaluate and write one run; the exit status."""
-    if arguments == ["keys"]:
-        defaults = run_config("delu", "synthetic", data_set="synthetic").to_mapping()
-        print("\n".join(f"{key}={value}" for key, value in flatten(defaults | COMMAND_KEYS).items()))
+    if arguments[:1] == ["keys"]:
+        given, words = chosen(arguments[1:])
+        own = keys_from({key: COMMAND_KEYS[key] for key in COMMAND_MEANINGS}, COMMAND_MEANINGS)
+        print(listing([*own, *keys_of(ImportOptions()), *keys_of(_defaults(given))], words))
         return 0
-    values = parse(arguments)
+    values = parse(arguments, lambda: flatten(_defaults({}).to_mapping() | COMMAND_KEYS))
     if values.get("resume"):
         return _go_on(values)
     config, options = configure(values)
     folder = Path(options["folder"] or _default_folder(config))
     if (folder / "config.json").exists():
         raise ConfigError(f"folder={folder}: holds a run already; go on with resume={folder} or choose another folder")
+    print(presets_line(config, data_set_of(open_store(config.data).name)))
+    check_new(folder)
     run = Run(config)
     if run.device.type == "cpu" and config.training.precision != "float32":
         log.warning("training.precision=%s acts on CUDA; the CPU computes in float32", config.training.precision)
@@ -80,6 +86,24 @@ def main(arguments: list[str]) -> int:
     write_json(folder / "options.json", {"test": bool(options["test"])})
     write_json(folder / "config.json", config.to_mapping())
     return _train(_driver(run, folder), folder, test=bool(options["test"]))
+
+
+def _defaults(given: Mapping[str, Any]) -> RunConfig:
+    """What a run is without further keys."""
+    baseline, data = str(given.get("baseline", "delu")), str(given.get("data", "synthetic"))
+    return run_config(baseline, data, data_set=data_set_meant(data), preset=given.get("preset"))
+
+
+def check_new(folder: Path) -> None:
+    """Refuse a folder that cannot be made, before anything is trained.
+
+    Raises:
+        OutputError: with the reason.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise not_written(folder, fault) from fault
 
 
 def _default_folder(config: RunConfig) -> Path:

@@ -16,6 +16,13 @@ COMMAND_KEYS: dict[str, Any] = {"config": None, "folder": None, "resume": None, 
     IMPORT_KEYS
 )
 """Keys of ``python -m dce_ray.train`` that are none of a run."""
+COMMAND_MEANINGS: dict[str, str] = {
+    "config": "A YAML file with nested keys, laid over the presets (best.yaml of a search).",
+    "folder": "Where the run is written; empty: runs/<data>/<baseline>/<time>.",
+    "resume": "Folder of a stopped run that goes on; takes no other key but device=.",
+    "test": "Evaluate the selected weights on the test set, once, at the end.",
+}
+"""What they mean."""
 
 
 def configure(values: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:

@@ -8,11 +8,11 @@ import signal
 from pathlib import Path
 
 import numpy as np
+from dce_ray.trainables import DeluTrainable
 
 from dce_ray.presets import run_config_from_mapping
 from dce_ray.store import FeatureStore
 from dce_ray.train import Run
-from trainables import DeluTrainable
 
 
 class GuardedStore(FeatureStore):

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
+from dce_ray.trainables.base import RunTrainable
 from made_tables import score_table
 
 from dce_ray.errors import CheckpointError, NonFiniteError, StoreError
 from dce_ray.evaluation import MapTable
 from dce_ray.files import write_json
-from trainables.base import RunTrainable
 
 PAPER = {"delta": 0.8, "theta_rep": 0.9, "theta_pro": 0.6, "beta": 0.5, "gamma": 0.5, "lambda": 1.0}
 """Published for DELU on THUMOS14."""

@@ -4,13 +4,13 @@ import json
 
 import pytest
 import torch
+from dce_ray.trainables import TRAINABLES, DeluTrainable, trainable_named
 
 from dce_ray.errors import ConfigError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
 from dce_ray.presets import merge, run_config
 from dce_ray.store import open_store
-from trainables import TRAINABLES, DeluTrainable, trainable_named
 
 PARAMS = {"delta": 0.8, "theta_rep": 0.9, "theta_pro": 0.6, "beta": 0.5, "gamma": 0.5, "lambda": 1.0}
 SHORT = {

@@ -1,0 +1,127 @@
+"""What a search needs of its surroundings, asked before its folder is made: a fault leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import torch
+
+from dce_ray.data.splits import make_splits
+from dce_ray.errors import DceError
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.files import not_written
+from dce_ray.search.settings import Experiment
+from dce_ray.session.demand import resources_for
+from dce_ray.session.ray_session import check_address
+from dce_ray.store import FeatureStore
+from dce_ray.tracking.address import Address, address_of, sync_command
+from dce_ray.train.build import choose_device
+
+PATIENCE_S = 3.0
+"""For so long a server may take to let itself be spoken to."""
+PORTS = {"http": 80, "https": 443}
+
+
+def check_surroundings(experiment: Experiment, store: FeatureStore, folder: Path) -> list[str]:
+    """Refuse what cannot run here, and say what will be missing.
+
+    Args:
+        experiment: what was asked.
+        store: its data.
+        folder: where its experiment folder will be made.
+
+    Returns:
+        Warnings, each for a line.
+
+    Raises:
+        DceError: MLflow's address is none, Ray cannot be joined, no run fits this machine, or ``folder`` cannot be
+            written.
+    """
+    settings = experiment.settings
+    address = settings.ray.address or os.environ.get("RAY_ADDRESS")
+    if address:
+        make_splits(
+            store, experiment.run.sampling, hold_out=experiment.run.protocol == "holdout"
+        )  # says what cannot be
+        check_address(address)
+    else:
+        choose_device(experiment.run.device)  # runs compute on this machine: what is not here is refused now
+        here = local_resources(settings.ray.num_cpus)
+        wish = settings.search
+        resources_for(
+            experiment.largest, store, here, runs=wish.num_runs, cpus=wish.cpus_per_trial, gpus=wish.gpus_per_trial
+        )
+    check_writable(folder.parent)
+    if not settings.tracking.enabled:
+        return []
+    planned = ExperimentFolder(folder.resolve())
+    return silent_server(planned, address_of(planned, settings.tracking.uri), settings.tracking.uri)
+
+
+def local_resources(num_cpus: int | None) -> dict[str, float]:
+    """``CPU`` and ``GPU`` of the Ray that would be started here."""
+    cpus = num_cpus or len(os.sched_getaffinity(0))
+    return {"CPU": float(cpus), "GPU": float(torch.cuda.device_count())}
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder in which none can be made; no more than what was there is left.
+
+    Raises:
+        OutputError: with the reason.
+    """
+    absent = [each for each in (folder, *folder.parents) if not each.exists()]
+    probe = folder / f".writable-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as fault:
+        raise not_written(folder, fault) from fault
+    finally:
+        for each in absent:
+            if each.is_dir():
+                each.rmdir()
+
+
+def silent_server(folder: ExperimentFolder, address: Address, uri: str | None) -> list[str]:
+    """A warning where nobody listens at the address of an MLflow server; the search goes on without it."""
+    if not address.server:
+        return []
+    parts = urlsplit(address.uri)
+    try:
+        with closing(socket.create_connection((parts.hostname, parts.port or PORTS[parts.scheme]), PATIENCE_S)):
+            return []
+    except (OSError, UnicodeError) as fault:
+        return [
+            f"warning: nobody answers at {address.shown} ({fault}): MLflow gets what is done once the server is there; "
+            f"after the search: {sync_command(folder, uri)} (or switch it off: tracking=off)"
+        ]
+
+
+@contextmanager
+def nothing_left(folder: ExperimentFolder) -> Iterator[None]:
+    """Inside, a fault before the first run removes the folder again where this session has made it."""
+    fresh = not folder.clock.is_file()
+    try:
+        yield
+    except DceError:
+        if fresh and not folder.trials():
+            remove(folder.path)
+        raise
+
+
+def remove(path: Path) -> None:
+    """Remove a folder with all that is in it, and those above that are empty then, two of them at most."""
+    import shutil
+
+    shutil.rmtree(path, ignore_errors=True)
+    for above in path.parents[:2]:
+        if any(above.iterdir()):
+            break
+        above.rmdir()

@@ -1,0 +1,242 @@
+"""Mistakes that people make in their first hour and week: what they type, and what they are told.
+
+Each line: the command, its exit status, words that its output must have, words that it must not have. Most are run in
+this process through the command's own ``main``; ``{here}`` is made once, and no mistake may leave anything in it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dce_ray.commandline import status_of
+
+ROOT = Path(__file__).resolve().parent.parent
+WITH_MAIN = {"search", "train", "store", "tracking", "report"}
+TINY = "data={store}"
+SHORT = "training.iterations=2 training.eval_every=1"
+EVERYWHERE_NOT = ("Traceback", "NoneType", "\x1b[")
+
+MISTAKES = [
+    # words of other programs, dashes, typos
+    (f"search baseline=delu {TINY} --num-trials 4", 2, ["keys take no dashes", "search.num_runs=4"], ["quote odd"]),
+    ("search --num-trials=4", 2, ["search.num_runs=4"], ["quote odd"]),
+    ("train --lr 0.1", 2, ["training.learning_rate=0.1"], []),
+    ("train --batch_size=3", 2, ["sampling.batch=3"], []),
+    ("search --verbose", 2, ["keys take no dashes"], []),
+    ("search lr=1e-3", 2, ["here it is training.learning_rate"], ["are known"]),
+    ("search epochs=4", 2, ["training.iterations", "not in epochs"], []),
+    ("train epochs=4", 2, ["training.iterations", "not in epochs"], []),
+    ("search dataset=thumos14", 2, ["here it is data"], []),
+    ("search model=delu", 2, ["here it is baseline"], []),
+    ("evaluate ckpt=x.pt", 2, ["checkpoint"], []),
+    ("search trials=4", 2, ["here it is search.num_runs"], []),
+    ("search timeout=90m", 2, ["here it is search.time_budget"], []),
+    ("search baseline=DELU", 2, ["did you mean delu?"], []),
+    ("search baseline=deluu", 2, ["did you mean delu?", "co2net"], []),
+    ("train baseline=DDG-Net", 2, ["did you mean ddgnet?"], []),
+    ("search sampler=TPE", 2, ["did you mean tpe?"], []),
+    ("search policy=multi", 2, ["replicates, single"], []),
+    ("search method.detla=1", 2, ["method.delta", "search keys"], ["method.beta, method"]),
+    ("search space.detla.high=0.9", 2, ["space.delta.high"], []),
+    ("search serch.num_runs=9", 2, ["search.num_runs", "are known"], ["confirm.precision"]),
+    ("search skip_videos=x", 2, ["evaluation.skip_videos"], []),
+    ("search foo", 2, ["'foo'", "--help"], []),
+    ("search method.delta=0.7,0.8", 2, ["'key=[a,b]'"], []),
+    # values
+    ("search search.time_budget=90", 2, ["a duration with units", "90m"], ["a text or null"]),
+    ("search search.time_budget=1.5", 2, ["a duration with units"], []),
+    ("search search.time_budget=soon", 2, ["a duration with units"], []),
+    ("train evaluation.skip_videos=x", 2, ["a list of names such as [a,b]"], ["tuple"]),
+    ("train training.iterations=many", 2, ["must be a whole number"], ["int"]),
+    ("train training.iterations=-1", 2, ["must lie between 1 and"], []),
+    ("train scs=maybe", 2, ["must be on or off"], []),
+    ("search search.folds=1", 2, ["must lie between 2 and 20"], []),
+    (f"search {TINY} search.num_runs=3", 2, ["search.num_runs=3", "give more, or lower search.folds"], []),
+    ("search space.delta.high=2", 2, ["delta", "leaves [0, 1]"], []),
+    ("search protocol=test", 2, ["holdout", "paper"], []),
+    ("search scheduler=asha", 2, ["policy=single"], []),
+    ("search confirm.max_seeds=2", 2, ["must be at least seeds=5"], []),
+    ("search name=a/b", 2, ["name="], []),
+    # data
+    ("search data={here}/features.npy", 2, ["features alone have no labels"], ["holds neither"]),
+    ("train data={here}/features.npy", 2, ["features alone have no labels"], []),
+    ("search data={store}/manifest.json", 2, ["give the store's folder: data={store}"], []),
+    ("search data={here}/empty", 2, ["holds neither manifest.json"], []),
+    ("search data=thumos14", 2, ["DCE_DATA"], []),
+    ("search data=sythetic", 2, ["did you mean synthetic?"], []),
+    ("search data=synthetic-huge", 2, ["tiny", "bench"], []),
+    ("store info {here}/empty", 2, ["{here}/empty"], ["quote odd"]),
+    ("store imprt", 2, ["did you mean import?"], []),
+    ("data.synthetic size=tinny target={here}/made", 2, ["did you mean tiny?"], []),
+    ("data.synthetic size=tiny target=/proc/none/made", 2, ["/proc/none/made cannot be written"], []),
+    ("data.synthetic size=tiny target={here}/features.npy/made", 2, ["cannot be written"], []),
+    # places, machines, servers
+    (f"search {TINY} results=/proc/none", 2, ["/proc/none", "cannot be written"], ["experiment folder:"]),
+    (f"search {TINY} results=/proc/none name=one", 2, ["/proc/none", "cannot be written"], ["resume="]),
+    (f"search {TINY} results={{here}}/features.npy", 2, ["cannot be written"], []),
+    (f"train {TINY} {SHORT} folder=/proc/none", 2, ["/proc/none cannot be written"], ["loss"]),
+    (f"search {TINY} device=cuda:7", 2, ["device='cuda:7'"], ["experiment folder:"]),
+    (f"search {TINY} search.gpus_per_trial=99", 2, ["no run fits", "99 GPUs"], ["experiment folder:"]),
+    (f"search {TINY} search.cpus_per_trial=999", 2, ["no run fits", "999 CPUs"], ["experiment folder:"]),
+    (f"search {TINY} ray.address=127.0.0.1:{{closed}}", 2, ["no Ray cluster can be joined"], ["experiment folder:"]),
+    (f"search {TINY} ray.address=here", 2, ["host:port"], ["experiment folder:"]),
+    (f"search {TINY} tracking.uri=ftp://x", 2, ["neither a server"], ["experiment folder:"]),
+    # going on, looking back
+    ("search resume=", 2, ["names no folder"], []),
+    ("search resume={here}/nowhere", 2, ["is no experiment folder"], []),
+    ("search resume={here}/results", 2, ["below it lie:", "results/synthetic/delu/old"], []),
+    ("confirm", 2, ["search= is missing"], []),
+    ("confirm search={here}/results", 2, ["below it lie:"], []),
+    ("report {here}/nowhere", 2, ["does not exist"], []),
+    ("tracking sync", 2, ["needs the folder"], []),
+    ("ablate study=component", 2, ["did you mean components?"], []),
+    ("evaluate", 2, ["checkpoint: missing"], []),
+    (f"evaluate checkpoint={{here}}/foreign.pt baseline=delu {TINY}", 2, ["not executed"], ["weights_only", "trust"]),
+    (f"evaluate checkpoint={{here}}/features.npy baseline=delu {TINY}", 2, ["damaged"], ["weights_only"]),
+    # looking for keys
+    ("search keys zzz", 2, ["none contains zzz"], []),
+    ("search keys lr=3", 2, ["takes baseline=, data="], []),
+    ("train keys data=nonsense", 2, ["no such folder"], []),
+]
+
+
+class Foreign:
+    """What a checkpoint of somebody else may hold beside tensors."""
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("mistakes")
+    np.save(folder / "features.npy", np.zeros((4, 2048), np.float32))
+    torch.save({"state_dict": {"weight": torch.zeros(3)}, "options": Foreign()}, folder / "foreign.pt")
+    (folder / "empty").mkdir()
+    old = folder / "results" / "synthetic" / "delu" / "old"
+    old.mkdir(parents=True)
+    (old / "config.json").write_text('{"format": 3}\n')
+    return folder
+
+
+@pytest.fixture(scope="module")
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def listing(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+@pytest.mark.parametrize(("line", "status", "words", "never"), MISTAKES, ids=[line for line, *_ in MISTAKES])
+def test_a_mistake_is_told_with_its_remedy(
+    line, status, words, never, here, closed_port, tiny_store, monkeypatch, capsys
+):
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("DCE_CACHE", str(here / "cache"))
+    for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI", "DCE_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    places = {"here": here, "store": tiny_store, "closed": closed_port}
+    command, *arguments = shlex.split(line.format(**places))
+    module = importlib.import_module(f"dce_ray.{command}.__main__" if command in WITH_MAIN else f"dce_ray.{command}")
+    before = listing(here)
+    found = status_of(module.main, module.USAGE, arguments)
+    output = "".join(capsys.readouterr())
+    assert found == status, output
+    assert [word for word in (text.format(**places) for text in words) if word not in output] == [], output
+    assert [word for word in (*never, *EVERYWHERE_NOT) if word in output] == [], output
+    assert listing(here) == before
+
+
+def test_the_table_is_long_enough():
+    assert len(MISTAKES) >= 60
+
+
+def real(*command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    known = os.environ | {"PYTHONPATH": str(ROOT), "RAY_ADDRESS": "", "NO_COLOR": "1"} | environment
+    return subprocess.run(command, cwd=cwd, env=known, capture_output=True, text=True, check=False, timeout=280)
+
+
+def test_the_package_lists_its_commands_and_runs_one(tmp_path):
+    usage = real(sys.executable, "-m", "dce_ray", cwd=tmp_path)
+    assert usage.returncode == 0
+    assert all(f"python -m dce_ray.{name}" in usage.stdout for name in ("search", "train", "data.synthetic", "confirm"))
+    assert "exit status" in usage.stdout
+    wrong = real(sys.executable, "-m", "dce_ray", "serch", cwd=tmp_path)
+    assert (wrong.returncode, "did you mean search?" in wrong.stderr) == (2, True)
+    version = real(sys.executable, "-m", "dce_ray", "tracking", "--version", cwd=tmp_path)
+    assert (version.returncode, version.stdout.split()[0]) == (0, "dce-ray")
+
+
+def test_bare_make_says_what_there_is(tmp_path):
+    for command in (["make"], ["make", "help"]):
+        done = real(*command, "-C", str(ROOT), cwd=tmp_path)
+        assert done.returncode == 0
+        assert "make search" in done.stdout
+        assert "dce_ray.search" not in done.stdout
+
+
+def test_keys_say_what_they_mean_for_a_baseline_and_a_data_set(capsys):
+    from dce_ray.search.__main__ import main
+
+    assert main(["keys", "baseline=co2net", "data=thumos14", "segments", "sampler"]) == 0
+    listed = capsys.readouterr().out
+    assert "sampling.segments=500" in listed
+    assert "auto|gp|tpe|cmaes|random" in listed
+    assert "Who suggests new points" in listed
+    assert "training.iterations" not in listed
+    assert main(["keys", "space.delta"]) == 0
+    assert "space.delta.low=" in capsys.readouterr().out
+
+
+def test_files_of_a_users_own_are_not_taken_for_ours(tmp_path):
+    """Whatever a working folder holds, what a search needs from its start to its report comes from the package."""
+    for name in ("results", "trainables", "search_spaces", "tests", "benchmarks"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user was imported')\n")
+    code = (
+        "import sys; sys.path.insert(0, '')\n"
+        "import dce_ray.search.stages, dce_ray.report.page, dce_ray.trainables as ours\n"
+        "from dce_ray.search.space import load_space\n"
+        "load_space('delu', 'default', {})\n"
+        "print(ours.DeluTrainable.__module__, [n for n in sys.modules if n in ('trainables', 'search_spaces')])"
+    )
+    done = real(sys.executable, "-c", code, cwd=tmp_path)
+    assert done.stdout.strip() == "dce_ray.trainables []", done.stderr
+
+
+def test_a_silent_mlflow_is_told_at_once(closed_port, tmp_path):
+    from dce_ray.experiment.folder import ExperimentFolder
+    from dce_ray.search.surroundings import silent_server
+    from dce_ray.tracking.address import address_of
+
+    folder = ExperimentFolder(tmp_path / "results" / "synthetic" / "delu" / "one")
+    uri = f"http://127.0.0.1:{closed_port}"
+    (warning,) = silent_server(folder, address_of(folder, uri), uri)
+    assert f"nobody answers at {uri}" in warning
+    assert "python -m dce_ray.tracking sync" in warning
+    assert silent_server(folder, address_of(folder, "sqlite:///x.db"), None) == []
+
+
+def test_a_search_that_cannot_begin_leaves_no_folder(tmp_path):
+    from dce_ray.errors import SearchError
+    from dce_ray.experiment.folder import ExperimentFolder
+    from dce_ray.search.surroundings import nothing_left
+
+    folder = ExperimentFolder.create(tmp_path / "results" / "data" / "delu" / "one", {"run": {}}, {})
+    with pytest.raises(SearchError), nothing_left(folder):
+        raise SearchError("Ray does not start")
+    assert listing(tmp_path) == {tmp_path / "results"}
+    begun = ExperimentFolder.create(tmp_path / "results" / "data" / "delu" / "one", {"run": {}}, {})
+    begun.clock.write_text("{}\n")
+    with pytest.raises(SearchError), nothing_left(begun):
+        raise SearchError("Ray does not start")
+    assert begun.path.is_dir()
