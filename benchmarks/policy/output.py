@@ -152,4 +152,4 @@ def _said(settings: Mapping[str, object]) -> str:
         (RECORDED, "recorded: real runs, truth from other runs on test, with its noise in the bands"),
         (EMULATED, "emulated: model of the recorded runs"),
     ]
-    return "; ".join(text for known, text in parts if any(name in known for name in settings))
+    return ";\n".join(text for known, text in parts if any(name in known for name in settings))
