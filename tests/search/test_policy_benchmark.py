@@ -70,6 +70,16 @@ def test_a_small_budget_is_the_beginning_of_a_large_one():
         assert together[:1] == alone
 
 
+def test_where_there_is_something_to_find_ours_finds_it_and_with_a_third_of_the_runs():
+    """What the policy is for, in small; the whole is ``python -m benchmarks.policy``."""
+    mine, today = (
+        np.array([one_search("smooth 1", policy, budgets, seed)[0] for seed in range(8)])
+        for policy, budgets in (("ours", (32,)), (TODAY, (32, 96)))
+    )
+    assert mine.mean() >= 1.5 * today[:, 0].mean()
+    assert mine.mean() >= today[:, 1].mean() + 0.3
+
+
 def test_equal_training_starts_more_trials_and_costs_what_full_runs_cost(monkeypatch):
     spent = []
     train = World.train
