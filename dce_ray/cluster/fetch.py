@@ -118,6 +118,7 @@ def _packed(connection: Connection, details: Any, folders: list[str]) -> Iterato
         entrypoint=shlex.join(["python", "-c", script, *folders]),
         submission_id=f"dce-fetch-{uuid.uuid4().hex[:12]}",
         metadata={"arguments": f"fetch of {details.submission_id}"},
+        runtime_env={"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(int(END_S))}},  # else killed with its file left
         entrypoint_label_selector={"ray.io/node-id": node},
     )
     try:
@@ -125,7 +126,7 @@ def _packed(connection: Connection, details: Any, folders: list[str]) -> Iterato
     finally:
         with contextlib.suppress(RuntimeError, *lost_contact()):  # it ends by itself after an hour
             connection.client.stop_job(job)
-            wait_for(connection, job, END_S)
+            wait_for(connection, job, 2 * END_S)
 
 
 def _await_packed(connection: Connection, job: str, folders: list[str]) -> tuple[str, int, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dce_ray.cluster.connection import Connection
-from dce_ray.cluster.jobs import job_details, lost_contact
+from dce_ray.cluster.jobs import LostConnection, job_details, lost_contact
 from dce_ray.errors import ClusterError
 
 SILENCE_S = 60.0
@@ -101,6 +101,8 @@ async def _tail(connection: Connection, job: str, log: Log) -> None:
             log.take(await asyncio.wait_for(anext(pieces), SILENCE_S))
         except (StopAsyncIteration, TimeoutError):
             return
+        except RuntimeError as fault:  # Ray's client has no other word for a connection that broke
+            raise LostConnection(str(fault)) from fault
 
 
 def _given_up(address: str, job: str, patience_s: float) -> str:
