@@ -1,0 +1,202 @@
+"""Finished experiments gathered into the paper's tables, with their verdicts: from folders, or from MLflow."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dce_ray.errors import ConfigError, DceError, SearchError, unknown_name
+from dce_ray.experiment.campaign import searches_of
+from dce_ray.experiment.candidate import WINNER
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.record import PLAIN
+from dce_ray.files import read_json, write_atomically
+from dce_ray.presets import DATA_SETS
+from dce_ray.report import html
+from dce_ray.report.confirmation import looks_at
+from dce_ray.report.labels import data_title
+from dce_ray.report.measured import Measured, confirmed_settings
+from dce_ray.report.rendering import FORMATS, html_table
+from dce_ray.report.setting_figures import comparison_figure
+from dce_ray.report.style import house_style, write_figure
+from dce_ray.report.tables import Comparison, Table, comparison_table
+from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundExperiment:
+    """One experiment folder as a line of a report."""
+
+    data: str
+    """Name of the data set's folder under the results."""
+    data_set: str
+    """Name of the data set in ``dce_ray.presets.DATA_SETS``, which decides the printed numbers."""
+    comparison: Comparison
+    lack: str
+    """What keeps it from being finished; empty where nothing does."""
+
+
+def find_experiments(roots: Sequence[Path]) -> list[FoundExperiment]:
+    """Searches anywhere below ``roots``, and those of a campaign, sorted by path.
+
+    One of another format is left out with a warning.
+
+    Raises:
+        ConfigError: a root that does not exist.
+    """
+    absent = [str(root) for root in roots if not root.is_dir()]
+    if absent:
+        raise ConfigError(f"folders={', '.join(absent)}: does not exist; give the folder that searches wrote into")
+    below = [path for root in roots for path in searches_of(root)]
+    studies = {study.parent.resolve() for root in below for study in root.rglob("study.journal")}
+    found = []
+    for path in sorted(studies):
+        try:
+            found.append(_found_in(ExperimentFolder.open(path)))
+        except SearchError as fault:
+            log.warning("left out: %s", fault)
+    return found
+
+
+def find_verdicts(roots: Sequence[Path], data: str | None = None) -> list[tuple[str, Verdict]]:
+    """Verdicts of searches below ``roots`` and of the confirmations of theirs that were made anew, by where they lie.
+
+    Args:
+        roots: folders.
+        data: only those on this data set; None: all.
+    """
+    roots = [path for root in roots for path in searches_of(root)]
+    files = (file.parent.resolve() for root in roots for file in root.rglob("confirmation.json"))
+    below = {path for path in files if (path / "confirm").is_dir()}  # MLflow keeps copies of files without their runs
+    paths = sorted(below | {look.path for path in below for look in looks_at(ExperimentFolder(path))})
+    found = []
+    for path in paths:
+        try:
+            verdict = Verdict.read(ExperimentFolder.open(path))
+        except DceError:  # the tables say what was left out
+            continue
+        if verdict is not None and data in (None, path.parts[-3]):
+            found.append(("/".join(path.parts[-3:]), verdict))
+    return found
+
+
+def verdicts_text(verdicts: Sequence[tuple[str, Verdict]], *, whole: bool) -> str:
+    """The verdicts, one below the other.
+
+    Args:
+        verdicts: with where they lie.
+        whole: with all their lines; else the sentence of each.
+    """
+    if whole:
+        return "\n\n".join(verdict.text for _, verdict in verdicts)
+    return "\n".join(f"{name}: {verdict.sentence}" for name, verdict in verdicts)
+
+
+def find_in_mlflow(uri: str) -> list[FoundExperiment]:
+    """Searches that an MLflow store holds, sorted by path.
+
+    Raises:
+        TrackingError: the store does not answer.
+    """
+    from dce_ray.report.from_mlflow import fetch_experiments  # a report of folders needs no MLflow
+
+    with tempfile.TemporaryDirectory(prefix="dce-ray-report-") as temporary:
+        folders = sorted(fetch_experiments(uri, Path(temporary)))
+        return [_found_in(ExperimentFolder.open(path)) for path in folders if (path / "config.json").is_file()]
+
+
+def _found_in(folder: ExperimentFolder) -> FoundExperiment:
+    config, winner = folder.config, winner_of(folder)
+    run = config["run"]
+    settings = {one.name: one for one in confirmed_settings(folder)}
+    plain = settings.get(PLAIN, Measured(PLAIN, {}))
+    ours = settings.get(winner or WINNER, Measured(WINNER, {}))
+    if not settings:
+        lack = "its confirmation has not begun"
+    elif winner is None:
+        lack = "its confirmation names no winner yet"
+    else:
+        lack = "" if plain.scores and ours.scores else "no confirmed run is finished"
+    if not lack and (verdict := Verdict.read(folder)) is not None and verdict.outcome == UNCONFIRMED:
+        lack = "its confirmation was cut off by the time budget"
+    remark = "selected on test" if run["protocol"] == "paper" else ""
+    pair = Comparison(run["baseline"], folder.path.name, plain, ours, remark)
+    return FoundExperiment(folder.path.parts[-3], config["data_set"], pair, lack)
+
+
+def winner_of(folder: ExperimentFolder) -> str | None:
+    """Name of the confirmed setting that was best on the selecting split, or None before that is known."""
+    if not folder.confirmation.is_file():
+        return None
+    winner = read_json(folder.confirmation).get("winner")
+    return None if winner is None else str(winner)
+
+
+def make_tables(
+    found: Sequence[FoundExperiment], data: str | None, *, wide: bool
+) -> tuple[list[Table], dict[str, list[FoundExperiment]]]:
+    """One table per data set, and the finished experiments behind it.
+
+    Raises:
+        ConfigError: nothing to show, with what was looked for.
+    """
+    names = list(dict.fromkeys(one.data for one in found)) if data is None else [data]
+    if not names:
+        raise ConfigError(
+            "no experiment found; run python -m dce_ray.search first, give folders=, or show the paper's numbers "
+            "with data=thumos14"
+        )
+    if data is not None and data not in DATA_SETS and all(one.data != data for one in found):
+        raise ConfigError(unknown_name("data", data, {*DATA_SETS, *(one.data for one in found)}))
+    tables, groups = [], {}
+    for name in names:
+        members = [one for one in found if one.data == name]
+        groups[name] = [one for one in members if not one.lack]
+        data_set = members[0].data_set if members else name
+        table = comparison_table(name, data_set, [one.comparison for one in groups[name]], wide=wide)
+        left_out = [
+            f"Left out: {name}/{one.comparison.baseline}/{one.comparison.name}, {one.lack}."
+            for one in members
+            if one.lack
+        ]
+        tables.append(replace(table, notes=(*table.notes, *left_out)))
+    return tables, groups
+
+
+def write_report(
+    target: Path,
+    tables: Sequence[Table],
+    groups: Mapping[str, Sequence[FoundExperiment]],
+    verdicts: Sequence[tuple[str, str]] = (),
+) -> None:
+    """Every table in every format, one figure per data set, and all of it on one page.
+
+    Args:
+        target: folder.
+        tables: one for each of ``groups``.
+        groups: the searches, by their data.
+        verdicts: name of each search and what it came to, for the head of the page.
+
+    Raises:
+        OutputError: the disk is full or not writable.
+    """
+    page = html.Page("Plain baselines and SCS + MCM", "Printed and measured numbers, each line labelled.")
+    if verdicts:
+        page.add("verdicts", "Verdicts", html.bullets(f"{name}: {text}" for name, text in verdicts))
+    for table, (data, members) in zip(tables, groups.items(), strict=True):
+        for name in ("markdown", "csv", "latex"):
+            suffix, render = FORMATS[name]
+            write_atomically(target / f"{table.name}.{suffix}", render(table))
+        parts, title = [html_table(table)], data_title(data)
+        if members:
+            with house_style():
+                svg = write_figure(comparison_figure(title, [one.comparison for one in members]), target, table.name)
+            shown = f"Plain baselines and SCS + MCM on {data}."
+            parts.append(html.figure(svg, shown, f"figure-{data}"))
+        page.add(f"data-{data}", title, *parts)
+    write_atomically(target / "report.html", page.render())
