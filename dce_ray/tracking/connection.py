@@ -95,5 +95,12 @@ def unreachable(address: Address, fault: Exception) -> TrackingError:
     """What to tell the user when the store does not answer."""
     text = str(fault).strip().replace(address.uri, address.shown)
     reason = text.splitlines()[0][:300] if text else type(fault).__name__
-    remedy = "start the server or mend tracking.uri" if address.server else "see whether another program uses the file"
+    if address.server:
+        remedy = "start the server or mend tracking.uri"
+    elif address.database_file is not None:
+        remedy = "see whether another program uses the file"
+    elif any(word in text for word in ("No module named", "Can't load plugin")):
+        remedy = "install the database's driver (PostgreSQL's: pip install 'dce-ray[postgres]')"
+    else:
+        remedy = "start the database, or mend tracking.uri and its password"
     return TrackingError(f"MLflow at {address.shown} does not answer ({reason}); {remedy}, then sync")
