@@ -53,12 +53,15 @@ def nest(values: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def parse(arguments: Sequence[str], known: Callable[[], Iterable[str]] = tuple) -> dict[str, Any]:
+def parse(
+    arguments: Sequence[str], known: Callable[[], Iterable[str]] = tuple, several: Sequence[str] = ()
+) -> dict[str, Any]:
     """Values by dotted key, in the order given; ``on`` and ``off`` are booleans.
 
     Args:
         arguments: of the command line.
         known: gives the dotted keys of the command, of which a wrongly written argument is told the nearest.
+        several: keys that may be given several values, ``key=a,b``; their value is then a list.
 
     Raises:
         ConfigError: naming every argument that is not ``key=value``.
@@ -76,6 +79,9 @@ def parse(arguments: Sequence[str], known: Callable[[], Iterable[str]] = tuple) 
     for argument in arguments:
         try:
             override = parser.parse_override(argument)
+            if override.key_or_group in several and override.is_choice_sweep():
+                values[override.key_or_group] = [getattr(one, "text", one) for one in override.value().list]
+                continue
             if override.is_sweep_override() or override.is_add() or override.is_delete():
                 faults.append(f"{argument!r}: write key=value, and a list as 'key=[a,b]'")
                 continue

@@ -21,6 +21,7 @@ from dce_ray.files import finite
 from dce_ray.train.attempts import Attempts
 from dce_ray.train.driver import Driver
 from dce_ray.train.run_files import Reading
+from trainables.system import SystemMeter, gpu_of
 
 if TYPE_CHECKING:
     from dce_ray.train import Run
@@ -30,11 +31,12 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
     """One run, step by step.
 
     The Tune configuration is ``{"record": <the record as a mapping>, "state": <folder of the run's attempts>,
-    "threads": <CPU threads>}``. Results carry ``iteration``, ``score`` (None while nothing is selected), ``readings``
-    (those that no result told before; of a run that goes on, all up to its checkpoint), ``finished``, at the end of a
-    run on test its ``table`` (JSON: Tune takes mappings apart), and for what no retry can mend ``fault`` and
-    ``fault_kind``. Other exceptions are raised: the run then goes on in another process, up to ``search.max_failures``
-    times.
+    "threads": <CPU threads>, "system": <whether to tell what the process takes of its machine>}``. Results carry
+    ``iteration``, ``score`` (None while nothing is selected), ``readings`` (those that no result told before; of a run
+    that goes on, all up to its checkpoint), ``finished``, at the end of a run on test its ``table`` (JSON: Tune takes
+    mappings apart), ``lacks`` (what of the machine cannot be told, and why), and for what no retry can mend ``fault``
+    and ``fault_kind``. Other exceptions are raised: the run then goes on in another process, up to
+    ``search.max_failures`` times.
     """
 
     baseline: str
@@ -65,11 +67,14 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
         self.record = RunRecord.from_mapping(config["record"])
         self.attempts = Attempts(Path(config["state"]))
         self.fault: DceError | None = None
+        self.meter: SystemMeter | None = None
         try:
             self.run = self.make_run(self.record)
             self._untold = self.attempts.resume(self.run, self.record.attempt)
             files = self.attempts.of(self.record.attempt)
             self.driver = Driver(self.run, files, keep_last=self.record.on_test)
+            if config.get("system"):
+                self.meter = SystemMeter(gpu_of(getattr(self.run, "device", torch.device("cpu"))))
         except DceError as fault:  # told with the first result: Tune would retry what an exception ends
             self.fault = fault
 
@@ -88,13 +93,17 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
         except DceError as fault:
             kind = "run" if isinstance(fault, NonFiniteError) else "environment"
             return {"done": True, "finished": False, "fault": f"{type(fault).__name__}: {fault}", "fault_kind": kind}
-        readings, self._untold = [*self._untold, *([step.reading] if step.reading else [])], ()
+        told = [asdict(reading) for reading in (*self._untold, *([step.reading] if step.reading else []))]
+        self._untold = ()
+        if self.meter and step.reading:
+            told[-1]["metrics"] = {**told[-1]["metrics"], **self.meter.read()}
         return {
             "done": step.finished,
             "finished": step.finished,
             "iteration": step.iteration,
             "score": score,
-            "readings": [asdict(reading) for reading in readings],
+            "readings": told,
+            **({"lacks": self.meter.lacks} if self.meter and self.meter.lacks else {}),
             **ended,
         }
 

@@ -9,9 +9,11 @@ from dce_ray.commandline import apply, command, flatten, nest, parse
 from dce_ray.config import SCALARS
 from dce_ray.datasets import IMPORT_KEYS, ImportOptions, data_set_meant, import_options
 from dce_ray.errors import ConfigError
+from dce_ray.experiment.campaign import CampaignFolder
 from dce_ray.keys import chosen, keys_from, keys_of, listing
 from dce_ray.presets import run_config
 from dce_ray.search.api import conduct, create, reopen
+from dce_ray.search.campaign import SEVERAL, conduct_campaign, create_campaign, reopen_campaign, spread_out
 from dce_ray.search.settings import Request, Settings, unaliased
 from dce_ray.search.space import load_space
 
@@ -49,7 +51,14 @@ where
   search.cpus_per_trial=  search.gpus_per_trial=0.25  ray.address=auto|<host:port>  ray.num_cpus=  device=auto|cpu
   name=  results=results                   the folder results/<data>/<baseline>/<name>
   tracking=on|off  tracking.uri=           MLflow (default on, a local database beside the results)
+  tracking.system=on|off                   also what each run takes of its machine: CPU, memory, GPU (default on)
   resume=<folder>                          go on after Ctrl-C, a kill or a crash; also with more search.num_runs=
+
+several searches as one (a campaign)
+  baseline=co2net,delu  data=thumos14,hapt   every baseline on every data set: one search after the other, each on all
+                         slots, in one Ray and one MLflow experiment; what it costs is measured and told first; search.*
+                         and confirm.* are each search's own. results/campaigns/<name> compares them (report.html) and
+                         is what resume= takes; one that fails does not end the others, and the exit status tells of it
 
 All other keys are those of a run (training.iterations=, evaluation.*, scs=off, ...). All keys, with their defaults for
 a baseline and a data set, choices and meaning: python -m dce_ray.search keys [baseline=] [data=] [words]
@@ -61,13 +70,18 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["keys"]:
         print(list_keys(arguments[1:]))
         return 0
-    values = parse(arguments, known_keys)
+    values = parse(arguments, known_keys, SEVERAL)
     if "resume" in values and not values["resume"]:
         raise ConfigError("resume=: names no folder; give the experiment folder to go on with, or leave it out")
     resume = values.pop("resume", None)
-    prepared = reopen(str(resume), spelled_out(values)) if resume else create(request_of(values))
-    result = conduct(*prepared)
-    return 130 if result.interrupted else 0
+    if resume and CampaignFolder.holds(str(resume)):
+        interrupted = conduct_campaign(*reopen_campaign(str(resume), spelled_out(values)))
+    elif not resume and (each := spread_out(values)):
+        interrupted = conduct_campaign(*create_campaign([request_of(one) for one in each]))
+    else:
+        prepared = reopen(str(resume), spelled_out(values)) if resume else create(request_of(values))
+        interrupted = conduct(*prepared).interrupted
+    return 130 if interrupted else 0
 
 
 def spelled_out(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -189,6 +189,14 @@ def resume_search(folder: str | Path, changes: Mapping[str, Any] | None = None) 
 
 def create(request: Request) -> tuple[Experiment, ExperimentFolder]:
     """Check everything, then make the folder: a wrong value starts nothing and leaves nothing behind."""
+    experiment, parent = check(request)
+    if name := experiment.settings.name:
+        return experiment, ExperimentFolder.create(parent / name, experiment.to_mapping(), environment())
+    return experiment, ExperimentFolder.create_by_time(parent, experiment.to_mapping(), environment())
+
+
+def check(request: Request) -> tuple[Experiment, Path]:
+    """What a request comes to, and the folder that its own will lie in; nothing is written but the data's import."""
 
     def build(store: str, data_set: str) -> Experiment:
         return build_experiment(request, store, data_set)
@@ -199,15 +207,12 @@ def create(request: Request) -> tuple[Experiment, ExperimentFolder]:
     if note := schedule_note(request, experiment):
         print(note)
     settings, data_set = experiment.settings, experiment.data_set
-    parent = Path(settings.results) / (store.name if data_set == "default" else data_set) / experiment.run.baseline
+    data = store.name if data_set == "default" else data_set
+    parent = Path(settings.results) / data / experiment.run.baseline
     for line in check_surroundings(experiment, store, parent / (settings.name or "by-time")):
         print(line, file=sys.stderr)
     print(presets_line(experiment.run, data_set))
-    if settings.name:
-        folder = ExperimentFolder.create(parent / settings.name, experiment.to_mapping(), environment())
-    else:
-        folder = ExperimentFolder.create_by_time(parent, experiment.to_mapping(), environment())
-    return experiment, folder
+    return experiment, parent
 
 
 def reopen(path: str | Path, changes: Mapping[str, Any]) -> tuple[Experiment, ExperimentFolder]:

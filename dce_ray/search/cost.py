@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
 import math
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,8 +11,30 @@ from dataclasses import dataclass, field
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
 from dce_ray.files import read_json, write_json
+from dce_ray.search.settings import Experiment
 from dce_ray.search.tune_hooks import Observer
 from dce_ray.words import counted
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """How many runs there are."""
+
+    search: int
+    """Of the search, the plain baseline's included."""
+    confirmation: int
+    """Of the confirmation's first stage."""
+    further: int
+    """At most so many more, where the first stage leaves the interval too wide."""
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Runs:
+        """Of a whole search."""
+        settings = experiment.settings
+        plain = 2 if experiment.two_arms else 1  # at its own best values, and at the winner's
+        confirmed = plain + settings.confirm.top + len(experiment.queued()[0])
+        first = confirmed * settings.confirm.seeds
+        return cls(settings.search.num_runs, first, 2 * settings.confirm.further_seeds)
 
 
 @dataclass
@@ -88,12 +110,13 @@ class Cost(Observer):
     """Ended runs of earlier sessions."""
     _broken: set[str] = field(default_factory=set)
     _durations: list[float] = field(default_factory=list)
+    """Sorted: the median is asked for at every event of every run."""
     _early: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._since = time.time()
         times = [(one.started, one.ended) for one in self.former if one.state == "finished"]
-        self._durations += [end - start for start, end in times if start is not None and end is not None]
+        self._durations += sorted(end - start for start, end in times if start is not None and end is not None)
 
     def retried(self, record: RunRecord, error: str) -> None:
         """A run goes on elsewhere."""
@@ -107,7 +130,7 @@ class Cost(Observer):
         if began < self._since or record.key in self._broken:
             return
         fresh = len(self._early) < self.slots  # a slot's first run starts its process too
-        (self._early if fresh else self._durations).append(end - began)
+        bisect.insort(self._early if fresh else self._durations, end - began)
         if len(self._early) == 1 and fresh and not self._durations:
             print(self.outlook(), flush=True)
 
@@ -115,7 +138,7 @@ class Cost(Observer):
     def run_s(self) -> float | None:
         """Seconds of a run, the median so far; None before one ended."""
         known = self._durations or self._early
-        return statistics.median(known) if known else None
+        return (known[len(known) // 2] + known[(len(known) - 1) // 2]) / 2 if known else None
 
     def wall_s(self, runs: int) -> float:
         """Seconds that so many runs take side by side; 0 before one ended."""

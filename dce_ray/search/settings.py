@@ -31,7 +31,7 @@ CHANGEABLE = (
     *("search.num_runs", "search.time_budget", "search.max_failures", "search.cpus_per_trial"),
     *("search.gpus_per_trial", "confirm.top", "confirm.seeds", "confirm.precision", "confirm.max_seeds"),
     *("ray.address", "ray.num_cpus"),
-    *("tracking.enabled", "tracking.uri"),
+    *("tracking.enabled", "tracking.uri", "tracking.system"),
 )
 """Keys that may be given again with ``resume=``: they change how much is run and where, not what a trial is."""
 
@@ -137,6 +137,13 @@ class TrackingOptions(Config):
 
     enabled: bool = True
     uri: str | None = None
+    system: bool = True
+    """Whether runs are shown with what they take of their machines: CPU, memory, GPU."""
+
+    @property
+    def system_metrics(self) -> bool:
+        """Whether runs shall tell what they take: nobody is shown it without MLflow."""
+        return self.enabled and self.system
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +223,8 @@ class Experiment:
     """Published values by preset name, and those of earlier searches by the search's."""
     digest: str = ""
     """Of the feature store: its content, wherever it lies."""
+    campaign: str | None = None
+    """Name of the campaign that the search belongs to: its searches share an experiment in MLflow."""
 
     def configure(self, values: Mapping[str, float]) -> dict[str, Any]:
         """The RunConfig mapping of a setting of what the space holds."""
@@ -299,6 +308,7 @@ class Experiment:
             "first_points": {name: dict(point) for name, point in self.first_points.items()},
             "run": run,
             "digest": self.digest,
+            **({"campaign": self.campaign} if self.campaign else {}),
         }
 
     @classmethod
@@ -322,6 +332,7 @@ class Experiment:
             mapping["data_set"],
             mapping["first_points"],
             mapping["digest"],
+            mapping.get("campaign"),
         )
         experiment.check_budget()
         return experiment

@@ -14,7 +14,7 @@ from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
 from dce_ray.report.confirmation import write_best, write_confirmation
-from dce_ray.search.cost import Clock, Cost
+from dce_ray.search.cost import Clock, Cost, Runs
 from dce_ray.search.display import Display
 from dce_ray.search.plan import PlanLedger, drop_superseded
 from dce_ray.search.searching import Searching, searching
@@ -53,8 +53,10 @@ class Search:
         settings = self.experiment.settings
         with ray_session(settings.ray.address, self.folder.log, settings.ray.num_cpus) as cluster:
             resources = self.resources(cluster)
+            print(resources.text(cluster))
             cost = self.cost(resources.slots(cluster), resources)
-            workers = Workers(self.trainable, resources, settings.search.max_failures, (cost, self.clock))
+            told = (cost, self.clock), settings.tracking.system_metrics
+            workers = Workers(self.trainable, resources, settings.search.max_failures, *told)
             runs = searching(self.experiment, self.folder)
             stop = self.search(runs, workers, cost)
             if stop and (stop.failure or stop.interrupted):
@@ -66,7 +68,7 @@ class Search:
     def resources(self, cluster: Mapping[str, float]) -> Resources:
         """What of the cluster one run gets."""
         config, wish = self.experiment.largest, self.experiment.settings.search
-        resources = resources_for(
+        return resources_for(
             config,
             open_store(config.data),
             cluster,
@@ -74,17 +76,14 @@ class Search:
             cpus=wish.cpus_per_trial,
             gpus=wish.gpus_per_trial,
         )
-        print(resources.text(cluster))
-        return resources
 
     def cost(self, slots: int, resources: Resources) -> Cost:
         """What there is to do, told before it starts."""
-        settings = self.experiment.settings
-        plain = 2 if self.experiment.two_arms else 1  # at its own best values, and at the winner's
-        confirmed = plain + settings.confirm.top + len(self.experiment.queued()[0])
-        first, further = confirmed * settings.confirm.seeds, 2 * settings.confirm.further_seeds
+        runs = Runs.of(self.experiment)
         ended = [run.record() for run in self.folder.trials()]
-        cost = Cost(settings.search.num_runs, first, further, slots, resources.cpus, resources.gpus, ended)
+        cost = Cost(
+            *(runs.search, runs.confirmation, runs.further), slots, resources.cpus, resources.gpus, former=ended
+        )
         print(cost.plan())
         return cost
 

@@ -116,6 +116,7 @@ class RunsInFlight:
         unable: why nothing can run any more, asked often; None while something can.
         max_failures: how often one run's process may be lost before the run counts as failed.
         observer: the display.
+        system: whether runs tell what they take of their machine.
     """
 
     ledger: Ledger
@@ -125,6 +126,7 @@ class RunsInFlight:
     out_of_time: Callable[[], bool] = lambda: False
     unable: Callable[[], str | None] = lambda: None
     max_failures: int = 2
+    system: bool = False
     reason: str | None = None
     """Why the search stops before its end; None while it goes on."""
     failure: bool = False
@@ -134,6 +136,7 @@ class RunsInFlight:
     pruned: set[str] = field(default_factory=set)
     _failures: int = 0
     _finished: bool = False
+    _lacks: set[str] = field(default_factory=set)
     _losses: Counter[str] = field(default_factory=Counter)
     """Lost processes, by run."""
 
@@ -174,11 +177,23 @@ class RunsInFlight:
         self.live[trial_id] = InFlight.of(folder)
         record = folder.record()
         self.observer.started(record)
-        return {"record": record.to_mapping(), "state": str(folder.attempts.root), "threads": self.threads}
+        return {"record": record.to_mapping(), "state": str(folder.attempts.root), **self._wishes}
+
+    @property
+    def _wishes(self) -> dict[str, Any]:
+        return {"threads": self.threads, "system": self.system}
+
+    def _tell_lacks(self, result: Mapping[str, Any]) -> None:
+        """Say once what of the machines cannot be recorded."""
+        for line in result.get("lacks", ()):
+            if line not in self._lacks:
+                self._lacks.add(line)
+                print(f"note: {line}; tracking.system=off says nothing of it", flush=True)
 
     def result(self, trial_id: str, result: dict[str, Any]) -> bool:
         """An evaluation; whether the run stops here."""
         run = self.live[trial_id]
+        self._tell_lacks(result)
         self._note_host(run.folder, result)
         self.observer.scored(run.folder.record(), result["iteration"], result.get("score"))
         if self._report(run, result):

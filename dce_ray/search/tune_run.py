@@ -63,6 +63,8 @@ class Workers:
     max_failures: int = 2
     observers: tuple[Observer, ...] = ()
     """Who else hears of every run, beside the display."""
+    system: bool = False
+    """Whether runs tell what they take of their machines, for MLflow."""
 
     def run(self, ledger: Ledger, display: Display, out_of_time: Callable[[], bool] = lambda: False) -> Stop | None:
         """Run everything that the ledger asks for in sight of the user; see :func:`run_ledger`."""
@@ -74,6 +76,7 @@ class Workers:
                 max_failures=self.max_failures,
                 out_of_time=out_of_time,
                 observer=Observers([display, *self.observers]),
+                system=self.system,
             )
         print(display.summary())
         return stop
@@ -87,6 +90,7 @@ def run_ledger(
     max_failures: int = 2,
     out_of_time: Callable[[], bool] = lambda: False,
     observer: Observer | None = None,
+    system: bool = False,
 ) -> Stop | None:
     """Run everything that the ledger asks for.
 
@@ -97,6 +101,7 @@ def run_ledger(
         max_failures: how often one run's process may be lost before it counts as failed.
         out_of_time: whether the time budget is used up; the search then stops.
         observer: told what happens.
+        system: whether runs tell what they take of their machines.
 
     Returns:
         None when everything was run; else why not. Runs in flight then stay RUNNING and go on when resumed.
@@ -106,6 +111,7 @@ def run_ledger(
     """
     slots = _Slots(resources)
     runs = RunsInFlight(ledger, slots, resources.threads, observer or Observer(), out_of_time, slots.lost, max_failures)
+    runs.system = system
     scratch = _scratch()
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),

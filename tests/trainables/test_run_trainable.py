@@ -56,10 +56,14 @@ def to_the_end(trainable):
     return results
 
 
+def told_by(results):
+    """The readings of all results."""
+    return [reading for result in results for reading in result["readings"]]
+
+
 def scores(results):
     """By iteration, as the results' readings told them."""
-    told = [reading for result in results for reading in result["readings"]]
-    return {each["iteration"]: each["metrics"]["score"] for each in told if "score" in each["metrics"]}
+    return {each["iteration"]: each["metrics"]["score"] for each in told_by(results) if "score" in each["metrics"]}
 
 
 @pytest.mark.parametrize("baseline", sorted(TRAINABLES))
@@ -71,6 +75,14 @@ def test_steps_are_evaluation_periods(make_trial, baseline):
     assert scores(results) == {result["iteration"]: result["score"] for result in results}
     first = results[0]["readings"][0]["metrics"]
     assert {"psi_share", "mcm_share", "loss/total", "mAP/avg_0.1:0.7"} <= first.keys()
+
+
+def test_a_run_tells_what_it_takes_of_its_machine_where_it_is_asked(make_trial):
+    keys = []
+    for key, asked in (("a", True), ("b", False)):
+        results = to_the_end(DeluTrainable(configuration(make_trial(key)) | {"system": asked}))
+        keys.append([sorted(name for name in reading["metrics"] if "system" in name) for reading in told_by(results)])
+    assert keys == [[["system/cpu_percent", "system/memory_mib"]] * 3, [[]] * 3]
 
 
 def test_a_worker_writes_nothing_but_its_attempts(make_trial):
