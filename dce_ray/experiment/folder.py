@@ -22,7 +22,7 @@ import contextlib
 import fcntl
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -318,6 +318,9 @@ def _those_below(path: Path) -> str:
 
 def _with_record(path: Path) -> list[RunFolder]:
     folders = [RunFolder(child) for child in path.iterdir()] if path.is_dir() else []
-    found = [(folder.record(), folder) for folder in folders if folder.exists()]
-    found.sort(key=lambda item: (ROLES.index(item[0].role), item[0].number, item[0].key))
-    return [folder for _, folder in found]
+    return [folder for folder, _ in in_order([(folder, folder.record()) for folder in folders if folder.exists()])]
+
+
+def in_order(runs: Sequence[tuple[RunFolder, RunRecord]]) -> list[tuple[RunFolder, RunRecord]]:
+    """Runs with their records, by role and number."""
+    return sorted(runs, key=lambda item: (ROLES.index(item[1].role), item[1].number, item[1].key))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.folder import ExperimentFolder, RunFolder
 from dce_ray.experiment.record import RunRecord
 from dce_ray.searchable import ITERATIONS
 
@@ -93,8 +93,17 @@ def runs_of(content: Content) -> list[PointRun]:
 
 def read_runs(folder: ExperimentFolder) -> list[PointRun]:
     """The runs of a search on the selecting split, by their number, as their folders say now."""
-    found = [(run.record(), run) for run in folder.trials()]
-    runs = [_point_run(record, run.scores(), folder.config) for record, run in found]
+    return made_runs(folder.config, [(run.record(), run) for run in folder.trials()])
+
+
+def made_runs(config: Mapping[str, Any], found: Iterable[tuple[RunRecord, RunFolder]]) -> list[PointRun]:
+    """The same of records that were read already.
+
+    Args:
+        config: of the search.
+        found: its runs on the selecting split, each with its folder.
+    """
+    runs = [_point_run(record, run.scores(), config) for record, run in found]
     return sorted(runs, key=lambda run: run.number)
 
 

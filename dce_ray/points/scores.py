@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,78 @@ def fair_scores(runs: Sequence[PointRun]) -> dict[int, Scored]:
         for row, (run, column) in enumerate(zip(usable, chosen.tolist(), strict=True))
     }
     return dict(sorted(found.items()))
+
+
+class RunningScores:
+    """:func:`fair_scores` of runs as they end: one run's score costs its own curve and no pass over the others.
+
+    Args:
+        runs: all that were started; the usable ones count.
+    """
+
+    def __init__(self, runs: Iterable[PointRun]) -> None:
+        self._all: dict[Fraction, tuple[float, int]] = {}
+        """Sum of the scores, and their number, by place in the schedule (by iteration where all are equally long)."""
+        self._arms: dict[int, dict[Fraction, tuple[float, int]]] = {}
+        self._counts: Counter[int] = Counter()
+        self._first: dict[int, PointRun] = {}
+        self._known: set[int] = set()
+        for run in runs:
+            if run.usable:
+                self.add(run)
+
+    def add(self, run: PointRun) -> None:
+        """A run has ended.
+
+        Raises:
+            SearchError: its number is known, or a score is not a number.
+        """
+        if run.number in self._known:
+            raise SearchError(
+                f"runs are told apart by their number, but {run.number} came up twice; pass each run once"
+            )
+        _refuse_faults([run])
+        self._known.add(run.number)
+        self._counts[_arm(run)] += 1
+        first = self._first.setdefault(_arm(run), run)
+        if run.number < first.number:
+            self._first[_arm(run)] = run
+        for sums in (self._all, self._arms.setdefault(_arm(run), {})):
+            for iteration, score in run.curve.items():
+                total, count = sums.get(place := Fraction(iteration, run.length), (0.0, 0))
+                sums[place] = (total + score, count + 1)
+
+    def of(self, run: PointRun) -> Scored:
+        """What a usable run that was added is worth, as :func:`fair_scores` of all that were added says."""
+        arm, others = self._arms[_arm(run)], {}
+        own_chooses = self._counts[_arm(run)] >= CROSS_FITTED_FROM
+        for iteration, score in run.curve.items():
+            place = Fraction(iteration, run.length)
+            total, count = arm[place]
+            others[place] = (
+                (total - score, count - 1)
+                if own_chooses
+                else (self._all[place][0] - total, self._all[place][1] - count)
+            )
+        chosen = int(_best_place(others) * run.length)
+        return Scored(chosen, run.curve[chosen])
+
+    def chosen(self, point: int | None) -> int:
+        """What :func:`chosen_iteration` says of a point of which a usable run was added."""
+        number = -1 if point is None else point
+        reached = self._arms[number]
+        source = reached if self._counts[number] >= CROSS_FITTED_FROM else self._all
+        return int(_best_place({place: source[place] for place in reached}) * self._first[number].length)
+
+
+def _best_place(sums: Mapping[Fraction, tuple[float, int]]) -> Fraction:
+    """The place with the largest mean among those that most runs have, the earliest of equals; the last one where no
+    run has any."""
+    most = max(count for _, count in sums.values())
+    if most == 0:
+        return max(sums)
+    means = {place: round(total / count, DIGITS) for place, (total, count) in sums.items() if count == most}
+    return min(means, key=lambda place: (-means[place], place))
 
 
 def chosen_iteration(runs: Sequence[PointRun], point: int | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from dce_ray.config import ScalarRange
@@ -13,7 +13,7 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord, searched_beside
 from dce_ray.points.arms import PlainArm, against_plain, read_plain_arm
 from dce_ray.points.model import PointEstimate, Posterior, fit
-from dce_ray.points.runs import Content, PointRun, content_of, read_runs, runs_of
+from dce_ray.points.runs import Content, PointRun, content_of, made_runs, runs_of
 from dce_ray.points.scores import Scored, fair_scores
 from dce_ray.points.threads import one_thread
 from dce_ray.words import counted
@@ -39,13 +39,13 @@ class Standing:
         """The plain baseline, at its own best values where it has a search of its own; None without a usable run."""
         return self.posterior.plain if self.plain_arm is None else self.plain_arm.best
 
-    @property
+    @cached_property
     def adjusted(self) -> Mapping[int, float]:
         """Score of each usable run by its number, less the estimated effects of its fold and seed."""
         own = {} if self.plain_arm is None else self.plain_arm.posterior.adjusted
         return own | self.posterior.adjusted
 
-    @property
+    @cached_property
     def estimates(self) -> dict[int | None, PointEstimate]:
         """All that is known, by point; the plain baseline's own points among them, else it is None's."""
         found: dict[int | None, PointEstimate] = {one.point: one for one in self.posterior.points}
@@ -71,14 +71,22 @@ class Standing:
         plain = self.plain
         return self.comparable and plain is not None and bool(self.ranked) and plain.mean > self.ranked[0].mean
 
-    @property
+    @cached_property
     def ranked(self) -> list[PointEstimate]:
         """Points with a usable run, the highest mean first; equal ones by their number."""
         return sorted(self.posterior.points, key=lambda point: (-point.mean, point.point or 0))
 
     def runs_of(self, point: int | None) -> list[PointRun]:
         """Runs of a point, or of the plain baseline (None) where it is one setting, by their number."""
-        return [run for run in self.runs if run.point == point]
+        return list(self._by_point.get(point, ()))
+
+    @cached_property
+    def _by_point(self) -> dict[int | None, list[PointRun]]:
+        """Asked for point by point: no pass over all runs for each of them."""
+        found: dict[int | None, list[PointRun]] = {}
+        for run in self.runs:
+            found.setdefault(run.point, []).append(run)
+        return found
 
     def record_of(self, point: int | None) -> RunRecord:
         """The first run's record of a point, or of the plain baseline (None): its configuration and origin.
@@ -115,12 +123,13 @@ def read_standing(folder: ExperimentFolder) -> Standing | None:
     Who asks again before another run has ended gets the model that is there: at a search's end display, choice, study,
     report and result all ask.
     """
-    runs = read_runs(folder)
+    config, found = folder.config, [(run.record(), run) for run in folder.trials()]
+    runs = made_runs(config, found)
     if not any(run.usable for run in runs):
         return None
-    records = {record.number: record for run in folder.trials() if (record := run.record())}
-    ranges = tuple(searched_ranges(folder.config).items())
-    posterior, plain = _fitted(content_of(runs), ranges, tuple(searched_beside(folder.config)))
+    records = {record.number: record for record, _ in found}
+    ranges = tuple(searched_ranges(config).items())
+    posterior, plain = _fitted(content_of(runs), ranges, tuple(searched_beside(config)))
     return Standing(tuple(runs), fair_scores(runs), posterior, records, plain)
 
 

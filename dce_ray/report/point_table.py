@@ -13,7 +13,7 @@ from pathlib import Path
 from dce_ray.config import SCALARS
 from dce_ray.experiment.record import PLAIN
 from dce_ray.points.model import PointEstimate
-from dce_ray.points.scores import chosen_iteration
+from dce_ray.points.scores import RunningScores
 from dce_ray.points.standing import Standing
 from dce_ray.report.table_files import write_rows
 from dce_ray.report.trial_table import TrialRow, TrialTable, field_of, parameter_of
@@ -113,12 +113,13 @@ def read_points(trials: TrialTable, standing: Standing | None) -> PointTable:
             runs.setdefault(row.point, []).append(row)
     known = standing.estimates if standing else {}
     points = sorted(point for point in runs if point is not None)
-    found = [_row(point, runs[point], known.get(point), standing) for point in points]
+    scores = RunningScores(standing.runs if standing else ())
+    found = [_row(point, runs[point], known.get(point), scores) for point in points]
     own = tuple(_ranked([row for row in found if row.plain]))
     if own:
         plain: PointRow | None = own[0]
     else:
-        plain = _row(None, runs[None], known.get(None), standing) if None in runs else None
+        plain = _row(None, runs[None], known.get(None), scores) if None in runs else None
     return PointTable(tuple(row for row in found if not row.plain), plain, own)
 
 
@@ -127,8 +128,7 @@ def _ranked(rows: Sequence[PointRow]) -> list[PointRow]:
     return sorted(rows, key=lambda row: (row.mean_fraction is None, -(row.mean_fraction or 0), row.point))
 
 
-def _row(point: int | None, runs: Sequence[TrialRow], one: PointEstimate | None, standing: Standing | None) -> PointRow:
-    iteration = chosen_iteration(standing.runs, point) if standing and one else None
+def _row(point: int | None, runs: Sequence[TrialRow], one: PointEstimate | None, scores: RunningScores) -> PointRow:
     return PointRow(
         point=point,
         origin=PLAIN if point is None else runs[0].origin,
@@ -142,7 +142,7 @@ def _row(point: int | None, runs: Sequence[TrialRow], one: PointEstimate | None,
         high_fraction=one.high if one else None,
         probability_better=one.better if one else None,
         probability_best=one.best if one else None,
-        iteration=iteration,
+        iteration=scores.chosen(point) if one else None,
     )
 
 

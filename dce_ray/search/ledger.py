@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -86,8 +87,15 @@ class StudyLedger(abc.ABC):
     """Trials that run in this process, by key."""
 
     def __post_init__(self) -> None:
-        self._interrupted = [t.number for t in self.trials() if t.state == TrialState.RUNNING]
+        self._look_again()
+        self._interrupted = [trial.number for trial in self.trials() if trial.state == TrialState.RUNNING]
         self._mend_records()
+
+    def _look_again(self) -> None:
+        """Learn which trials there are; from then on every change goes through this ledger."""
+        trials = self.trials()
+        self._ids = [trial._trial_id for trial in trials]
+        self._queued = deque(trial.number for trial in trials if trial.state == TrialState.WAITING)
 
     @abc.abstractmethod
     def _next(self) -> RunFolder | None:
@@ -116,7 +124,7 @@ class StudyLedger(abc.ABC):
     @property
     def started(self) -> int:
         """Trials that were ever started."""
-        return sum(trial.state != TrialState.WAITING for trial in self.trials())
+        return len(self._ids) - len(self._queued)
 
     @property
     def exhausted(self) -> bool:
@@ -141,7 +149,22 @@ class StudyLedger(abc.ABC):
         return None if self.started >= self.num_runs else self._next()
 
     def _again(self, number: int) -> Trial:
-        return Trial(self.study, self.trials()[number]._trial_id)  # what Optuna's own ask does with a new one
+        return Trial(self.study, self._ids[number])  # what Optuna's own ask does with a new one
+
+    def _ask(self) -> Trial:
+        """A queued trial, else a new one, now RUNNING; Optuna's own ask looks through all trials for a queued one."""
+        if not self._queued:
+            trial = self.study.ask()
+            self._ids.append(trial._trial_id)
+            return trial
+        number = self._queued.popleft()
+        self.study._storage.set_trial_state_values(self._ids[number], state=TrialState.RUNNING)
+        return Trial(self.study, self._ids[number])
+
+    def trial(self, number: int) -> optuna.trial.FrozenTrial:
+        """A trial as it stands, asked for by itself: there may be thousands of others."""
+        found: optuna.trial.FrozenTrial = self.study._storage.get_trial(self._ids[number])
+        return found
 
     def _start(self, trial: Trial) -> RunFolder:
         record = self._record(trial)
@@ -160,7 +183,7 @@ class StudyLedger(abc.ABC):
         return folder
 
     def _note(self, trial: Trial, iteration: int, score: float) -> None:
-        if iteration not in self.trials()[trial.number].intermediate_values:
+        if iteration not in self.trial(trial.number).intermediate_values:
             trial.report(score, iteration)
 
     def prune(self, key: str) -> None:
@@ -179,7 +202,7 @@ class StudyLedger(abc.ABC):
     def _end(self, key: str, state: TrialState, value: float | None = None) -> None:
         trial = self.live.pop(key)
         self.study.tell(trial.number, value, state)
-        self._write_end(self.trials()[trial.number])
+        self._write_end(self.trial(trial.number))
 
     def _write_end(self, trial: optuna.trial.FrozenTrial) -> None:
         """Bring ``record.json`` to what the study says of an ended trial."""
@@ -203,7 +226,7 @@ class StudyLedger(abc.ABC):
                     self._write_end(trial)
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
-        """All trials of the study by their number."""
+        """All trials of the study by their number; a pass over all of them, which no event of a run may cost."""
         trials: list[optuna.trial.FrozenTrial] = self.study.get_trials(deepcopy=False)
         return trials
 

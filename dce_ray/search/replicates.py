@@ -8,6 +8,7 @@ proposal that it would have had.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from dce_ray.experiment.folder import RunFolder
 from dce_ray.experiment.record import PLAIN, WITHOUT_METHOD, RunRecord
 from dce_ray.experiment.study import STATE_OF
 from dce_ray.points.runs import PointRun, Replicate
-from dce_ray.points.scores import fair_scores
+from dce_ray.points.scores import RunningScores
 from dce_ray.points.threads import one_thread
 from dce_ray.presets import merge
 from dce_ray.search.ledger import StudyLedger, finite_score, fold_of, run_key
@@ -54,7 +55,11 @@ class ReplicateLedger(StudyLedger):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.study.sampler = optuna.samplers.RandomSampler(seed=0)  # asked for nothing: proposals come queued
-        self._runs = {trial.number: self._run(trial) for trial in self.trials() if trial.state != TrialState.WAITING}
+        started = [self._run(trial) for trial in self.trials() if trial.state != TrialState.WAITING]
+        self._runs = {run.number: run for run in started}
+        self._scores = RunningScores(started)
+        self._plain = Counter(run.state for run in started if run.plain)
+        self._last_point = max((run.point for run in started if run.point is not None), default=-1)
         self._thinker = ThreadPoolExecutor(1, thread_name_prefix="proposal")
         self._ahead: Future[Proposal] | None = None
         plain = [run for run in self._runs.values() if run.plain]
@@ -77,6 +82,8 @@ class ReplicateLedger(StudyLedger):
     @property
     def hopeless(self) -> str | None:
         """Why it makes no sense to go on: the plain baseline only fails; None while it does."""
+        if self._plain["failed"] < self._plain.total():  # forgiven ones have failed
+            return None
         plain = [run for run in self._told if run.plain]
         failed = [run.number for run in plain if run.state == "failed"]
         enough = self.policy.folds if any(run.own_search for run in plain) else min(FAILURES, self.policy.folds)
@@ -103,22 +110,18 @@ class ReplicateLedger(StudyLedger):
         return folder
 
     def _think_ahead(self) -> None:
-        if self._ahead is None and self.started < self.num_runs and self._waiting is None:
+        if self._ahead is None and self.started < self.num_runs and not self._queued:
             self._ahead = self._thinker.submit(self._propose, self._told)
 
     def _propose(self, runs: list[PointRun]) -> Proposal:
         with one_thread():
             return self.policy.propose(runs)
 
-    @property
-    def _waiting(self) -> FrozenTrial | None:
-        return next((trial for trial in self.trials() if trial.state == TrialState.WAITING), None)
-
     def _next(self) -> RunFolder:
         self._queue()
-        if self._waiting is None:
+        if not self._queued:
             self._enqueue(self._propose(self._told))
-        return self._start(self.study.ask())
+        return self._start(self._ask())
 
     def _queue(self) -> None:
         """Put what was thought of ahead into the study."""
@@ -130,7 +133,7 @@ class ReplicateLedger(StudyLedger):
         """Queue a run in one line of the journal, with all that it will ever be."""
         point = proposal.point
         if proposal.new and point is not None:  # runs that the policy does not hear of have numbers, too
-            point = 1 + max((run.point for run in self.runs if run.point is not None), default=-1)
+            point = self._last_point + 1
         attributes: dict[str, Any] = {
             "point": point,
             "fold": proposal.replicate.fold,
@@ -153,6 +156,9 @@ class ReplicateLedger(StudyLedger):
                 user_attrs=attributes,
             )
         )
+        trials = len(self._ids)
+        self._ids.append(self.study._storage.get_trial_id_from_study_id_trial_number(self.study._study_id, trials))
+        self._queued.append(trials)
 
     def _key(self, config: Mapping[str, Any], point: int | None) -> str:
         """Name of a run; where neither component is on, points and the plain baseline may compute the same."""
@@ -179,8 +185,8 @@ class ReplicateLedger(StudyLedger):
         return config
 
     def _record(self, trial: Trial) -> RunRecord:
-        run = self._run(self.trials()[trial.number])
-        self._runs[run.number] = replace(run, state="running")
+        run = self._run(self.trial(trial.number))
+        self._note_run(replace(run, state="running"))
         config = self._config(run.scalars, run.replicate, run.own_search)
         setting = f"{PLAIN} {run.point}" if run.own_search else PLAIN if run.plain else f"point {run.point}"
         return RunRecord(
@@ -196,6 +202,17 @@ class ReplicateLedger(StudyLedger):
             point=run.point,
             searched=() if run.point is None else tuple(self.space.further),
         )
+
+    def _note_run(self, run: PointRun) -> None:
+        """Keep how a run stands, and what is asked of all of them."""
+        former = self._runs.get(run.number)
+        self._runs[run.number] = run
+        if run.plain:
+            self._plain[run.state] += 1
+            if former is not None:
+                self._plain[former.state] -= 1
+        if run.point is not None:
+            self._last_point = max(self._last_point, run.point)
 
     def _middle(self) -> dict[str, float]:
         """Six scalars for a baseline that reads none of them."""
@@ -231,13 +248,14 @@ class ReplicateLedger(StudyLedger):
     def finish(self, key: str) -> None:
         """Tell COMPLETE with the score at the iteration that other runs choose; FAIL where there is no finite one."""
         trial = self.live[key]
-        run = replace(self._run(self.trials()[trial.number]), state="finished")
+        run = replace(self._run(self.trial(trial.number)), state="finished")
         if not run.curve:
             self.fail(key, "no evaluation gave a finite score")
             return
         self._queue()
-        self._runs[run.number] = run
-        scored = fair_scores(self.runs)[run.number]
+        self._note_run(run)
+        self._scores.add(run)
+        scored = self._scores.of(run)
         trial.set_user_attr("iteration", scored.iteration)
         self._end(key, TrialState.COMPLETE, scored.value)
 
@@ -245,7 +263,7 @@ class ReplicateLedger(StudyLedger):
         """Tell FAIL, with the reason; the run has had its place in the budget."""
         self._queue()
         number = self.live[key].number
-        self._runs[number] = replace(self._runs[number], state="failed")
+        self._note_run(replace(self._runs[number], state="failed"))
         super().fail(key, error)
 
     def _outcome(self, trial: FrozenTrial) -> tuple[int | None, float | None]:

@@ -43,6 +43,7 @@ class SingleLedger(StudyLedger):
             if searched:
                 name = f"{origin}-altered" if differences else origin
                 self.study.enqueue_trial(searched, user_attrs={"origin": name}, skip_if_exists=True)
+        self._look_again()
         return notes
 
     def _again(self, number: int) -> Trial:
@@ -51,7 +52,7 @@ class SingleLedger(StudyLedger):
 
     def _next(self) -> RunFolder:
         self.study.sampler = make_sampler(self.sampler, self.seed, self.started)
-        return self._start(self.study.ask())
+        return self._start(self._ask())
 
     def _record(self, trial: Trial) -> RunRecord:
         for name, item in self.space.searched.items():  # a known value stays, where the trial has one
@@ -78,7 +79,7 @@ class SingleLedger(StudyLedger):
         """
         if STOPPED in trial.user_attrs:  # decided, and killed before it was told
             return True
-        noted = self.trials()[trial.number].intermediate_values
+        noted = self.trial(trial.number).intermediate_values
         scores = {iteration: score for iteration, score in folder.scores().items() if iteration not in noted}
         if noted:
             scores[max(noted)] = noted[max(noted)]  # its decision may not have been taken
@@ -98,7 +99,7 @@ class SingleLedger(StudyLedger):
     def finish(self, key: str) -> None:
         """Tell COMPLETE with the best score over the evaluations; FAIL where there is no finite one."""
         trial = self.live[key]
-        best = best_of(self.trials()[trial.number].intermediate_values)
+        best = best_of(self.trial(trial.number).intermediate_values)
         if best is None:
             self.fail(key, "no evaluation gave a finite score")
             return

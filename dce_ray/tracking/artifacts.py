@@ -43,9 +43,9 @@ def search_files(folder: ExperimentFolder) -> Iterator[tuple[Path, str]]:
             yield picture, "figures"
 
 
-def run_files(run: RunFolder) -> Iterator[tuple[Path, str]]:
+def run_files(run: RunFolder, *, on_test: bool) -> Iterator[tuple[Path, str]]:
     """Files of one run that exist; a run on test keeps its detections and its checkpoint."""
-    names = ON_TEST_FILES if run.record().on_test else RUN_FILES
+    names = ON_TEST_FILES if on_test else RUN_FILES
     for name in names:
         if (run.path / name).is_file():
             yield run.path / name, ""

@@ -88,8 +88,15 @@ def baseline_name(folder: ExperimentFolder) -> str:
 
 
 def experiment_name(folder: ExperimentFolder) -> str:
-    """``<data>/<baseline>``."""
-    return f"{data_name(folder)}/{baseline_name(folder)}"
+    """``<data>/<baseline>``; of the searches of a campaign one for all of them, ``campaigns/<name>``."""
+    campaign = folder.config.get("campaign")
+    return f"campaigns/{campaign}" if campaign else f"{data_name(folder)}/{baseline_name(folder)}"
+
+
+def shown_name(folder: ExperimentFolder) -> str:
+    """What tells a search's runs apart from those of the other searches of its MLflow experiment."""
+    campaign = folder.config.get("campaign")
+    return f"{data_name(folder)}/{baseline_name(folder)}" if campaign else folder.path.name
 
 
 def ranking_metric(folder: ExperimentFolder) -> str:
@@ -98,15 +105,14 @@ def ranking_metric(folder: ExperimentFolder) -> str:
     return f"mAP/avg_{averages[-1]}"
 
 
-def run_content(folder: ExperimentFolder, run: RunFolder, *, live: bool) -> RunContent:
+def run_content(folder: ExperimentFolder, record: RunRecord, *, live: bool) -> RunContent:
     """A run of the experiment, whatever its role.
 
     Args:
         folder: the search it belongs to.
-        run: its folder.
+        record: of the run.
         live: whether the search is running; where it is not, a run that still says so was interrupted.
     """
-    record = run.record()
     state = "interrupted" if record.state == "running" and not live else record.state
     replicated = record.role in ("plain", "trial") and folder.config.get("policy") == "replicates"
     tags = common_tags(folder) | {
@@ -129,7 +135,7 @@ def run_content(folder: ExperimentFolder, run: RunFolder, *, live: bool) -> RunC
     return RunContent(
         kind=record.role,
         identity=run_identity(record),
-        name=f"{folder.path.name} {_name(record, replicated=replicated)}",
+        name=f"{shown_name(folder)} {_name(record, replicated=replicated)}",
         status=STATUS[state],
         tags=tags,
         params=_params(record),
@@ -168,15 +174,15 @@ def point_name(record: RunRecord) -> str:
     return f"{PLAIN_LABEL} {record.point:03d}" if record.role == "plain" else f"point {record.point:03d}"
 
 
-def search_content(folder: ExperimentFolder, *, live: bool, identity: str) -> RunContent:
+def search_content(folder: ExperimentFolder, records: list[RunRecord], *, live: bool, identity: str) -> RunContent:
     """The search itself, or the ablations that share the folder: the parent of all its runs.
 
     Args:
         folder: the search.
+        records: of all its runs.
         live: whether it is running.
         identity: names the search; see :func:`dce_ray.tracking.state.search_identity`.
     """
-    records = [item.record() for item in (*folder.trials(), *folder.confirmations())]
     config = folder.config
     state = "running" if live else _search_state(folder, config, records)
     starts = [record.started for record in records if record.started is not None]
@@ -186,7 +192,7 @@ def search_content(folder: ExperimentFolder, *, live: bool, identity: str) -> Ru
     return RunContent(
         kind=kind,
         identity=identity,
-        name=folder.path.name,
+        name=shown_name(folder),
         status=STATUS[state],
         tags=common_tags(folder)
         | {

@@ -24,6 +24,7 @@ from dce_ray.tracking.content import (
     point_identity,
     point_name,
     scalar_params,
+    shown_name,
 )
 from dce_ray.tracking.tables import Table
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 DIGITS = 4
 """Decimals of what the model says; smaller changes are none, and are not sent."""
 MAP = "mAP/"
+REFIT = 1.02
+"""While the search runs, the model is asked again when there are so many times the runs that it was asked with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,33 +62,43 @@ class PointReader:
         self.folder = folder
         self._finished: frozenset[str] = frozenset()
         self._standing: Standing | None = None
+        self._common: dict[str, str] = {}
+        self._name = ""
+        self._known_ms = 0
+        """When the last of the runs that the model knows ended."""
         self._evaluated: dict[int, Mapping[str, float]] = {}
 
-    def read(self, *, live: bool) -> Iterator[PointContent]:
+    def read(self, runs: Sequence[tuple[RunFolder, RunRecord]], *, live: bool) -> Iterator[PointContent]:
         """The plain baseline, then the points by their number; nothing with another policy.
 
         Args:
+            runs: on the selecting split.
             live: whether the search is running.
         """
         if self.folder.config.get("policy") != "replicates":
             return
-        runs = [(run, run.record()) for run in self.folder.trials()]
-        self._follow(runs)
+        self._follow(runs, live=live)
+        self._common, self._name = common_tags(self.folder), shown_name(self.folder)
         groups: dict[int | None, list[RunRecord]] = {}
         for _, record in runs:
             groups.setdefault(record.point, []).append(record)
         for point in sorted(groups, key=lambda number: -1 if number is None else number):
             yield self._content(point, groups[point], live=live)
 
-    def _follow(self, runs: Sequence[tuple[RunFolder, RunRecord]]) -> None:
-        """Ask the model again where a run has finished since."""
+    def _follow(self, runs: Sequence[tuple[RunFolder, RunRecord]], *, live: bool) -> None:
+        """Ask the model again where runs have finished since: in a long search, a fiftieth of all at least.
+
+        The model costs more the more runs there are, so that asking it for each of them would cost the most by far.
+        """
         finished = frozenset(record.key for _, record in runs if record.state == "finished")
-        if finished == self._finished:
+        if finished == self._finished or (live and len(finished) < len(self._finished) * REFIT):
             return
         from dce_ray.points.standing import read_standing  # brings scipy, which policy=single does without
 
         self._standing = read_standing(self.folder)
         scores = self._standing.scores if self._standing else {}
+        ends = [record.ended or 0.0 for _, record in runs if record.number in scores]
+        self._known_ms = milliseconds(max(ends, default=0.0))
         self._evaluated = {
             record.number: _map_at(run, scores[record.number].iteration)
             for run, record in runs
@@ -97,7 +110,7 @@ class PointReader:
         first, estimate = records[0], self._estimate(point)
         ends = [record.ended for record in records if record.ended is not None]
         state = "running" if live else _state(records)
-        tags = common_tags(self.folder) | {
+        tags = self._common | {
             "kind": POINT,
             "setting": first.setting,
             "components": first.components,
@@ -111,7 +124,7 @@ class PointReader:
         content = RunContent(
             kind=POINT,
             identity=point_identity(point),
-            name=f"{self.folder.path.name} {point_name(first)}",
+            name=f"{self._name} {point_name(first)}",
             status=STATUS[state],
             tags=tags if point is None else tags | {"point": str(point)},
             params=scalar_params(first),
@@ -132,10 +145,8 @@ class PointReader:
         told |= {key: value for key, value in (("p_better", one.better), ("p_best", one.best)) if value is not None}
         told |= {"runs": float(one.runs)}
         told |= {f"mean/{key}": value for key, value in self._mean_map(point).items()}
-        known = len(self._standing.scores)
-        ended = max(self._standing.records[number].ended or 0.0 for number in self._standing.scores)
         for key, value in told.items():
-            yield Value(key, round(value, DIGITS), known, milliseconds(ended))
+            yield Value(key, round(value, DIGITS), len(self._standing.scores), self._known_ms)
 
     def _evaluations(self, point: int | None) -> list[Mapping[str, float]]:
         assert self._standing is not None, "there is an estimate, so there is a model"

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
+from dce_ray.experiment.record import RunRecord
+from dce_ray.experiment.records import Records, Stamp, stamp_of
 from dce_ray.tracking.artifacts import run_files, run_tables, search_files, search_tables, values_on_test
 from dce_ray.tracking.content import RunContent, Value, progress_values, run_content, search_content
 from dce_ray.tracking.points import PointContent, PointReader
@@ -33,17 +35,45 @@ class RunUpload:
     tables: Callable[[], Mapping[str, Table]]
 
 
-def uploads(folder: ExperimentFolder, points: PointReader, *, live: bool, identity: str) -> Iterator[RunUpload]:
-    """The search itself first, then its points, then its runs, as the folder lists them: a parent before its own."""
-    runs = (*folder.trials(), *folder.confirmations())  # before the points: a run that starts now has no point yet
-    yield _search_upload(folder, live=live, identity=identity)
-    yield from (_point_upload(point) for point in points.read(live=live))
-    for run in runs:
-        yield _run_upload(folder, run, live=live)
+class Uploads:
+    """What MLflow shall hold of a folder, pass by pass: of a run that has ended it is read and made up once.
+
+    Args:
+        folder: of the search.
+        identity: names the search; see :func:`dce_ray.tracking.state.search_identity`.
+        points: its points; None reads them from the folder.
+    """
+
+    def __init__(self, folder: ExperimentFolder, identity: str, points: PointReader | None = None) -> None:
+        self.folder, self.identity = folder, identity
+        self.records = Records(folder)
+        self.points = points or PointReader(folder)
+        self._ended: dict[Path, tuple[RunRecord, Stamp | None, RunUpload]] = {}
+
+    def read(self, *, live: bool) -> Iterator[RunUpload]:
+        """The search itself first, then its points, then its runs, as the folder lists them: a parent before its own.
+
+        Args:
+            live: whether the search is running.
+        """
+        searched = self.records.trials()  # before the points: a run that starts now has no point yet
+        runs = [*searched, *self.records.confirmations()]
+        yield _search_upload(self.folder, [record for _, record in runs], live=live, identity=self.identity)
+        yield from (_point_upload(point) for point in self.points.read(self.records.trials(), live=live))
+        for run, record in runs:
+            yield self._run_upload(run, record, live=live)
+
+    def _run_upload(self, run: RunFolder, record: RunRecord, *, live: bool) -> RunUpload:
+        if record.state == "running" or record.on_test:  # files of a run on test may come behind its record
+            return _run_upload(self.folder, run, record, live=live)
+        known, stamp = self._ended.get(run.path), stamp_of(run.progress)
+        if known is None or known[:2] != (record, stamp):
+            known = self._ended[run.path] = (record, stamp, _run_upload(self.folder, run, record, live=live))
+        return known[2]
 
 
-def _search_upload(folder: ExperimentFolder, *, live: bool, identity: str) -> RunUpload:
-    content = search_content(folder, live=live, identity=identity)
+def _search_upload(folder: ExperimentFolder, records: list[RunRecord], *, live: bool, identity: str) -> RunUpload:
+    content = search_content(folder, records, live=live, identity=identity)
     files = () if content.status == "RUNNING" else tuple(search_files(folder))
     return RunUpload(
         content=content,
@@ -66,9 +96,9 @@ def _point_upload(point: PointContent) -> RunUpload:
     )
 
 
-def _run_upload(folder: ExperimentFolder, run: RunFolder, *, live: bool) -> RunUpload:
-    content = run_content(folder, run, live=live)
-    files = () if content.status == "RUNNING" else tuple(run_files(run))
+def _run_upload(folder: ExperimentFolder, run: RunFolder, record: RunRecord, *, live: bool) -> RunUpload:
+    content = run_content(folder, record, live=live)
+    files = () if content.status == "RUNNING" else tuple(run_files(run, on_test=record.on_test))
     return RunUpload(
         content=content,
         files=files,

@@ -29,12 +29,11 @@ from dce_ray.tracking.content import (
     run_identity,
 )
 from dce_ray.tracking.data_input import data_input
-from dce_ray.tracking.points import PointReader
 from dce_ray.tracking.run_store import PARENT_TAG, SENT_TAG, KnownRun, RunStore, StoreDown
 from dce_ray.tracking.state import keep_report, only_sender, search_identity
 from dce_ray.tracking.sync_report import SyncReport
 from dce_ray.tracking.tables import LIST_TAG, table_tag
-from dce_ray.tracking.upload import RunUpload, uploads
+from dce_ray.tracking.upload import RunUpload, Uploads
 from dce_ray.tracking.views import KIND_TAGS, view_of, view_tags
 
 PARENTS = (SEARCH, ABLATIONS, CONFIRMATION, POINT)
@@ -83,7 +82,7 @@ class Writer:
         self.folder = folder
         self.address = address
         self.identity = search_identity(folder)
-        self.points = PointReader(folder)
+        self.uploads = Uploads(folder, self.identity)
         self.store: RunStore | None = None
         self.experiment_id = ""
         self.known: dict[str, KnownRun] = {}
@@ -125,7 +124,7 @@ class Writer:
         return self.store
 
     def _send_all(self, store: RunStore, report: SyncReport, *, live: bool) -> None:
-        everything = list(uploads(self.folder, self.points, live=live, identity=self.identity))
+        everything = list(self.uploads.read(live=live))
         report.runs = len(everything)
         for upload in everything:
             if upload.content.kind in PARENTS:

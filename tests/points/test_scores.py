@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import replace
 
 import pytest
 from planted import run
 
 from dce_ray.errors import SearchError
-from dce_ray.points.scores import Scored, chosen_iteration, fair_scores, pooled_iteration
+from dce_ray.points.scores import RunningScores, Scored, chosen_iteration, fair_scores, pooled_iteration
 
 
 def curve(*values: float) -> dict[int, float]:
@@ -175,3 +176,29 @@ def test_lengths_that_are_all_equal_change_nothing():
 def test_without_a_usable_run_nothing_chooses_an_iteration():
     with pytest.raises(SearchError, match="nothing chooses an iteration"):
         pooled_iteration([run(0, 0, {})], 1)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_scores_as_runs_end_are_those_of_all_runs_at_once(seed: int):
+    draw = random.Random(seed)
+    runs = []
+    for number in range(draw.randint(1, 25)):
+        length = draw.choice([1, 1, 40, 60]) if seed % 2 else 1
+        places = sorted(draw.sample(range(1, 6), draw.randint(1, 5)))
+        scores = {place * max(length // 5, 1): round(draw.random(), 1) for place in places}  # with ties
+        one = run(number, draw.choice([None, 0, 1, 2]), scores, fold=number)
+        runs.append(replace(one, length=length, state=draw.choice(["finished", "finished", "failed"])))
+    running = RunningScores([])
+    for place, one in enumerate(runs):
+        if one.usable:
+            running.add(one)
+            assert running.of(one) == fair_scores(runs[: place + 1])[one.number]
+    for one in runs:
+        if one.usable:
+            assert running.chosen(one.point) == chosen_iteration(runs, one.point)
+
+
+def test_a_run_that_ends_twice_is_refused():
+    running = RunningScores([run(7, 0, curve(0.1))])
+    with pytest.raises(SearchError, match="7"):
+        running.add(run(7, 1, curve(0.1)))

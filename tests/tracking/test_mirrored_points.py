@@ -24,7 +24,7 @@ from dce_ray.report import __main__ as report
 from dce_ray.tracking import start_mirror, sync
 from dce_ray.tracking.address import address_of, results_root
 from dce_ray.tracking.points import PointReader
-from dce_ray.tracking.upload import uploads
+from dce_ray.tracking.upload import Uploads
 from dce_ray.tracking.writer import Writer
 
 RUNS = 15
@@ -236,16 +236,16 @@ def test_a_run_that_starts_while_the_folder_is_read_waits_for_its_point(copied: 
     """The mirror reads while the search writes: a run without its point in the same pass has nothing to lie below."""
 
     class Late(PointReader):
-        def read(self, *, live):
-            known = list(super().read(live=live))
+        def read(self, runs, *, live):
+            known = list(super().read(runs, live=live))
             record = self.folder.trials()[-1].record()
             self.folder.trial("new").write(record.replace(key="new", number=99, point=99, state="running"))
             return iter(known)
 
-    found = list(uploads(copied, Late(copied), live=True, identity="search"))
+    found = list(Uploads(copied, "search", Late(copied)).read(live=True))
     known = {upload.content.identity for upload in found} | {None}
     assert {upload.content.parent for upload in found} <= known
-    again = list(uploads(copied, PointReader(copied), live=True, identity="search"))
+    again = list(Uploads(copied, "search").read(live=True))
     assert "point/99" in {upload.content.parent for upload in again}
     assert {upload.content.parent for upload in again} <= {upload.content.identity for upload in again} | {None}
 
