@@ -21,7 +21,7 @@ from dce_ray.files import finite
 from dce_ray.train.attempts import Attempts
 from dce_ray.train.driver import Driver
 from dce_ray.train.run_files import Reading
-from trainables.system import SystemMeter, gpu_of
+from dce_ray.trainables.system import SystemMeter, gpu_of
 
 if TYPE_CHECKING:
     from dce_ray.train import Run

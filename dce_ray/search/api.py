@@ -277,7 +277,8 @@ def conduct(experiment: Experiment, folder: ExperimentFolder) -> SearchResult:
             f"note: confirm.seeds={experiment.settings.confirm.seeds}: the spread of so few pairs is itself chance, "
             f"and the interval wide or, with luck, deceptively narrow; take 5 or more (default 5)"
         )
-    with nothing_left(folder), folder.lock():
+    kept = contextlib.nullcontext() if experiment.campaign else nothing_left(folder)  # a campaign names its folders
+    with kept, folder.lock():
         folder.keep_config(experiment.to_mapping())  # what resume= changed holds for the next one too
         with _tracked(experiment, folder):
             search = Search(experiment, folder)
