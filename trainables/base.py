@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dce_ray.trainables.system import SystemMeter, gpu_of
 from ray import tune
 
 from dce_ray.errors import DceError, NonFiniteError
@@ -21,7 +22,6 @@ from dce_ray.files import finite
 from dce_ray.train.attempts import Attempts
 from dce_ray.train.driver import Driver
 from dce_ray.train.run_files import Reading
-from dce_ray.trainables.system import SystemMeter, gpu_of
 
 if TYPE_CHECKING:
     from dce_ray.train import Run

@@ -8,10 +8,10 @@ import time
 
 import pytest
 import torch
+from dce_ray.trainables.system import SystemMeter, gpu_of
 
 from dce_ray.search.settings import TrackingOptions
 from dce_ray.search.tune_hooks import Observer, RunsInFlight
-from dce_ray.trainables.system import SystemMeter, gpu_of
 
 
 def test_processor_and_memory_of_this_process():
