@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.study import read_study
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
-RUNS, KILLS = 9, 6
+RUNS, READINGS = 15, 6
+"""Runs of the search, and how often each is evaluated."""
+REPLICATED_FROM = 12
+"""Two plain runs and ten first points come before the first point that is replicated."""
 ASKED = [
     *("training.iterations=60", "training.eval_every=10", "sampling.segments=24", "evaluation.proposal_thresholds=5"),
     *(f"search.num_runs={RUNS}", "search.folds=2", "confirm.top=1", "confirm.seeds=2", "confirm.max_seeds=3"),
@@ -99,11 +103,12 @@ def test_nothing_is_lost_or_doubled_whatever_is_killed_and_when(tiny, tmp_path):
     chance = random.Random(20261124)
     assert start(calm, *whole(calm, tiny)).wait(timeout=600) == 0, (calm / "out.txt").read_text()
     expected = ExperimentFolder.open(folder_in(calm))
-    total = progress(calm)
-    moments = sorted(chance.randrange(1, total) for _ in range(KILLS))
+    assert len({trial[3] for trial in told(expected)}) < RUNS - 1, "a point is replicated"
+    ends = [1, READINGS * REPLICATED_FROM, READINGS * RUNS, progress(calm)]
+    moments = [sorted(chance.sample(range(first, end), 2)) for first, end in pairwise(ends)]
     killed = []
     process = start(wild, *whole(wild, tiny))
-    for number, moment in enumerate(moments):
+    for number, moment in enumerate(chain(*moments)):  # two among the folds, the replicates, the confirmation
         what = ("driver", "worker", "group")[number % 3]
         while progress(wild) < moment and process.poll() is None:
             time.sleep(0.02)
