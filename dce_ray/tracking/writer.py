@@ -134,7 +134,9 @@ class Writer:
             known = self._run(store, report, upload)
             memory = self.memory.setdefault(known.run_id, Memory())
             try:
-                if upload.fingerprint not in (known.sent, memory.fingerprint):
+                # A search that goes on with nothing left to do ends as it was sent before, but was RUNNING in between.
+                as_sent = upload.fingerprint in (known.sent, memory.fingerprint)
+                if not as_sent or known.status != upload.content.status:
                     self._deliver(store, report, upload, known, memory)
                     memory.fingerprint = upload.fingerprint
                 report.current += 1

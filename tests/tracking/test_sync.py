@@ -192,6 +192,20 @@ def test_a_resumed_search_goes_on_in_its_runs(make_experiment: Make):
         assert [step for step, _ in curve(client, resumed, key)] == list(range(10, 151, 10)), key
 
 
+def test_a_search_that_is_resumed_with_nothing_to_do_does_not_stay_running(finished: ExperimentFolder):
+    sync(finished)
+    client = client_of(finished)
+    assert runs_of(client, "first")["first"].info.status == "FINISHED"
+    with finished.lock():  # what resume= does: the search is running, and has nothing to run
+        sync(finished)
+    assert runs_of(client, "first")["first"].info.status == "RUNNING"
+    assert sync(finished).complete
+    assert {run.info.status for name, run in runs_of(client, "first").items() if name == "first"} == {"FINISHED"}
+    before = rows(finished)
+    sync(finished)
+    assert rows(finished) == before
+
+
 def test_a_torn_last_line_waits_for_its_end(make_experiment: Make):
     folder = make_experiment()
     trial = folder.trials()[4]
