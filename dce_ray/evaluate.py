@@ -28,11 +28,13 @@ from dce_ray.timeline import Timeline, draw_timelines, timeline_of
 from dce_ray.train.arithmetic import arithmetic
 from dce_ray.train.build import build_network, choose_device, load_trained
 from dce_ray.train.checkpoint import FORMAT
+from dce_ray.winner import checkpoint_of
 
 USAGE = """
 python -m dce_ray.evaluate checkpoint=<file> key=value ...     print the mAP table of a trained network
 
-  checkpoint=<file>        written by dce_ray.train, or a published state_dict (then baseline= is needed)
+  checkpoint=<file>        written by dce_ray.train, or a published state_dict (then baseline= is needed);
+                           a search's folder stands for its confirmed winner, a run's folder for its best state
   baseline=co2net|delu|ddgnet   the network of a published checkpoint
   data=<folder or name>    feature store, released layout or named data set (default: what it was trained on)
   preset=paper|released    published evaluation to start from, for a published checkpoint
@@ -115,7 +117,8 @@ def evaluate_checkpoint(
     """The mAP table and detections of a trained network.
 
     Args:
-        checkpoint: written by ``dce_ray.train`` or a search, or a published state_dict.
+        checkpoint: written by ``dce_ray.train`` or a search, or a published state_dict; the folder of a search stands
+            for its confirmed winner, that of a run for its best state.
         baseline: the network of a published checkpoint; ours say it themselves.
         data: named data set, store or released layout; None takes what it was trained on.
         preset: published evaluation to start from, for a published checkpoint.
@@ -150,6 +153,7 @@ def load_subject(path: Path, baseline: str | None, data: str | None, preset: str
         ConfigError: for what is missing.
         CheckpointError: for a file that cannot be read or does not fit the data.
     """
+    path = checkpoint_of(path.expanduser())
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     return _ours(path, baseline, data) if _written_by_us(path) else _published(path, baseline, data, preset)

@@ -120,6 +120,7 @@ def run_config(
         data: folder of the feature store.
         data_set: name in ``DATA_SETS`` (``data_set_of(store.name)``).
         preset: ``paper`` or ``released``; None takes the paper's values where it prints any, else the released ones.
+            A baseline that nothing is published for gets the defaults of ``MethodConfig``, whichever is named.
         overrides: nested mapping with the user's keys, laid over all else.
 
     Raises:
@@ -129,19 +130,20 @@ def run_config(
     preset = preset or ("paper" if ("paper", entry.variant, baseline) in METHOD_PRESETS else "released")
     if preset not in PRESETS:
         raise ConfigError(unknown_name("preset", preset, PRESETS))
-    if not published(preset, baseline, data_set):
+    own = not any(name == baseline for _, _, name in METHOD_PRESETS)
+    if not own and not published(preset, baseline, data_set):
         raise ConfigError(
             f"preset={preset}: nothing of that name is published for {baseline} on {entry.variant}; "
             f"use preset={'released' if preset == 'paper' else 'paper'}"
         )
     mapping: dict[str, Any] = {"baseline": baseline, "data": str(data), "preset": preset}
     layers = [
-        dict(parts.variants[entry.variant]),
+        dict(parts.variants.get(entry.variant, {})),
         {"training": entry.training, "sampling": entry.sampling, "objective": entry.objective},
         _released_training(entry) if preset == "released" else {},
         dict(entry.baselines.get(baseline, {})),
         {"evaluation": evaluation_preset(preset, entry.variant, baseline, entry.store_names)},
-        {"method": METHOD_PRESETS[preset, entry.variant, baseline]},
+        {"method": METHOD_PRESETS.get((preset, entry.variant, baseline), {})},
         overrides or {},
     ]
     for layer in layers:

@@ -130,5 +130,11 @@ class GroundTruth:
     class_names: tuple[str, ...]
     """All C classes of the data set."""
 
+    @classmethod
+    def empty(cls, video_names: tuple[str, ...], class_names: tuple[str, ...]) -> GroundTruth:
+        """Videos of which nothing is annotated."""
+        times, whole = np.empty(0, np.float64), np.empty(0, np.int64)
+        return cls(whole, times, times, whole, video_names, class_names)
+
     def __len__(self) -> int:
         return len(self.video)

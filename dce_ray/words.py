@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 import shlex
+import shutil
+import sys
 from pathlib import Path
 
 PLAIN_VALUE = re.compile(r"[\w./~-]+", re.ASCII)
@@ -73,3 +75,18 @@ def shown_path(value: object) -> object:
     """A path as seen from the working folder where it lies below it; anything else as it is."""
     here = Path.cwd()
     return value.relative_to(here) if isinstance(value, Path) and value.is_relative_to(here) else value
+
+
+def runnable(command: str) -> str:
+    """A command of :func:`command_line` with the interpreter that runs now, where a shell's ``python`` is another.
+
+    What goes into files keeps ``python``, since it is read in other places as well; what is printed can be pasted.
+    """
+    return command.replace("python ", f"{_interpreter()} ", 1) if command.startswith("python ") else command
+
+
+def _interpreter() -> str:
+    here, found = Path(sys.executable), shutil.which("python")
+    if found is not None and Path(found).parent.resolve() == here.parent.resolve():
+        return "python"
+    return shlex.quote(str(shown_path(here)))

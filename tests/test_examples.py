@@ -44,9 +44,12 @@ def test_examples_run(module, tmp_path, tiny_store, monkeypatch):
 
 @pytest.mark.ray
 def test_the_readmes_python_runs(tmp_path):
-    """Every Python block of the README in a process of its own, as a user would paste it."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    assert len(blocks) >= 2
+    """Every Python block of README and guides in a process of its own, as a user would paste it."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    blocks = [
+        block for page in pages for block in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    ]
+    assert len(blocks) >= 3
     for block in blocks:
         code = block.replace("num_runs=9", 'num_runs=9, run={"training": {"iterations": 4, "eval_every": 2}}')
         assert code != block or "run_search" not in block
@@ -57,7 +60,10 @@ def test_the_readmes_python_runs(tmp_path):
         assert done.stdout.strip()
 
 
-@pytest.mark.parametrize("name", ["run_search", "evaluate_checkpoint", "Run", "open_store"])
+@pytest.mark.parametrize(
+    "name",
+    ["run_search", "evaluate_checkpoint", "Run", "open_store", "write_store", "load_winner", "predict_detections"],
+)
 def test_public_names_have_an_example(name):
     assert ">>> " in (getattr(dce_ray, name).__doc__ or "")
 

@@ -23,7 +23,8 @@ FLOORS = """
     datasets timeline searchable
     keys
     train
-    evaluate
+    winner
+    evaluate predict
     experiment session
     points
     verdict

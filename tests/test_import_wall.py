@@ -18,6 +18,8 @@ MODULES = (
     "datasets",
     "provenance",
     "evaluate",
+    "predict",
+    "winner",
 )
 BEHIND_THE_WALL = (
     *("ray", "optuna", "mlflow", "hydra", "omegaconf", "rich", "yaml", "matplotlib", "pandas", "scipy", "sklearn"),

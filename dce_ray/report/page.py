@@ -19,6 +19,7 @@ from dce_ray.points.threads import one_thread
 from dce_ray.report import html
 from dce_ray.report.captions import selection_text, test_text
 from dce_ray.report.confirmation import chosen_identity, looks_at, settings_table
+from dce_ray.report.learning import DESCRIPTION, learning_figure
 from dce_ray.report.measured import Measured, confirmed_settings
 from dce_ray.report.page_points import PointsView
 from dce_ray.report.page_trials import TrialsView
@@ -53,6 +54,7 @@ def write_outputs(folder: ExperimentFolder) -> None:
     confirmed = confirmed_settings(folder)
     with house_style(), one_thread():
         drawings = view.drawings()
+        drawings["learning"] = learning_figure(folder, trials, view.best_point, view.measure)
         if confirmed:
             verdict = Verdict.read(folder)
             planned = verdict.planned_comparison if verdict else None
@@ -82,6 +84,7 @@ def _page(
         view.choice,
     )
     page.add("confirmation", "Confirmation", *_confirmation(folder, confirmed, drawn, verdict))
+    page.add("learning", "Learning curves", html.figure(drawn["learning"], DESCRIPTION, "learning-figure"))
     view.add_searched(page, drawn)
     environment = {name: json.dumps(v) if isinstance(v, dict | list) else v for name, v in folder.environment.items()}
     page.add(

@@ -115,6 +115,11 @@ class PointsView:
         return noise.model_importance(self.standing, self.ranges)
 
     @property
+    def best_point(self) -> int | None:
+        """Number of the best point; None before there is one."""
+        return None if self.points.best is None else self.points.best.point
+
+    @property
     def choice(self) -> str:
         """The best point by the model, beside the plain baseline."""
         best, plain = self.points.best, self.points.plain

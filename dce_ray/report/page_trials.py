@@ -71,6 +71,11 @@ class TrialsView:
         return importance_of(read_study(self.folder.study), self.trials)
 
     @property
+    def best_point(self) -> int | None:
+        """Number of the best point; None before there is one."""
+        return None if self.trials.best is None else self.trials.best.point
+
+    @property
     def choice(self) -> str:
         """The best trial beside the plain baseline."""
         best, plain = self.trials.best, self._plain

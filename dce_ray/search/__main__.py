@@ -41,6 +41,7 @@ how much
                          (afterwards, more and fresh seeds: python -m dce_ray.confirm)
 
 the search space (search_spaces/<baseline>.yaml)
+  space=<file.yaml>      your own, in the same form: what it names takes the place of the shipped range
   space.delta.high=0.95  change a range    space.lambda=1.0  fix    space.gamma=beta  tie
   space.training.learning_rate={low: 1e-5, high: 1e-3, log: true}   search this too, and training.weight_decay,
                          training.iterations, sampling.segments, sampling.batch, sampling.pairs; the plain baseline then
@@ -108,14 +109,11 @@ def request_of(values: Mapping[str, Any]) -> Request:
     if twice:
         raise ConfigError(f"{', '.join(twice)}: given as method.<name> and as space.<name>; give one of them")
     space |= fixed
-    taken = {
-        "baseline",
-        "data",
-        "preset",
-        *IMPORT_KEYS,
-        *(f"space.{key}" for key in space),
-        *(f"method.{key}" for key in space),
-    }
+    file = values.get("space")
+    if file is not None and not isinstance(file, str):
+        raise ConfigError(f"space={file!r}: names a YAML file; single ranges are written space.delta.high=0.95")
+    of_space = {f"{group}.{key}" for key in space for group in ("space", "method")}
+    taken = {"baseline", "data", "preset", "space", *IMPORT_KEYS, *of_space}
     rest = {key: value for key, value in values.items() if key not in taken}
     baseline, data = str(values.get("baseline", "delu")), str(values.get("data", "synthetic"))
     preset = values.get("preset")
@@ -130,6 +128,7 @@ def request_of(values: Mapping[str, Any]) -> Request:
         space=nest({f"space.{key}": value for key, value in space.items()}).get("space", {}),
         settings=Settings.from_mapping({key: merged[key] for key in own}),
         importing=import_options(values),
+        space_file=file,
     )
 
 

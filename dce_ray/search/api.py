@@ -18,6 +18,7 @@ from dce_ray.points.standing import Standing, read_standing
 from dce_ray.presets import presets_line
 from dce_ray.provenance import environment
 from dce_ray.search.advice import schedule_note
+from dce_ray.search.next_steps import next_lines
 from dce_ray.search.seed_stages import refuse_other_seeds
 from dce_ray.search.selection import select
 from dce_ray.search.settings import (
@@ -34,7 +35,7 @@ from dce_ray.search.settings import (
 from dce_ray.search.space_checks import at_equal_shares
 from dce_ray.search.surroundings import check_surroundings, nothing_left
 from dce_ray.store import FeatureStore, open_store
-from dce_ray.words import command_line, counted
+from dce_ray.words import command_line, counted, runnable
 
 FEW_SEEDS = 4
 """Fewer seeds than this are confirmed with a warning."""
@@ -85,7 +86,7 @@ def run_search(
     sampler: str = "auto",
     scheduler: str = "auto",
     seed: int = 0,
-    space: Mapping[str, Any] | None = None,
+    space: Mapping[str, Any] | str | Path | None = None,
     run: Mapping[str, Any] | None = None,
     preset: str | None = None,
     confirm_top: int = 3,
@@ -118,7 +119,8 @@ def run_search(
         sampler: who suggests new points: ``auto``, ``gp``, ``tpe``, ``cmaes`` or ``random``.
         scheduler: early stopping with ``policy="single"``: ``auto``, ``asha``, ``hyperband``, ``median`` or ``none``.
         seed: of the suggestions; runs train with the run's own ``seed`` and those after it.
-        space: changes of the search space: ``{"delta": {"high": 0.95}, "lambda": 1.0, "gamma": "beta"}``; keys beside
+        space: a YAML file of your own, or changes of the search space:
+            ``{"delta": {"high": 0.95}, "lambda": 1.0, "gamma": "beta"}``; keys beside
             the six scalars are searched by giving a range:
             ``{"training": {"learning_rate": {"low": 1e-5, "high": 1e-3, "log": True}}}``.
         run: changes of the runs' configuration, nested: ``{"protocol": "paper", "training": {"iterations": 300}}``.
@@ -170,7 +172,9 @@ def run_search(
     )
     json_file = None if annotations is None else str(annotations)
     importing = ImportOptions(json_file, fps, stride_frames, train_subset, test_subset)
-    return conduct(*create(Request(baseline, str(data), preset, run or {}, space or {}, settings, importing)))
+    file = str(space) if isinstance(space, str | Path) else None
+    changes = {} if space is None or isinstance(space, str | Path) else space
+    return conduct(*create(Request(baseline, str(data), preset, run or {}, changes, settings, importing, file)))
 
 
 def resume_search(folder: str | Path, changes: Mapping[str, Any] | None = None) -> SearchResult:
@@ -300,6 +304,8 @@ def conduct(experiment: Experiment, folder: ExperimentFolder) -> SearchResult:
     result = _result(experiment, folder, stop)
     if result.verdict is not None:
         print(result.verdict.text)
+    if stop is None:
+        print("\n".join(next_lines(experiment, folder)))
     return result
 
 
@@ -348,4 +354,4 @@ def _write_outputs(folder: ExperimentFolder) -> None:
 
 
 def _resume_command(folder: ExperimentFolder) -> str:
-    return command_line("dce_ray.search", resume=folder.path)
+    return runnable(command_line("dce_ray.search", resume=folder.path))

@@ -207,6 +207,8 @@ class Request:
     settings: Settings = Settings()
     importing: ImportOptions = field(default_factory=ImportOptions)
     """How the data is imported where it is no store yet."""
+    space_file: str | None = None
+    """The user's own YAML of the search space, below ``space``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,7 +375,7 @@ def build_experiment(request: Request, store: str, data_set: str) -> Experiment:
         raise SearchSpaceError(
             f"space.{', space.'.join(clash)}: no run reads this, its component is switched off (scs=off, mcm=off)"
         )
-    space = load_space(request.baseline, data_set, space_changes, unused)
+    space = load_space(request.baseline, data_set, space_changes, unused, request.space_file)
     check_space(space, run, request.run, request.settings.policy)
     points = known_points(space, run, data_set)
     experiment = Experiment(request.settings, run, space, data_set, points)

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from dce_ray.config import SCALARS, ScalarRange
@@ -20,6 +21,9 @@ from dce_ray.presets import PRESETS
 from dce_ray.searchable import BOUNDS, LIMITS, SEARCHABLE, split_bound, typed, unknown_space_key
 
 Dimension = ScalarRange | float | str
+SPACES = "dce_ray.search_spaces"
+ANY_BASELINE = "default"
+"""The file of a baseline that has none of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,23 +128,31 @@ def is_path(first_point: str) -> bool:
 
 
 def load_space(
-    baseline: str, data_set: str, overrides: Mapping[str, Any], unused: Mapping[str, float] | None = None
+    baseline: str,
+    data_set: str,
+    overrides: Mapping[str, Any],
+    unused: Mapping[str, float] | None = None,
+    file: str | None = None,
 ) -> SearchSpace:
-    """The space of a baseline on a data set with the command line's changes.
+    """The space of a baseline on a data set with a file's and the command line's changes.
 
     Args:
-        baseline: name of a file in ``search_spaces``.
+        baseline: name of a file in ``search_spaces``; a baseline without one gets ``default.yaml``.
         data_set: section of the file; ``default`` where it has none of that name.
         overrides: values by dotted key without the prefix ``space.``: ``delta.high``, ``lambda``, ``first_points``,
             ``training.learning_rate.low``.
         unused: scalars that no run reads because their component is switched off, at the value they stay.
+        file: a user's YAML, laid over the baseline's section and below ``overrides``; see :func:`read_space_file`.
 
     Raises:
         SearchSpaceError: unknown names, empty ranges, or nothing left to search.
     """
-    where = f"search_spaces/{baseline}.yaml"
-    sections = _sections(baseline, where)
-    mapping = override(sections.get(data_set, sections["default"]), overrides)
+    where = f"search_spaces/{baseline if _has_file(baseline) else ANY_BASELINE}.yaml"
+    sections = _sections(where)
+    section = sections.get(data_set, sections["default"])
+    if file is not None:
+        where, section = file, override(section, read_space_file(file, data_set))
+    mapping = override(section, overrides)
     space = SearchSpace.from_mapping(mapping, where)
     space = dataclasses.replace(space, dimensions={**space.dimensions, **(unused or {})})
     if not space.searched:
@@ -149,6 +161,42 @@ def load_space(
             f"or train this one setting: python -m dce_ray.train"
         )
     return space
+
+
+def read_space_file(path: str, data_set: str) -> dict[str, Any]:
+    """What a user's own file says of the space, by name; what it does not name stays as it is.
+
+    It is written like ``search_spaces/*.yaml``, or as one section alone: ``delta: {low: 0.2, high: 0.9}``, a number, or
+    another scalar's name; further keys dotted or nested (``training: {learning_rate: {...}}``).
+
+    Raises:
+        SearchSpaceError: the file cannot be read, or holds no names.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
+    except OSError as fault:
+        raise SearchSpaceError(f"space={path}: cannot be read ({fault.strerror}); give a YAML file") from fault
+    except (yaml.YAMLError, UnicodeDecodeError) as fault:
+        raise SearchSpaceError(f"space={path}: not YAML ({' '.join(str(fault).split())})") from fault
+    if isinstance(content, dict) and isinstance(content.get("default"), dict):
+        content = content.get(data_set, content["default"])
+    if not isinstance(content, dict) or not content:
+        raise SearchSpaceError(f"space={path}: holds no space; write lines such as delta: {{low: 0.2, high: 0.9}}")
+    return _by_name(content)
+
+
+def _by_name(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested groups as dotted names; a range stays whole, so that it takes the place of the one below."""
+    names: dict[str, Any] = {}
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value and not value.keys() & set(BOUNDS):
+            names |= _by_name(value, f"{name}.")
+        else:
+            names[name] = dict(value) if isinstance(value, Mapping) else value
+    return names
 
 
 def override(section: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,13 +222,15 @@ def override(section: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[s
     return result
 
 
-def _sections(baseline: str, where: str) -> dict[str, Any]:
+def _has_file(baseline: str) -> bool:
+    return (resources.files(SPACES) / f"{baseline}.yaml").is_file()
+
+
+def _sections(where: str) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load((resources.files("dce_ray.search_spaces") / f"{baseline}.yaml").read_text())
-    except FileNotFoundError as fault:
-        raise SearchSpaceError(f"{where} does not exist; write it, like the ones beside it") from fault
+        content = yaml.safe_load((resources.files(SPACES) / where.rpartition("/")[2]).read_text())
     except yaml.YAMLError as fault:
         raise SearchSpaceError(f"{where} is not YAML: {' '.join(str(fault).split())}") from fault
     if not isinstance(content, dict) or "default" not in content:

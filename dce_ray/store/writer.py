@@ -76,6 +76,20 @@ def write_store(
     Raises:
         StoreError: the place is taken, another writer is at work, the disk is full, may not be written to, or a video
             does not fit the description.
+
+    Example:
+        >>> import dce_ray, numpy
+        >>> about = dce_ray.Description("mine", feature_size=16, rgb_size=8, fps=25.0, stride_frames=16,
+        ...                             class_names=("Jump", "Run"))
+        >>> def videos():  # a generator: one video in memory at a time
+        ...     for number in range(4):
+        ...         subset, label = "train" if number < 3 else "test", number % 2
+        ...         known = dce_ray.VideoAnnotation(f"video{number}", subset, duration_s=12.8, labels=[label],
+        ...                                         instances=[(label, 1.0, 4.5)])
+        ...         yield known, numpy.random.default_rng(number).normal(size=(20, 16))
+        >>> manifest = dce_ray.write_store(folder / "mine", about, videos())
+        >>> manifest.counts["videos"], dce_ray.open_store(folder / "mine").class_names
+        (4, ('Jump', 'Run'))
     """
     folder = Path(target).expanduser().resolve()
     held = _held_store(folder)

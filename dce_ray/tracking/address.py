@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from dce_ray.errors import TrackingError
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.words import runnable
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 SERVERS = ("http", "https")
@@ -96,7 +97,7 @@ def ui_command(address: Address) -> str | None:
     if address.server:
         return None
     options = ["--host", "127.0.0.1", "--port", str(UI_PORT), "--backend-store-uri", address.shown]
-    return shlex.join(["mlflow", "ui", *options])
+    return runnable(shlex.join(["python", "-m", "mlflow", "ui", *options]))
 
 
 def ui_url(address: Address, experiment_id: str, view: str) -> str:
@@ -113,4 +114,4 @@ def ui_url(address: Address, experiment_id: str, view: str) -> str:
 def sync_command(folder: ExperimentFolder, uri: str | None) -> str:
     """The command that sends what is still unsent."""
     target = [f"uri={hidden(uri)}"] if uri else []
-    return shlex.join(["python", "-m", "dce_ray.tracking", "sync", str(folder.path), *target])
+    return runnable(shlex.join(["python", "-m", "dce_ray.tracking", "sync", str(folder.path), *target]))

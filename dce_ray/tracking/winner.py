@@ -12,11 +12,11 @@ import numpy as np
 
 from dce_ray.errors import DceError
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
-from dce_ray.files import read_json
 from dce_ray.store import open_store
 from dce_ray.tracking.run_store import KnownRun, RunStore
 from dce_ray.train.build import load_trained
 from dce_ray.train.checkpoint import load_checkpoint, save_checkpoint
+from dce_ray.winner import winners_checkpoint
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -30,13 +30,9 @@ MODEL_TAG = "dce.model"
 
 
 def winning_run(folder: ExperimentFolder) -> RunFolder | None:
-    """The winner's confirmation run of the first seed: a choice among seeds would be a choice on test."""
-    if not folder.confirmation.is_file():
-        return None
-    winner = read_json(folder.confirmation).get("winner")
-    runs = [run for run in folder.confirmations() if run.record().setting == winner]
-    runs = [run for run in runs if run.checkpoint.is_file() and run.record().state == "finished"]
-    return min(runs, key=lambda run: run.record().seed, default=None)
+    """The winner's confirmation run of the first seed; None where nothing was confirmed."""
+    found = winners_checkpoint(folder.path)
+    return None if found is None else RunFolder(found.parent)
 
 
 def log_winner(store: RunStore, experiment_id: str, known: KnownRun, run: RunFolder) -> None:

@@ -1,0 +1,80 @@
+"""Learning curves of a search: what the chosen setting's runs and the plain baseline's scored on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.record import PLAIN_LABEL
+from dce_ray.report.style import BLUE, INK, caption_below, new_figure, write_instead
+from dce_ray.report.trial_table import TrialTable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DESCRIPTION = (
+    "Score on the selecting split and total loss over the iterations: every run of the best point and of the plain "
+    "baseline as a thin line, their means as thick ones."
+)
+"""What the figure shows, for those who cannot see it."""
+LOOKS: Mapping[str, Any] = {
+    "best point": {"color": BLUE, "linestyle": "-"},
+    PLAIN_LABEL: {"color": INK, "linestyle": "--"},
+}
+Lines = Sequence[Mapping[int, float]]
+
+
+def learning_figure(folder: ExperimentFolder, trials: TrialTable, point: int | None, measure: str) -> Figure:
+    """Score and loss over the iterations; call inside ``house_style()``.
+
+    Args:
+        folder: of the search.
+        trials: its runs.
+        point: number of the best point; None before there is one.
+        measure: what the score is; the unit is added.
+    """
+    figure, (left, right) = new_figure(6.6, 3.0, nrows=1, ncols=2)
+    keys = {row.key for row in trials.rows if row.point == point and not row.plain}
+    plain = {row.key for row in trials.rows if row.plain}
+    groups = {name: _lines(folder, wanted) for name, wanted in (("best point", keys), (PLAIN_LABEL, plain))}
+    for axes, metric, label, scale in (
+        (left, "score", f"{measure} (%)", 100.0),
+        (right, "loss/total", "total loss", 1.0),
+    ):
+        drawn = [_draw(axes, name, lines[metric], scale) for name, lines in groups.items()]
+        axes.set(xlabel="iteration", ylabel=label)
+        if not any(drawn):
+            write_instead(axes, "No reading yet.")
+    left.set_title("Learning curves")
+    if left.get_legend_handles_labels()[0]:
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    counts = ", ".join(f"{name}: {len(lines['score'])} runs" for name, lines in groups.items())
+    caption_below(figure, f"{counts}; thick: mean over the runs that have a reading there")
+    return figure
+
+
+def _lines(folder: ExperimentFolder, keys: set[str | None]) -> dict[str, Lines]:
+    """Readings by iteration of every run, for each of the two metrics."""
+    lines: dict[str, list[Mapping[int, float]]] = {"score": [], "loss/total": []}
+    for run in folder.trials():
+        if run.key not in keys:
+            continue
+        readings = run.readings()
+        for metric, known in lines.items():
+            values = {one.iteration: value for one in readings if (value := one.metrics.get(metric)) is not None}
+            known.extend([values] if values else [])
+    return dict(lines)
+
+
+def _draw(axes: Axes, name: str, lines: Lines, scale: float) -> bool:
+    for line in lines:
+        axes.plot(list(line), [scale * value for value in line.values()], linewidth=0.5, alpha=0.45, **LOOKS[name])
+    places = sorted({place for line in lines for place in line})
+    means = [scale * float(np.mean([line[place] for line in lines if place in line])) for place in places]
+    if places:
+        axes.plot(places, means, linewidth=1.8, marker="o", markersize=3, label=name, **LOOKS[name])
+    return bool(places)

@@ -1,0 +1,25 @@
+"""What a finished search ends with: the commands that may come next, as they stand."""
+
+from __future__ import annotations
+
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.search.settings import Experiment
+from dce_ray.winner import winners_checkpoint
+from dce_ray.words import command_line, runnable, shown_path
+
+
+def next_lines(experiment: Experiment, folder: ExperimentFolder) -> list[str]:
+    """The report's place and the commands, each with what it does, ready to be pasted.
+
+    Args:
+        experiment: of the search.
+        folder: of the search, all of whose stages are done.
+    """
+    more = 2 * experiment.settings.search.num_runs
+    steps = {"the setting again, alone": command_line("dce_ray.train", config=folder.best)}
+    if winners_checkpoint(folder.path) is not None:
+        steps = {"the winner's table anew": command_line("dce_ray.evaluate", checkpoint=folder.path)} | steps
+    steps["twice the runs"] = command_line("dce_ray.search", resume=folder.path, search__num_runs=more)
+    width = max(map(len, steps))
+    report = f"Report: {shown_path(folder.path / 'report.html')}"
+    return [report, "Next:", *(f"  {what:{width}s}  {runnable(command)}" for what, command in steps.items())]

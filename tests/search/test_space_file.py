@@ -1,0 +1,70 @@
+"""A search space of the user's own: ``space=<file.yaml>``."""
+
+from __future__ import annotations
+
+import pytest
+
+from dce_ray.config import ScalarRange
+from dce_ray.errors import ConfigError, SearchSpaceError
+from dce_ray.search.__main__ import request_of
+from dce_ray.search.space import load_space
+
+
+def space_of(tmp_path, text, overrides=None, data_set="default"):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    return load_space("delu", data_set, overrides or {}, file=str(file))
+
+
+def test_what_the_file_names_takes_the_place_of_the_shipped_range(tmp_path):
+    shipped = load_space("delu", "default", {})
+    space = space_of(tmp_path, "beta: {low: 0.1, high: 0.5}\nlambda: 0.5\ngamma: beta\nfirst_points: []")
+    assert shipped.dimensions["beta"].log
+    assert space.dimensions["beta"] == ScalarRange(0.1, 0.5, log=False)
+    assert (space.dimensions["lambda"], space.dimensions["gamma"], space.first_points) == (0.5, "beta", ())
+    for name in ("delta", "theta_rep", "theta_pro"):
+        assert space.dimensions[name] == shipped.dimensions[name]
+
+
+def test_further_keys_are_dotted_or_nested(tmp_path):
+    nested = space_of(tmp_path, "training:\n  learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}\n")
+    dotted = space_of(tmp_path, "training.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}\n")
+    assert nested.dimensions == dotted.dimensions
+    assert list(nested.further) == ["training.learning_rate"]
+
+
+def test_sections_are_chosen_by_the_data_set(tmp_path):
+    text = "default:\n  delta: 0.6\nthumos14:\n  delta: 0.7\n"
+    assert space_of(tmp_path, text).dimensions["delta"] == 0.6
+    assert space_of(tmp_path, text, data_set="thumos14").dimensions["delta"] == 0.7
+
+
+def test_the_command_line_lies_above_the_file(tmp_path):
+    space = space_of(tmp_path, "delta: {low: 0.5, high: 0.8}", {"delta.high": 0.95, "lambda": 1.0})
+    assert (space.dimensions["delta"].low, space.dimensions["delta"].high) == (0.5, 0.95)
+    assert space.dimensions["lambda"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("detla: 0.5", "did you mean"),
+        ("delta: {low: 0.9, high: 0.5}", "low must be below high"),
+        ("delta: [", "not YAML"),
+        ("", "holds no space"),
+    ],
+)
+def test_faults_of_the_file_are_told(tmp_path, text, words):
+    with pytest.raises(SearchSpaceError, match=words):
+        space_of(tmp_path, text)
+
+
+def test_the_request_takes_a_file_and_nothing_else(tmp_path):
+    request = request_of({"space": "mine.yaml", "space.delta.high": 0.9})
+    assert request.space_file == "mine.yaml"
+    assert request.space == {"delta": {"high": 0.9}}
+    assert request_of({}).space_file is None
+    with pytest.raises(ConfigError, match="names a YAML file"):
+        request_of({"space": 3})
+    with pytest.raises(SearchSpaceError, match=r"nothing.yaml: cannot be read"):
+        load_space("delu", "default", {}, file=str(tmp_path / "nothing.yaml"))
