@@ -166,5 +166,5 @@ def test_sigterm_to_the_whole_group_ends_soon_and_says_how_to_go_on(tiny, tmp_pa
     text = (tmp_path / "out.txt").read_text()
     assert status == 130, text
     assert time.monotonic() - began < 50
-    assert f"Go on with: python -m dce_ray.search resume={folder_in(tmp_path)}" in text
+    assert f"python -m dce_ray.search resume={folder_in(tmp_path)}" in text
     assert "Failed to connect to GCS" not in text
