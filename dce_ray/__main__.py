@@ -13,6 +13,7 @@ COMMANDS = {
     "search": "tune SCS and MCM for a baseline, choose on holdout, confirm on test: the main job",
     "train": "one run without Ray",
     "evaluate": "a checkpoint, ours or a published one, to a mAP table",
+    "predict": "detections for videos that nobody annotated",
     "ablate": "the paper's ablations; does deconfounding help?",
     "confirm": "a search's best setting confirmed anew, with more and fresh seeds",
     "report": "finished searches side by side, in the paper's tables",
