@@ -9,8 +9,9 @@ import numpy as np
 
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN_LABEL
-from dce_ray.report.style import BLUE, INK, caption_below, new_figure, write_instead
+from dce_ray.report.style import BLUE, INK, new_figure, write_instead
 from dce_ray.report.trial_table import TrialTable
+from dce_ray.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,8 +53,6 @@ def learning_figure(folder: ExperimentFolder, trials: TrialTable, point: int | N
     left.set_title("Learning curves")
     if left.get_legend_handles_labels()[0]:
         figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2)
-    counts = ", ".join(f"{name}: {len(lines['score'])} runs" for name, lines in groups.items())
-    caption_below(figure, f"{counts}; thick: mean over the runs that have a reading there")
     return figure
 
 
@@ -76,5 +75,13 @@ def _draw(axes: Axes, name: str, lines: Lines, scale: float) -> bool:
     places = sorted({place for line in lines for place in line})
     means = [scale * float(np.mean([line[place] for line in lines if place in line])) for place in places]
     if places:
-        axes.plot(places, means, linewidth=1.8, marker="o", markersize=3, label=name, **LOOKS[name])
+        axes.plot(
+            places,
+            means,
+            linewidth=1.8,
+            marker="o",
+            markersize=3,
+            label=f"{name}, mean of {counted(len(lines), 'run')}",
+            **LOOKS[name],
+        )
     return bool(places)
