@@ -155,9 +155,9 @@ class TrainingConfig(Config):
     log_every: int = number(10, 1, 10**9)
     """Iterations between readings of the loss terms (each waits for the device once)."""
     precision: str = choice("float32", "float32", "tf32", "bf16")
-    """Arithmetic on CUDA, of matrix products and convolutions alike: ``float32`` is float32 (PyTorch alone would let
-    cuDNN round to TF32), ``tf32`` rounds their inputs to 10 bits of mantissa, ``bf16`` computes the network in
-    bfloat16 and the losses in float32. The CPU always computes in float32."""
+    """Arithmetic of matrix products and convolutions alike: ``float32`` is float32 (PyTorch alone would let cuDNN round
+    to TF32), ``tf32`` rounds their inputs to 10 bits of mantissa (CUDA alone; a CPU refuses it), ``bf16`` computes the
+    network in bfloat16 and the losses in float32."""
     deterministic: bool = False
     """Whether CUDA must give the same bits for the same seed: kernels that cannot are refused, and so is a process
     whose cuBLAS was started without CUBLAS_WORKSPACE_CONFIG. The CPU does so anyway."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
@@ -68,14 +68,8 @@ def _whole(tensor: Tensor) -> Tensor:
 
 
 def _whole_outputs(outputs: TwoStreamOutputs) -> TwoStreamOutputs:
-    """The same record, a baseline's own one included, in whole precision."""
-    return replace(
-        outputs,
-        features=_whole(outputs.features),
-        logits=_whole(outputs.logits),
-        rgb_attention=_whole(outputs.rgb_attention),
-        flow_attention=_whole(outputs.flow_attention),
-    )
+    """The same record, whatever a baseline adds to it included, in whole precision."""
+    return replace(outputs, **{item.name: _whole(getattr(outputs, item.name)) for item in fields(outputs)})
 
 
 @contextmanager

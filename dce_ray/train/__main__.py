@@ -80,8 +80,6 @@ def main(arguments: list[str]) -> int:
     print(presets_line(config, data_set_of(open_store(config.data).name)))
     check_new(folder)
     run = Run(config)
-    if run.device.type == "cpu" and config.training.precision != "float32":
-        log.warning("training.precision=%s acts on CUDA; the CPU computes in float32", config.training.precision)
     write_json(folder / "environment.json", environment())
     write_json(folder / "options.json", {"test": bool(options["test"])})
     write_json(folder / "config.json", config.to_mapping())

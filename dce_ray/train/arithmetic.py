@@ -1,7 +1,8 @@
-"""How a run computes on CUDA: precision and determinism, switched for the block and put back behind it."""
+"""How a run computes: precision and determinism, switched for the block and put back behind it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,11 @@ def check_training(training: TrainingConfig, device: torch.device) -> None:
     faults = []
     if training.graphs and device.type != "cuda":
         faults.append(f"training.graphs=True: device {device} has no graphs; use device=cuda or training.graphs=off")
+    if training.precision == "tf32" and device.type == "cpu":
+        faults.append(
+            f"training.precision=tf32: device {device} has no TF32; use device=cuda, or training.precision=bf16 or "
+            f"float32"
+        )
     if training.deterministic and device.type == "cuda":
         if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             os.environ.setdefault(WORKSPACE, WORKSPACES[0])
@@ -43,21 +49,19 @@ def check_training(training: TrainingConfig, device: torch.device) -> None:
 
 @contextmanager
 def arithmetic(device: torch.device, training: TrainingConfig) -> Iterator[None]:
-    """The configured precision and determinism on CUDA; nothing on the CPU, which computes in float32 and repeatably.
+    """The configured precision, and on CUDA determinism too: the CPU computes repeatably anyway.
 
-    ``float32`` switches TF32 off in cuBLAS and cuDNN (PyTorch's own default leaves it on in cuDNN), ``tf32`` on in
-    both. ``bf16`` is autocast over whole float32. Its cache of converted weights is off: it lives as long as the block,
-    and behind an optimiser's step it would hold the weights of before.
+    On CUDA ``float32`` switches TF32 off in cuBLAS and cuDNN (PyTorch's own default leaves it on in cuDNN), ``tf32`` on
+    in both. ``bf16`` is autocast over whole float32. Its cache of converted weights is off: it lives as long as the
+    block, and behind an optimiser's step it would hold the weights of before.
     """
-    if device.type != "cuda":
-        yield
-        return
-    with _tf32(training.precision == "tf32"), _deterministic(training.deterministic):
+    with contextlib.ExitStack() as switched:
+        if device.type == "cuda":
+            switched.enter_context(_tf32(training.precision == "tf32"))
+            switched.enter_context(_deterministic(training.deterministic))
         if training.precision == "bf16":
-            with torch.autocast("cuda", dtype=torch.bfloat16, cache_enabled=False):
-                yield
-        else:
-            yield
+            switched.enter_context(torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False))
+        yield
 
 
 @contextmanager

@@ -1,11 +1,15 @@
-"""The switches of CUDA's arithmetic: set for the block, as the key says, and put back."""
+"""The switches of a device's arithmetic: set for the block, as the key says, and put back."""
 
 from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import torch
 from test_run import tiny_config, weights
 
+from dce_ray.baselines.ddgnet import DdgNetObjective
 from dce_ray.config import TrainingConfig
 from dce_ray.errors import ConfigError
 from dce_ray.train import Run
@@ -65,10 +69,54 @@ def test_deterministic_sets_all_of_it_and_puts_it_back(monkeypatch):
     assert switches() == outside
 
 
-def test_the_cpu_is_left_alone():
+def test_on_the_cpu_bf16_is_autocast_and_the_switches_of_cuda_are_left_alone():
     outside = switches()
-    with arithmetic(CPU, TrainingConfig(precision="tf32", deterministic=True)):
+    with arithmetic(CPU, TrainingConfig(precision="bf16", deterministic=True)):
+        assert torch.is_autocast_enabled("cpu")
+        assert not torch.is_autocast_cache_enabled()
         assert switches() == outside
+    assert not torch.is_autocast_enabled("cpu")
+    with arithmetic(CPU, TrainingConfig()):
+        assert not torch.is_autocast_enabled("cpu")
+
+
+def test_the_cpu_refuses_what_it_cannot_do():
+    with pytest.raises(ConfigError, match=r"precision=tf32: device cpu has no TF32; use .*precision=bf16"):
+        check_training(TrainingConfig(precision="tf32"), CPU)
+    check_training(TrainingConfig(precision="tf32"), CUDA)
+    check_training(TrainingConfig(precision="bf16"), CPU)
+
+
+def run_of(store: Path, baseline: str, precision: str) -> Run:
+    config = tiny_config(store, baseline)
+    return Run(config.replace(training=config.training.replace(precision=precision)))
+
+
+def test_bf16_trains_on_the_weights_of_each_step_and_stays_near_float32(tiny_store):
+    """Weights that autocast had kept from the first step would be those of the last one in blocks of one step alone."""
+    at_once, one_by_one, whole = (run_of(tiny_store, "delu", name) for name in ("bf16", "bf16", "float32"))
+    losses = at_once.advance(6)
+    for _ in range(6):
+        one_by_one.advance(1)
+    assert torch.equal(weights(at_once), weights(one_by_one))
+    expected = whole.advance(6)
+    assert losses["loss/total"] != expected["loss/total"]
+    assert losses["loss/total"] == pytest.approx(expected["loss/total"], rel=0.01)
+
+
+def test_under_bf16_losses_read_whole_precision_whatever_a_baseline_adds_to_its_outputs(tiny_store, monkeypatch):
+    """DDG-Net's early attentions weigh its loss: exp(-(1 / a - 1) / tau) of an a of 8 bits is another number."""
+    seen, whole = [], DdgNetObjective.__call__
+
+    def noted(self, outputs, *rest):
+        seen.append(outputs)
+        return whole(self, outputs, *rest)
+
+    monkeypatch.setattr(DdgNetObjective, "__call__", noted)
+    run_of(tiny_store, "ddgnet", "bf16").advance(1)
+    types = {item.name: getattr(seen[0], item.name).dtype for item in fields(seen[0])}
+    assert "early_rgb_attention" in types
+    assert set(types.values()) == {torch.float32}
 
 
 def test_deterministic_sets_the_workspace_before_cuda_starts_and_refuses_behind(monkeypatch):
