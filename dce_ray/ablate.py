@@ -32,6 +32,7 @@ from dce_ray.search.plan import Planned
 from dce_ray.search.tune_run import Stop
 from dce_ray.store import FeatureStore, open_store
 from dce_ray.train.configure import configure
+from dce_ray.words import is_name
 
 ALL_STUDIES: Mapping[str, str] = {**STUDIES, confounding.STUDY: confounding.ABOUT}
 
@@ -162,6 +163,8 @@ def _check(given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         raise ConfigError(f"{'=, '.join(decided)}=: the study's settings and seeds= decide this; leave it out")
     if given["protocol"] not in ("confirm", "paper"):
         raise ConfigError(f"protocol={given['protocol']}: an ablation selects no setting; use confirm or paper")
+    if not is_name(str(options["name"])):
+        raise ConfigError(f"name={options['name']!r}: must be a name and no path; results=<folder> says where it lies")
     if type(options["seeds"]) is not int or options["seeds"] < 1:
         raise ConfigError(f"seeds={options['seeds']!r}: must be a whole number from 1")
 

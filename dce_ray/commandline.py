@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from dce_ray.errors import ConfigError, DceError
 from dce_ray.former import our_words, unknown_key
 from dce_ray.version import VERSION
+from dce_ray.words import masked
 
 SWITCHES = {"on": True, "off": False}
 
@@ -83,11 +84,11 @@ def parse(
                 values[override.key_or_group] = [getattr(one, "text", one) for one in override.value().list]
                 continue
             if override.is_sweep_override() or override.is_add() or override.is_delete():
-                faults.append(f"{argument!r}: write key=value, and a list as 'key=[a,b]'")
+                faults.append(f"{masked(argument)!r}: write key=value, and a list as 'key=[a,b]'")
                 continue
             value = override.value()
         except HydraException:
-            faults.append(_unreadable(argument))
+            faults.append(_unreadable(masked(argument)))
             continue
         values[override.key_or_group] = SWITCHES.get(value, value) if isinstance(value, str) else value
     if faults:

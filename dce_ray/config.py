@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from dce_ray.config_base import Config, choice, number
+from dce_ray.config_base import Config, choice, number, place, places
 
 SCALARS = ("delta", "theta_rep", "theta_pro", "beta", "gamma", "lambda")
 """The six scalars of the paper, by the user's keys of ``method``: what a search varies."""
@@ -152,23 +152,23 @@ class TrainingConfig(Config):
     """L2 term in the gradient, as in Adam (not AdamW)."""
     eval_every: int = number(50, 1, 10**9)
     """Iterations between evaluations."""
-    log_every: int = number(10, 1, 10**9)
+    log_every: int = number(10, 1, 10**9, decides=False)
     """Iterations between readings of the loss terms (each waits for the device once)."""
     precision: str = choice("float32", "float32", "tf32", "bf16")
     """Arithmetic of matrix products and convolutions alike: ``float32`` is float32 (PyTorch alone would let cuDNN round
     to TF32), ``tf32`` rounds their inputs to 10 bits of mantissa (CUDA alone; a CPU refuses it), ``bf16`` computes the
     network in bfloat16 and the losses in float32."""
-    deterministic: bool = False
+    deterministic: bool = place(False)
     """Whether CUDA must give the same bits for the same seed: kernels that cannot are refused, and so is a process
     whose cuBLAS was started without CUBLAS_WORKSPACE_CONFIG. The CPU does so anyway."""
     compile: bool = False
     """Whether torch.compile is tried on the step: E step, network, losses and MCM in one."""
-    graphs: bool = False
+    graphs: bool = place(False)
     """Whether the step is captured into a CUDA graph and replayed; needs a CUDA device. Not proven on one yet."""
-    resident: str = choice("auto", "auto", "host", "device")
+    resident: str = choice("auto", "auto", "host", "device", decides=False)
     """Where the training features lie; ``auto`` puts them on a CUDA device where they fit. All runs of a process share
     the features of one data set on one device."""
-    prefetch: bool = False
+    prefetch: bool = place(False)
     """Whether a thread gathers the next batch while the device computes, and a stream of its own uploads it; acts where
     the features lie on the host. The upload is not proven on CUDA yet."""
 
@@ -265,10 +265,10 @@ class RunConfig(Config):
 
     baseline: str
     """Name in ``dce_ray.baselines.BASELINES``."""
-    data: str
-    """Folder of the feature store."""
     objective: ObjectiveConfig
     """The baseline's own record."""
+    data: str = place()
+    """Folder of the feature store; what it holds decides, and goes by its digest."""
     preset: str = choice("paper", "paper", "released")
     """Which published values the other fields started from."""
     protocol: str = choice("holdout", "holdout", "paper", "confirm")
@@ -279,7 +279,7 @@ class RunConfig(Config):
     classification mAP (reads none: strictly weakly supervised)."""
     seed: int = number(0, 0, 2**31 - 1)
     """Decides network, dropout and sampling."""
-    device: str = "auto"
+    device: str = place("auto")
     """``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``."""
     scs: bool = True
     """Whether the E step's intervention acts."""
@@ -290,3 +290,8 @@ class RunConfig(Config):
     sampling: SamplingConfig = SamplingConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+
+PLACES = places(RunConfig)
+"""Dotted keys of a run that say where and how fast it computes, and not what: runs that differ in them alone are the
+same run, and a checkpoint of the one is gone on with by the other."""

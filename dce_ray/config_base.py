@@ -30,7 +30,9 @@ LIST_WORDS: Mapping[Any, str] = {float: "a list of numbers such as [0.3,0.5]", s
 """The same of lists, by what is in them."""
 
 
-def number(default: Any, low: float = -math.inf, high: float = math.inf, *, null: str = "") -> Any:
+def number(
+    default: Any, low: float = -math.inf, high: float = math.inf, *, null: str = "", decides: bool = True
+) -> Any:
     """A field whose value must lie in [low, high].
 
     Args:
@@ -38,13 +40,20 @@ def number(default: Any, low: float = -math.inf, high: float = math.inf, *, null
         low: smallest value.
         high: largest value.
         null: what None means, for the message that refuses a number, such as ``for no second stage``.
+        decides: see :func:`place`.
     """
-    return field(default=default, metadata={"low": low, "high": high, "null": null})
+    return field(default=default, metadata={"low": low, "high": high, "null": null, "decides": decides})
 
 
-def choice(default: str, *names: str) -> Any:
-    """A field whose value must be one of ``names``."""
-    return field(default=default, metadata={"choices": names})
+def choice(default: str, *names: str, decides: bool = True) -> Any:
+    """A field whose value must be one of ``names``; for ``decides`` see :func:`place`."""
+    return field(default=default, metadata={"choices": names, "decides": decides})
+
+
+def place(default: Any = MISSING) -> Any:
+    """A field that says where or how fast something is computed, and not what: runs that differ in such fields alone
+    are the same run."""
+    return field(default=default, metadata={"decides": False})
 
 
 def text(default: str | None, form: str) -> Any:
@@ -60,6 +69,24 @@ def text(default: str | None, form: str) -> Any:
 def key_of(name: str) -> str:
     """The user's key of a field: ``lambda_`` is ``lambda``."""
     return name.rstrip("_")
+
+
+def places(kind: type[Config], prefix: str = "") -> frozenset[str]:
+    """The user's dotted keys of all fields that decide nothing, those of groups included.
+
+    Args:
+        kind: a configuration record.
+        prefix: of the keys, such as ``training.``.
+    """
+    found: set[str] = set()
+    hints = typing.get_type_hints(kind)
+    for item in dataclasses.fields(kind):
+        key, hint = f"{prefix}{key_of(item.name)}", hints[item.name]
+        if not item.metadata.get("decides", True):
+            found.add(key)
+        elif isinstance(hint, type) and issubclass(hint, Config):
+            found |= places(hint, f"{key}.")
+    return frozenset(found)
 
 
 @dataclass(frozen=True, slots=True)

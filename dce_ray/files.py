@@ -9,9 +9,9 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 from dce_ray.errors import OutputError
@@ -22,25 +22,39 @@ def cache_folder() -> Path:
     return Path(os.environ.get("DCE_CACHE", "~/.cache/dce-ray")).expanduser()
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Replace ``path`` as a whole: a reader sees the old content or the new one, also after a power cut.
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write in, which takes the place of ``path`` as a whole when the block ends, and goes where it raises.
+
+    A reader sees the old content or the new one, also after a power cut.
 
     Raises:
         OutputError: the disk is full or not writable.
     """
-    data = content.encode() if isinstance(content, str) else content
     partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as fault:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError as fault:
+            raise not_written(path, fault) from fault
+    finally:
         with contextlib.suppress(OSError):  # where nothing could be written there may be nothing to remove from
-            partial.unlink()
-        raise not_written(path, fault) from fault
+            partial.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Replace ``path`` as a whole; see :func:`atomic_file`.
+
+    Raises:
+        OutputError: the disk is full or not writable.
+    """
+    with atomic_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -120,7 +120,7 @@ def run_config(
         data: folder of the feature store.
         data_set: name in ``DATA_SETS`` (``data_set_of(store.name)``).
         preset: ``paper`` or ``released``; None takes the paper's values where it prints any, else the released ones.
-            A baseline that nothing is published for gets the defaults of ``MethodConfig``, whichever is named.
+            A baseline that nothing is published for gets its own values (``Baseline.method``), whichever is named.
         overrides: nested mapping with the user's keys, laid over all else.
 
     Raises:
@@ -143,7 +143,7 @@ def run_config(
         _released_training(entry) if preset == "released" else {},
         dict(entry.baselines.get(baseline, {})),
         {"evaluation": evaluation_preset(preset, entry.variant, baseline, entry.store_names)},
-        {"method": METHOD_PRESETS.get((preset, entry.variant, baseline), {})},
+        {"method": METHOD_PRESETS.get((preset, entry.variant, baseline), parts.method)},
         overrides or {},
     ]
     for layer in layers:

@@ -10,6 +10,8 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from dce_ray.words import masked
+
 CORE = ("dce-ray", "torch", "numpy", "pyarrow")
 COMMIT_VARIABLE = "DCE_RAY_COMMIT"
 """Carries the commit of code that was brought to another machine without its repository."""
@@ -64,7 +66,7 @@ def environment() -> dict[str, str | int]:
         "cores": cores(),
         "python": platform.python_version(),
         "commit": commit(),
-        "command": " ".join(sys.argv),
+        "command": " ".join(map(masked, sys.argv)),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **versions(*SEARCH),
     }

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dce_ray.errors import EvaluationError
 from dce_ray.evaluation import VideoOutputs
+from dce_ray.files import atomic_file
 from dce_ray.method import Intervention
 from dce_ray.records import GroundTruth, Proposals
 
@@ -102,7 +103,8 @@ def draw_timelines(timelines: Sequence[Timeline], path: Path | str) -> None:
         path: PNG, SVG or PDF, by its ending.
 
     Raises:
-        EvaluationError: nothing to draw, another ending, or a file that cannot be written.
+        EvaluationError: nothing to draw, or another ending.
+        OutputError: the disk is full or not writable.
     """
     target = Path(path)
     if not timelines or target.suffix not in ENDINGS:
@@ -118,11 +120,9 @@ def draw_timelines(timelines: Sequence[Timeline], path: Path | str) -> None:
             upper.set_title(item.title, fontsize=9.5, loc="left")
             _draw_bars(upper, item)
             _draw_attentions(lower, item)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(target, dpi=150, metadata={"Date": None} if target.suffix == ".svg" else None)
-        except OSError as fault:
-            raise EvaluationError(f"{target}: cannot be written ({fault.strerror}); choose another file") from fault
+        with atomic_file(target) as file:
+            form = target.suffix.removeprefix(".")
+            figure.savefig(file, format=form, dpi=150, metadata={"Date": None} if form == "svg" else None)
 
 
 def _rows(item: Timeline) -> list[tuple[str, str]]:

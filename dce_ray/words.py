@@ -14,6 +14,36 @@ PLAIN_VALUE = re.compile(r"[\w./~-]+", re.ASCII)
 SHELL = re.compile(r'[\\"$`!]')
 """What a shell reads between double quotes, too."""
 
+SECRETS = (
+    (re.compile(r"(?<=://)([^:/\s@]*):\S*@"), r"\1:***@"),
+    (re.compile(r"(?<=http://|ttps://)[^:/\s@]+@"), "***@"),
+    (re.compile(r"(?i)([?&;][^=&;\s]*(?:pass|pwd|secret|token|key|sig|credential)[^=&;\s]*)=[^&;\s]+"), r"\1=***"),
+)
+"""Where an address holds what nobody else may read, and what is shown in its place: the password, the token that stands
+for a name, and what a query calls so."""
+
+
+def masked(text: str) -> str:
+    """``text`` with every password and token of the addresses in it replaced by ``***``.
+
+    >>> masked("uri=https://me:secret@host/x"), masked("postgresql://host/db?user=me&password=secret")
+    ('uri=https://me:***@host/x', 'postgresql://host/db?user=me&password=***')
+    >>> masked("https://token@host"), masked("s3://bucket/key"), masked("http://host:5000")
+    ('https://***@host', 's3://bucket/key', 'http://host:5000')
+    """
+    for pattern, shown in SECRETS:
+        text = pattern.sub(shown, text)
+    return text
+
+
+def is_name(text: str) -> bool:
+    """Whether a folder or file may be called so below a place: it is one part of a path, and stays there.
+
+    >>> [is_name(text) for text in ("one", "my search", "../one", "a/b", "..", ".", "")]
+    [True, True, False, False, False, False, False]
+    """
+    return text not in ("", ".", "..") and not set(text) & {"/", "\0"}
+
 
 def counted(number: float, thing: str) -> str:
     """A number with its thing, in the plural where it is not one.

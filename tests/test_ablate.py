@@ -29,6 +29,7 @@ SMALL += ["sampling.segments=24", "device=cpu"]
         (["study=component"], "did you mean components"),
         (["study=psi", "sedes=3"], "did you mean seeds"),
         (["study=psi", "method.detla=0.5"], "did you mean method.delta"),
+        (["study=psi", "name=../elsewhere"], "must be a name and no path"),
         (["study=psi", "seeds=0"], "whole number from 1"),
         (["study=psi", "seeds=on"], "whole number from 1"),
         (["study=psi", "scs=off", "seed=4"], "scs=, seed=: the study's settings"),

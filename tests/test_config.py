@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dce_ray.commandline import flatten
+from dce_ray.commandline import apply, flatten
 from dce_ray.config import (
+    PLACES,
     DeluObjectiveConfig,
     EvaluationConfig,
     MethodConfig,
@@ -19,9 +20,11 @@ from dce_ray.config import (
     SamplingConfig,
     TrainingConfig,
 )
-from dce_ray.errors import ConfigError
+from dce_ray.errors import CheckpointError, ConfigError
 from dce_ray.former import FORMER_KEYS, unknown_key
-from dce_ray.presets import run_config
+from dce_ray.presets import run_config, run_config_from_mapping
+from dce_ray.search.ledger import run_key
+from dce_ray.train.checkpoint import VERSION, require_same_run
 
 
 def test_lambda_is_the_users_key():
@@ -153,3 +156,22 @@ def test_a_former_key_within_a_search_names_the_search_s_own():
     known = ["sampling.folds", "sampling.fold_seed", "search.folds"]
     assert "search.folds=5 holds out a fifth" in unknown_key("sampling.holdout_share", known)
     assert "sampling.fold says" not in unknown_key("sampling.holdout_seed", known)
+
+
+def test_keys_that_decide_nothing_are_said_once_for_run_names_and_checkpoints(tiny_store, tmp_path):
+    """Whatever such a key says, a run has the same name, and its checkpoint is gone on with."""
+    other = {"data": "/elsewhere", "device": "cuda", "training.log_every": 7, "training.resident": "host"}
+    other |= {f"training.{key}": True for key in ("graphs", "prefetch", "deterministic")}
+    assert other.keys() == PLACES
+    config = run_config("delu", tiny_store, data_set="synthetic")
+    payload = {"version": VERSION, "config": json.dumps(config.to_mapping()), "data": {"digest": "d", "name": "tiny"}}
+    for key, value in other.items():
+        changed = run_config_from_mapping(apply(config.to_mapping(), {key: value}))
+        assert changed != config
+        assert run_key(changed.to_mapping(), "d") == run_key(config.to_mapping(), "d")
+        require_same_run(payload, tmp_path, changed, "d")
+    for key, value in {"training.eval_every": 3, "training.precision": "bf16", "seed": 1}.items():
+        changed = run_config_from_mapping(apply(config.to_mapping(), {key: value}))
+        assert run_key(changed.to_mapping(), "d") != run_key(config.to_mapping(), "d")
+        with pytest.raises(CheckpointError, match=key):
+            require_same_run(payload, tmp_path, changed, "d")

@@ -30,11 +30,13 @@ A fourth baseline is one file and one line. The file, say ``dce_ray/baselines/mi
            def __call__(self, outputs, batch, progress) -> dict[str, Tensor]:
                return {"mil_original": losses.mil(outputs.logits, batch.labels, k_ratio=self.k_ratio, background=1.0)}
 
-3. its line of the table, ``MINE = Baseline("mine", Mine, MineObjective.of, ObjectiveConfig, variants={...})``; terms
-   with weights of their own get a subclass of ``ObjectiveConfig``.
+3. its line of the table, ``MINE = Baseline("mine", Mine, MineObjective.of, ObjectiveConfig, method={"delta": 0.6})``;
+   ``method`` says what SCS and MCM begin with, and terms with weights of their own get a subclass of
+   ``ObjectiveConfig``.
 
-The one line is ``MINE`` in the tuple of ``BASELINES`` below. SCS, MCM, training, evaluation and search then serve it,
-and ``tests/conformance`` checks it: shapes, ranges, gradients, padding, every T from 1, no wait for the device.
+The one line is ``MINE`` in the tuple of ``BASELINES`` below. SCS, MCM, training, evaluation and search then serve it
+(in the ranges of ``search_spaces/default.yaml``, unless there is a ``dce_ray/search_spaces/mine.yaml``), and
+``tests/conformance`` checks it: shapes, ranges, gradients, padding, every T from 1, no wait for the device.
 """
 
 from __future__ import annotations

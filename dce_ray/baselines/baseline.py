@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -46,10 +46,14 @@ class Baseline:
     """Called with a record of the type ``objective_config``."""
     objective_config: type[ObjectiveConfig]
     """Weights and sizes of the loss terms; its defaults are the THUMOS14 values."""
-    variants: Mapping[str, Mapping[str, Mapping[str, Any]]]
-    """Published values by data set: ``{"network": {...}, "objective": {...}}``, by the keys of ``RunConfig``."""
+    variants: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    """Published values by data set: ``{"network": {...}, "objective": {...}}``, by the keys of ``RunConfig``; a data
+    set that is absent has the defaults."""
     title: str = ""
     """As its authors write it; empty where the name will do."""
+    method: Mapping[str, Any] = field(default_factory=dict)
+    """What SCS and MCM begin with, by the keys of ``MethodConfig``, where neither the paper nor its released code has
+    values for this baseline (``METHOD_PRESETS``); what is absent has the paper's readings."""
 
 
 def weights_of(config: ObjectiveConfig, *names: str) -> dict[str, float]:

@@ -5,7 +5,6 @@ The record lies beside a generated store as ``<store>.context.npz``. Letters: N 
 
 from __future__ import annotations
 
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dce_ray.errors import DataError
+from dce_ray.files import atomic_file
 
 BACKGROUND, VISUAL_CONTEXT, MOTION_CONTEXT, ACTION = range(4)
 KIND_NAMES = ("background", "visual_context", "motion_context", "action")
@@ -46,14 +46,14 @@ class SnippetContext:
         )
 
     def save(self, path: Path) -> None:
-        """Write to ``path``: whole or not at all."""
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        with beside.open("wb") as file:
-            columns: dict[str, Any] = {name: np.asarray(getattr(self, name)) for name in _COLUMNS}
+        """Write to ``path``: whole or not at all.
+
+        Raises:
+            OutputError: the disk is full or not writable.
+        """
+        columns: dict[str, Any] = {name: np.asarray(getattr(self, name)) for name in _COLUMNS}
+        with atomic_file(path) as file:
             np.savez_compressed(file, allow_pickle=False, **columns)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
 
 
 def context_path(store_path: Path | str) -> Path:

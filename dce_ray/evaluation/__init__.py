@@ -1,5 +1,6 @@
 """Detection and classification mAP, the tables, and detections in the ActivityNet format."""
 
+from dce_ray.evaluation.checks import check_skipped
 from dce_ray.evaluation.classification import classification_ap, video_scores
 from dce_ray.evaluation.detection import detection_ap, mean_ap
 from dce_ray.evaluation.export import export_detections, read_detections
@@ -12,6 +13,7 @@ __all__ = [
     "Evaluation",
     "MapTable",
     "VideoOutputs",
+    "check_skipped",
     "classification_ap",
     "detection_ap",
     "evaluate",

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dce_ray.errors import EvaluationError
+from dce_ray.errors import EvaluationError, nearest_names
+from dce_ray.evaluation.presets import DDGNET_LEFT_OUT
 from dce_ray.records import GroundTruth, Proposals
 
 
@@ -21,6 +22,31 @@ def check_thresholds(tiou_thresholds: Sequence[float]) -> NDArray[np.float64]:
     if thresholds.ndim != 1 or not len(thresholds) or not ((thresholds > 0) & (thresholds <= 1)).all():
         raise EvaluationError(f"tIoU thresholds {list(tiou_thresholds)}: give one or more values in (0, 1]")
     return thresholds
+
+
+def check_skipped(skip_videos: Sequence[str], video_names: Sequence[str]) -> None:
+    """Refuse names of videos that are none: a wrong letter would leave a video in that was to be left out.
+
+    The preset's own names are let through, since a part of its data set may lack them.
+
+    Args:
+        skip_videos: asked for.
+        video_names: all of the data set.
+
+    Raises:
+        EvaluationError: naming every unknown one, each with the nearest.
+    """
+    unknown = [name for name in skip_videos if name not in {*video_names, *DDGNET_LEFT_OUT}]
+    if unknown:
+        lines = [f"  {name}{_perhaps(name, video_names)}" for name in unknown]
+        raise EvaluationError(
+            "\n".join(["evaluation.skip_videos names videos that the data set does not have:", *lines])
+        )
+
+
+def _perhaps(name: str, known: Sequence[str]) -> str:
+    near = nearest_names(name, known, 3)
+    return f" (did you mean {' or '.join(near)}?)" if near else f"; it has {len(known)} others, such as {known[0]}"
 
 
 def check_detections(proposals: Proposals, ground_truth: GroundTruth) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from dce_ray.errors import EvaluationError, unknown_name
+from dce_ray.files import write_atomically
 from dce_ray.records import Proposals
 
 VERSION = "dce-ray detections 1"
@@ -54,17 +55,10 @@ def export_detections(
     """Write :func:`detections_mapping` to ``path``, whole or not at all.
 
     Raises:
-        EvaluationError: when the file cannot be written.
+        OutputError: the disk is full or not writable.
     """
-    target = Path(path)
-    beside = target.with_name(f".{target.name}.part")
     mapping = detections_mapping(proposals, video_names, class_names, snippets_per_second)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(mapping, allow_nan=False))
-        beside.replace(target)
-    except OSError as fault:
-        raise EvaluationError(f"{target}: cannot be written ({fault.strerror}); choose another file") from fault
+    write_atomically(Path(path), json.dumps(mapping, allow_nan=False))
 
 
 def read_detections(

@@ -24,6 +24,7 @@ from dce_ray.config import EvaluationConfig
 from dce_ray.data.resident import ResidentVideos
 from dce_ray.data.transfer import Download, host_buffer, upload, upload_array
 from dce_ray.errors import EvaluationError
+from dce_ray.evaluation.checks import check_skipped
 from dce_ray.evaluation.classification import classification_ap, video_scores
 from dce_ray.evaluation.detection import detection_ap
 from dce_ray.evaluation.export import export_detections
@@ -251,6 +252,7 @@ def _evaluation_mode(network: nn.Module) -> Iterator[None]:
 
 def _skipped(store: FeatureStore, videos: Whole, config: EvaluationConfig) -> NDArray[np.bool_]:
     """Which of the videos the configuration leaves without predictions."""
+    check_skipped(config.skip_videos, store.video_names)
     names = [store.video_names[video] for video in videos]
     return np.isin(np.array(names), np.array(config.skip_videos, dtype=np.str_))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from dce_ray.config import SCALARS
+from dce_ray.config import PLACES, SCALARS
 from dce_ray.errors import SearchError
 from dce_ray.files import finite
 
@@ -26,9 +26,6 @@ ROLES = ("plain", "trial", "confirm", "ablation")
 ``ablation``: a setting measured on test."""
 ON_TEST = ("confirm", "ablation")
 """Roles whose runs read test, once, at their end."""
-
-NOT_DECISIVE = {"data", "device", "resident", "log_every", "graphs", "prefetch", "deterministic"}
-"""Keys of a RunConfig that say where and how fast a run computes, not what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +160,15 @@ def params_of(config: Mapping[str, Any], searched: Sequence[str]) -> dict[str, f
     return {name: float(value) for name, value in values_in(config, read).items()} | values_in(config, searched)
 
 
-def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a RunConfig mapping that decides what a run computes; two runs with equal ones are the same run."""
+def decisive(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The part of a RunConfig mapping that decides what a run computes; two runs with equal ones are the same run.
+
+    Args:
+        config: the mapping, or a group of it.
+        prefix: of a group's keys, such as ``training.``.
+    """
     return {
-        key: decisive(value) if isinstance(value, Mapping) else value
+        key: decisive(value, f"{prefix}{key}.") if isinstance(value, Mapping) else value
         for key, value in config.items()
-        if key not in NOT_DECISIVE
+        if f"{prefix}{key}" not in PLACES
     }

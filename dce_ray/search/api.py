@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dce_ray.datasets import ImportOptions, build_on_data
 from dce_ray.errors import ConfigError, SearchError
+from dce_ray.evaluation import check_skipped
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.study import read_study
@@ -208,6 +209,7 @@ def check(request: Request) -> tuple[Experiment, Path]:
     experiment, store = build_on_data(request.data, build, request.importing)
     space = at_equal_shares(experiment.space, experiment.run)
     experiment = replace(experiment, digest=store.digest, space=space)
+    check_skipped(experiment.run.evaluation.skip_videos, store.video_names)
     if note := schedule_note(request, experiment):
         print(note)
     settings, data_set = experiment.settings, experiment.data_set

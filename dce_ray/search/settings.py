@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from dce_ray.commandline import apply, flatten
@@ -20,7 +19,7 @@ from dce_ray.search.first_points import known_points
 from dce_ray.search.space import SearchSpace, load_space
 from dce_ray.search.space_checks import check_space, largest_run
 from dce_ray.searchable import SEARCHABLE, changes_of, evaluations_of
-from dce_ray.words import counted
+from dce_ray.words import counted, is_name, masked
 
 POLICIES = ("replicates", "single")
 ALIASES = {"search.num_trials": "search.num_runs"}
@@ -145,6 +144,17 @@ class TrackingOptions(Config):
         """Whether runs shall tell what they take: nobody is shown it without MLflow."""
         return self.enabled and self.system
 
+    def faults(self) -> list[str]:
+        """Also: an address that is kept in files, and shown to whoever reads them, holds no password."""
+        lines = Config.faults(self)
+        if not lines and self.uri is not None and masked(self.uri) != self.uri:
+            lines.append(
+                f"uri={masked(self.uri)}: holds a password or token, and what is asked for is kept in config.json; "
+                f"leave it out and set the environment variable MLFLOW_TRACKING_URI to the whole address, or give it "
+                f"without the password and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
+        return lines
+
 
 @dataclass(frozen=True, slots=True)
 class Settings(Config):
@@ -187,7 +197,7 @@ class Settings(Config):
                     f"search.min_iterations={self.search.min_iterations}: policy=replicates stops no run early; "
                     f"leave it out, or use policy=single"
                 )
-        if not lines and self.name is not None and self.name != Path(self.name).name:
+        if not lines and self.name is not None and not is_name(self.name):
             lines.append(f"name={self.name!r}: must be a name and no path; results=<folder> says where it lies")
         return lines
 

@@ -20,6 +20,7 @@ from dce_ray.session.demand import resources_for
 from dce_ray.session.ray_session import check_address
 from dce_ray.store import FeatureStore
 from dce_ray.tracking.address import Address, address_of, sync_command
+from dce_ray.train.arithmetic import check_training
 from dce_ray.train.build import choose_device
 
 PATIENCE_S = 3.0
@@ -50,7 +51,8 @@ def check_surroundings(experiment: Experiment, store: FeatureStore, folder: Path
         )  # says what cannot be
         check_address(address)
     else:
-        choose_device(experiment.run.device)  # runs compute on this machine: what is not here is refused now
+        device = choose_device(experiment.run.device)  # runs compute on this machine: what is not here is refused now
+        check_training(experiment.run.training, device)
         here = local_resources(settings.ray.num_cpus)
         wish = settings.search
         resources_for(

@@ -16,7 +16,8 @@ from dce_ray.store.staging import refuse_occupied, staged_folder
 def export_released(store: FeatureStore, target: Path | str, progress: Progress = no_progress) -> Path:
     """Write ``store`` into the new folder ``target`` in the released layout; importing it again gives the same store.
 
-    The features keep the stored dtype, so float32 loses nothing. ``extracted_fps.npy`` holds the store's frame rate.
+    The features keep the stored dtype, so float32 loses nothing. ``extracted_fps.npy`` holds the store's frame rate,
+    and ``stride_frames.npy``, which the layout as published lacks, the frames of a snippet: others' code takes 16.
     Peak memory is the size of the features.
 
     Raises:
@@ -65,6 +66,7 @@ def _tables(store: FeatureStore) -> dict[str, list[Any]]:
         "segments": segments,
         "duration": store.durations_s.tolist(),
         "extracted_fps": [store.fps] * len(store),
+        "stride_frames": [store.stride_frames] * len(store),
     }
 
 

@@ -57,26 +57,34 @@ def resolve_timing(
     name: str,
     fps: float | None,
     stride_frames: int | None,
-    extracted_fps: NDArray[np.float64] | None,
+    files: tuple[NDArray[np.float64] | None, NDArray[np.float64] | None],
     notices: list[str],
 ) -> tuple[float, int]:
-    """Frame rate and stride of a data set: as asked for, else as known, else as ``extracted_fps`` says, with a notice.
+    """Frame rate and stride of a data set: as asked for, else as exported, else as known, else as ``extracted_fps``
+    says, with a notice.
 
     Args:
         name: released name.
         fps: asked for, or None.
         stride_frames: asked for, or None.
-        extracted_fps: one value per video, or None where the file is missing.
+        files: ``extracted_fps`` and ``stride_frames``, one value per video, None where a file is missing. Our export
+            alone writes the second, and then both are true.
         notices: takes what the user must know.
 
     Raises:
         ImportFault: no way to know, or values that cannot be.
     """
+    extracted_fps, strides = files
     facts = KNOWN.get(name)
+    if strides is not None:
+        fps = fps if fps is not None else _one_value("extracted_fps", "fps", extracted_fps)
+        stride_frames = (
+            stride_frames if stride_frames is not None else int(_one_value("stride_frames", "stride_frames", strides))
+        )
     if fps is None and facts is not None:
         fps = facts.fps
     if fps is None:
-        fps = _extracted(extracted_fps)
+        fps = _one_value("extracted_fps", "fps", extracted_fps)
         notices.append(
             f"fps={fps:g} is taken from extracted_fps.npy, which is wrong in some published data sets; "
             f"give fps= if the features were extracted at another rate"
@@ -91,19 +99,24 @@ def resolve_timing(
     return float(fps), int(stride_frames)
 
 
-def _extracted(extracted_fps: NDArray[np.float64] | None) -> float:
-    if extracted_fps is None:
+def _one_value(file: str, key: str, per_video: NDArray[np.float64] | None) -> float:
+    """The value that all videos share.
+
+    Raises:
+        ImportFault: there is no file, or videos differ.
+    """
+    if per_video is None:
         raise ImportFault(
             "the frame rate is not known: there is no extracted_fps.npy; give fps=, the frames per second at which "
             "the features were extracted"
         )
-    rates = np.unique(extracted_fps)
-    if len(rates) != 1:
+    values = np.unique(per_video)
+    if len(values) != 1:
         raise ImportFault(
-            f"extracted_fps.npy has {len(rates)} different values ({rates[0]:g} to {rates[-1]:g}); a store has one "
-            f"frame rate: give fps="
+            f"{file}.npy has {len(values)} different values ({values[0]:g} to {values[-1]:g}); a store has one of "
+            f"them: give {key}="
         )
-    return float(rates[0])
+    return float(values[0])
 
 
 def check_ambiguous(name: str, lines: int, notices: list[str]) -> None:

@@ -20,7 +20,8 @@ from dce_ray.store.safe_npy import SourceFile, read_npy
 FEATURES_SUFFIX = "-I3D-JOINTFeatures.npy"
 ANNOTATIONS_SUFFIX = "-Annotations"
 PER_VIDEO = ("videoname", "subset", "labels_all", "labels", "segments", "duration")
-OPTIONAL = ("extracted_fps",)
+OPTIONAL = ("extracted_fps", "stride_frames")
+"""The second is ours: the layout as published says nowhere how many frames a snippet has."""
 AMBIGUOUS = "Ambiguous_test.txt"
 
 Progress = Callable[[str, int, int], None]
@@ -55,6 +56,8 @@ class Released:
     segments: NDArray[Any]
     durations_s: NDArray[np.float64]
     extracted_fps: NDArray[np.float64] | None
+    stride_frames: NDArray[np.float64] | None
+    """Written by our own export alone, which says the frame rate of the features, too."""
     ambiguous: list[tuple[int, str]]
     """(line number, text) of the ambiguous file."""
     sources: dict[str, SourceFile] = field(default_factory=dict)
@@ -150,7 +153,7 @@ def _unequal_lengths(sources: dict[str, SourceFile]) -> list[str]:
 
 
 def _assemble(files: ReleasedFiles, sources: dict[str, SourceFile]) -> Released:
-    extracted = sources.get("extracted_fps")
+    extracted, strides = sources.get("extracted_fps"), sources.get("stride_frames")
     return Released(
         files=files,
         features=_cells(sources["features"]),
@@ -162,6 +165,7 @@ def _assemble(files: ReleasedFiles, sources: dict[str, SourceFile]) -> Released:
         segments=_cells(sources["segments"]),
         durations_s=_numbers(sources["duration"]),
         extracted_fps=None if extracted is None else _numbers(extracted),
+        stride_frames=None if strides is None else _numbers(strides),
         ambiguous=_ambiguous_lines(files.annotations / AMBIGUOUS),
         sources=sources,
     )
@@ -211,7 +215,7 @@ def write_released(
         folder: takes the feature file and the annotation folder.
         name: released name.
         features: object array of N matrices ``(T, D)``.
-        tables: content of the ``PER_VIDEO`` files (and ``extracted_fps``), N entries each.
+        tables: content of the ``PER_VIDEO`` files (and the ``OPTIONAL`` ones), N entries each.
         class_names: content of ``classlist.npy``.
         ambiguous: (video, start, end) in seconds; no file where empty.
     """

@@ -93,7 +93,7 @@ def _describe(
     faults: list[str] = []
     rate, subsets = (1.0, 1), {}
     try:
-        rate = resolve_timing(name, *timing, released.extracted_fps, notices)
+        rate = resolve_timing(name, *timing, (released.extracted_fps, released.stride_frames), notices)
     except ImportFault as fault:
         faults.append(str(fault))
     try:

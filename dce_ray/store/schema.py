@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from dce_ray.errors import StoreError
+from dce_ray.words import is_name
 
 FORMAT = "dce-ray feature store"
 SCHEMA_VERSION = 1
@@ -81,6 +82,8 @@ class Description:
         ]
         if not 0 < self.rgb_size < self.feature_size:
             faults.append(f"rgb_size={self.rgb_size}: must leave channels to both streams of {self.feature_size}")
+        if not is_name(self.name):
+            faults.append(f"name={self.name!r}: must be a name and no path; results lie in a folder that is called so")
         if self.dtype not in DTYPES:
             faults.append(f"dtype={self.dtype!r}: must be one of {', '.join(DTYPES)}")
         if not self.class_names or len(set(self.class_names)) < len(self.class_names):

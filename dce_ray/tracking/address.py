@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from dce_ray.errors import TrackingError
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.words import runnable
+from dce_ray.words import masked, runnable
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 SERVERS = ("http", "https")
@@ -35,7 +35,7 @@ class Address:
     @property
     def shown(self) -> str:
         """The URI without its password, for messages and files."""
-        return hidden(self.uri)
+        return masked(self.uri)
 
     @property
     def server(self) -> bool:
@@ -48,14 +48,6 @@ class Address:
         if not self.uri.startswith("sqlite:///"):
             return None
         return Path(self.uri.removeprefix("sqlite:///")).expanduser().resolve()
-
-
-def hidden(uri: str) -> str:
-    """``uri`` with its password, if it has one, replaced by ``***``."""
-    parts = urlsplit(uri)
-    if not parts.password:
-        return uri
-    return uri.replace(f":{parts.password}@", ":***@", 1)
 
 
 def results_root(folder: ExperimentFolder) -> Path:
@@ -77,12 +69,12 @@ def address_of(folder: ExperimentFolder, uri: str | None = None) -> Address:
     scheme = urlsplit(text).scheme.split("+")[0]
     if scheme not in (*DATABASES, *SERVERS):
         raise TrackingError(
-            f"tracking.uri={hidden(text)}: neither a server (http://host:port) nor a database "
+            f"tracking.uri={masked(text)}: neither a server (http://host:port) nor a database "
             f"(sqlite:////folder/mlflow.db, postgresql://...); leave it out for {root / 'mlflow.db'}, or switch "
             f"MLflow off: tracking=off"
         )
     if scheme in SERVERS and not urlsplit(text).netloc:
-        raise TrackingError(f"tracking.uri={hidden(text)}: names no host; write http://host:port")
+        raise TrackingError(f"tracking.uri={masked(text)}: names no host; write http://host:port")
     address = Address(text)
     if address.server:
         return address
@@ -113,5 +105,5 @@ def ui_url(address: Address, experiment_id: str, view: str) -> str:
 
 def sync_command(folder: ExperimentFolder, uri: str | None) -> str:
     """The command that sends what is still unsent."""
-    target = [f"uri={hidden(uri)}"] if uri else []
+    target = [f"uri={masked(uri)}"] if uri else []
     return runnable(shlex.join(["python", "-m", "dce_ray.tracking", "sync", str(folder.path), *target]))

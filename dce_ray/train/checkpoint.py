@@ -6,7 +6,6 @@ not compare the archive's checksums when it loads, so they are compared here fir
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -18,8 +17,9 @@ from typing import Any
 
 import torch
 
-from dce_ray.config import RunConfig
-from dce_ray.errors import CheckpointError
+from dce_ray.config import PLACES, RunConfig
+from dce_ray.errors import CheckpointError, OutputError
+from dce_ray.files import atomic_file
 from dce_ray.former import without_former_keys
 from dce_ray.presets import run_config_from_mapping
 
@@ -30,17 +30,6 @@ READABLE = (1, 2, VERSION)
 """Versions whose weights can be read. The older ones have the same content, but keys in their configuration that are
 gone; these are left out. A run that goes on from them would not be the run that its configuration decides: version 1
 drew other dropout masks, and both held out other videos (``sampling.holdout_share``)."""
-
-MAY_DIFFER = {
-    "data",
-    "device",
-    "training.log_every",
-    "training.eval_every",
-    "training.resident",
-    "training.prefetch",
-    "training.graphs",
-}
-"""Keys in which a checkpoint's configuration may differ from the run's that restores it."""
 
 log = logging.getLogger(__name__)
 
@@ -58,19 +47,16 @@ def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: when the file cannot be written (disk full, no permission); what was there stays.
     """
-    beside = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
+        with atomic_file(path) as file:
             torch.save({"format": FORMAT, "version": VERSION, **payload}, file)
             file.flush()
             os.fsync(file.fileno())
-        if path.exists():
-            path.replace(previous_of(path))
-        beside.replace(path)
-    except (OSError, RuntimeError) as fault:  # torch raises RuntimeError where the disk is full
-        with contextlib.suppress(OSError):  # where nothing could be written there may be nothing to remove from
-            beside.unlink()
+            if path.exists():
+                path.replace(previous_of(path))
+    except OutputError as fault:
+        raise CheckpointError(str(fault)) from fault
+    except RuntimeError as fault:  # of torch, where the disk is full
         raise CheckpointError(f"{path}: cannot be written ({fault}); free space or choose another folder") from fault
 
 
@@ -170,6 +156,6 @@ def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any], prefix: str
         name, their, our = f"{prefix}{key}", theirs.get(key), ours.get(key)
         if isinstance(their, Mapping) and isinstance(our, Mapping):
             lines += _differences(their, our, f"{name}.")
-        elif their != our and name not in MAY_DIFFER:
+        elif their != our and name not in PLACES:
             lines.append(f"{name}: {their!r} in the checkpoint, {our!r} now")
     return lines

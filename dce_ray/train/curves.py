@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from dce_ray.files import atomic_file
 from dce_ray.train.run_files import Reading
 
 STYLES = ("-", "--", "-.", ":")
@@ -46,7 +47,8 @@ def draw_curves(readings: Sequence[Reading], path: Path, *, title: str) -> None:
         if label.startswith("loss"):
             axes.set_yscale("symlog", linthresh=1e-2)
         axes.set_xlabel("iteration")
-    figure.savefig(path, dpi=130)
+    with atomic_file(path) as file:
+        figure.savefig(file, format="png", dpi=130)
 
 
 def _series(readings: Sequence[Reading], prefix: str, scale: float = 1.0) -> dict[str, list[tuple[int, float]]]:

@@ -19,7 +19,7 @@ from dce_ray.baselines import baseline_named
 from dce_ray.config import RunConfig
 from dce_ray.data import BatchSource, make_splits
 from dce_ray.errors import CheckpointError, ConfigError, unknown_name
-from dce_ray.evaluation import Evaluation, MapTable, evaluate
+from dce_ray.evaluation import Evaluation, MapTable, check_skipped, evaluate
 from dce_ray.method import build_method, em_step
 from dce_ray.store import FeatureStore, open_store
 from dce_ray.train.arithmetic import arithmetic, check_training
@@ -67,6 +67,7 @@ class Run:
         self.device = choose_device(config.device)
         check_training(config.training, self.device)
         self.store = store if store is not None else open_store(config.data)
+        check_skipped(config.evaluation.skip_videos, self.store.video_names)
         self.splits = make_splits(self.store, config.sampling, hold_out=config.protocol == "holdout")
         self.random = RandomStates(config.seed, self.device)
         with self.random.active():

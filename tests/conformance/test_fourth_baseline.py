@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import pytest
@@ -12,9 +13,13 @@ from suite import ConformanceSuite
 from torch import Tensor, nn
 
 from dce_ray import losses
-from dce_ray.baselines import Baseline, TwoStreamNetwork
-from dce_ray.config import ObjectiveConfig
+from dce_ray.baselines import BASELINES, Baseline, TwoStreamNetwork
+from dce_ray.config import SCALARS, ObjectiveConfig
+from dce_ray.presets import run_config
 from dce_ray.records import Batch, TwoStreamOutputs
+from dce_ray.search.first_points import known_points
+from dce_ray.search.space import load_space
+from dce_ray.train import Run
 
 
 class Linear(TwoStreamNetwork):
@@ -59,11 +64,32 @@ class LinearObjective:
         }
 
 
-LINEAR = Baseline("linear", Linear, LinearObjective.of, ObjectiveConfig, {"own": {"network": {}, "objective": {}}})
+LINEAR = Baseline(
+    "linear",
+    Linear,
+    LinearObjective.of,
+    ObjectiveConfig,
+    {"own": {"network": {}, "objective": {}}},
+    method={"delta": 0.6},
+)
 
 
 class TestFourthBaseline(ConformanceSuite):
     baseline, variant = LINEAR, "own"
+
+
+def test_a_name_in_the_table_is_all_that_presets_spaces_and_runs_need(tiny_store: Path, monkeypatch) -> None:
+    """What is published nowhere begins with the baseline's own values; default.yaml says what is searched."""
+    monkeypatch.setitem(BASELINES, "linear", LINEAR)
+    changes = {"training": {"iterations": 2, "eval_every": 2}, "device": "cpu"}
+    config = run_config("linear", tiny_store, data_set="synthetic", overrides=changes)
+    assert (config.method.delta, config.method.theta_rep) == (0.6, 0.8)
+    space = load_space("linear", "synthetic", {})
+    assert set(space.searched) == set(SCALARS)
+    assert known_points(space, config, "synthetic") == {}
+    run = Run(config)
+    run.advance(2)
+    assert run.select()[1]
 
 
 class Peeking(Linear):

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from dce_ray.errors import EvaluationError
+from dce_ray.errors import EvaluationError, OutputError
 from dce_ray.evaluation import detection_ap, export_detections, mean_ap, read_detections
 from dce_ray.records import GroundTruth, Proposals
 
@@ -130,5 +130,5 @@ def test_missing_and_unwritable_files(tmp_path):
     with pytest.raises(EvaluationError, match="cannot be read"):
         read_detections(tmp_path / "none.json", VIDEOS, CLASSES, RATE)
     (tmp_path / "file").write_text("")
-    with pytest.raises(EvaluationError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         export_detections(tmp_path / "file" / "d.json", Proposals.empty(), VIDEOS, CLASSES, RATE)

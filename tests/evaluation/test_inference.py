@@ -13,8 +13,10 @@ from dce_ray.config import EvaluationConfig
 from dce_ray.errors import EvaluationError
 from dce_ray.evaluation import evaluate, evaluation_preset, ground_truth, run_network
 from dce_ray.evaluation.inference import batches_by_length
+from dce_ray.evaluation.presets import DDGNET_LEFT_OUT
 from dce_ray.presets import run_config
 from dce_ray.store import FeatureStore, import_released, open_store
+from dce_ray.train import Run
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +101,24 @@ def test_skipped_videos_have_no_prediction_but_count(store):
     network, videos = network_for(store), videos_of_test(store)
     name = store.video_names[videos[0]]
     full = evaluate(network, store, videos, EvaluationConfig())
-    less = evaluate(network, store, videos, EvaluationConfig(skip_videos=(name, "not in this store")))
+    less = evaluate(network, store, videos, EvaluationConfig(skip_videos=(name, *DDGNET_LEFT_OUT)))
     assert (full.proposals.video == 0).any()
     assert not (less.proposals.video == 0).any()
     assert less.table.instances == full.table.instances
     assert less.table.videos == full.table.videos
+
+
+def test_a_video_to_skip_that_is_none_is_refused_with_the_nearest(store):
+    """Before a run has trained for it, too."""
+    name, alien = store.video_names[0], "nothing like it"
+    config = EvaluationConfig(skip_videos=(store.video_names[1], f"{name}x", alien))
+    with pytest.raises(EvaluationError, match="skip_videos names videos that") as refused:
+        evaluate(network_for(store), store, videos_of_test(store), config)
+    assert f"{name}x (did you mean {name}" in str(refused.value)
+    assert f"{alien}; it has {len(store)} others, such as {name}" in str(refused.value)
+    run = run_config("delu", store.path, data_set="synthetic", overrides={"device": "cpu"}).replace(evaluation=config)
+    with pytest.raises(EvaluationError, match=f"{name}x"):
+        Run(run, store)
 
 
 def test_every_video_skipped_is_zero_not_an_error(store):

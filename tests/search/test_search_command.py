@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dce_ray.errors import ConfigError, DataError, SearchError, SearchSpaceError, StoreError
+from dce_ray.errors import ConfigError, DataError, EvaluationError, SearchError, SearchSpaceError, StoreError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import decisive
 from dce_ray.experiment.study import read_study
@@ -316,6 +316,11 @@ def test_store_that_vanishes_stops_the_search_and_comes_back(cluster, tiny, tmp_
         (["space.delta=0.6", "method.delta=0.5"], ConfigError, "delta: given as method.<name> and as space.<name>"),
         (["device=cuda:7"], ConfigError, "use device=cpu"),
         (["name=../../elsewhere"], ConfigError, "must be a name and no path"),
+        (["name=.."], ConfigError, "must be a name and no path"),
+        (["evaluation.skip_videos=[nobody]"], EvaluationError, "nobody"),
+        (["training.precision=tf32", "device=cpu"], ConfigError, "device cpu has no TF32"),
+        (["training.graphs=on", "device=cpu"], ConfigError, "device cpu has no graphs"),
+        (["tracking.uri=https://me:word@host"], ConfigError, "tracking.uri=https://me:***@host: holds a password"),
     ],
 )
 def test_wrong_key_starts_nothing(tiny, tmp_path, wrong, error, words, monkeypatch):

@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -109,10 +110,10 @@ def hostile_streams():
     )
     yield "outside object", b"Pabc\n."
     yield "other than through its constructor", b"cnumpy\nndarray\n(K\x05tR."
-    yield "changes a constructor", b"c_codecs\nencode\n}U\x01aK\x01sb."
+    yield "changes a constructor", b"c_codecs\nencode\nK\x01b."
     yield "codec", b"c_codecs\nencode\n(V" + b"x\nU\x03ziptR."
     yield "of type 'V8'", b"cnumpy\ndtype\n(U\x02V8tR."
-    yield "structured", b"cnumpy\ndtype\n(U\x02f4tR(K\x03U\x01|N(U\x01at}tb."
+    yield "structured", b"cnumpy\ndtype\n(U\x02f4tR(K\x03U\x01|N(U\x01at]tb."
     yield "scalar", b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(U\x02O8tRU\x08AAAAAAAAtR."
     yield "extension", b"\x82\xf0."
 
@@ -152,8 +153,52 @@ def test_the_same_pickles_do_run_in_numpy(tmp_path, monkeypatch):
 def test_a_list_inside_itself_is_refused(tmp_path):
     endless: list = []
     endless.append(endless)
-    with pytest.raises(ImportFault, match="RecursionError"):
+    with pytest.raises(ImportFault, match="holds a list that holds itself"):
         read_npy(npy(tmp_path / "labels.npy", pickle.dumps(endless)))
+
+
+def doubled(inner: bytes, times: int, kind: bytes) -> bytes:
+    """A pickle by hand: a list or tuple that holds one thing twice, which holds one twice, and so on."""
+    stream = inner
+    for number in range(times):
+        stream += b"q" + bytes([number]) + b"0" + b"(" + 2 * (b"h" + bytes([number])) + kind
+    return stream
+
+
+LAUGHS = {
+    "lists": doubled(b"]", 200, b"l"),
+    "tuples": doubled(b"(t", 200, b"t"),
+    "few lists": doubled(b"]", 40, b"l"),
+    "keys of a dictionary": b"}" + doubled(b"(t", 60, b"t") + b"Ns",
+    "members of a set": b"(" + doubled(b"(t", 60, b"t") + b"\x91",
+    "a codec": b"c_codecs\nencode\n(V" + b"x\n" + doubled(b"(t", 60, b"t") + b"tR",
+    "a type": b"cnumpy\ndtype\n(" + doubled(b"(t", 60, b"t") + b"tR",
+    "an outside object": doubled(b"(t", 60, b"t") + b"Q",
+}
+
+
+@pytest.mark.parametrize("name", LAUGHS)
+def test_a_pickle_that_names_a_thing_without_end_is_refused_at_once(tmp_path, name):
+    began = time.process_time()
+    with pytest.raises(ImportFault, match=r"labels\.npy: .*; refused, and nothing in the file was run"):
+        read_npy(npy(tmp_path / "labels.npy", b"\x80\x02" + LAUGHS[name] + b"."))
+    assert time.process_time() - began < 1.0
+
+
+def test_a_part_named_very_often_is_refused(tmp_path):
+    """A megabyte that a small file names a hundred thousand times would fill a disk."""
+    many = np.empty(100_000, dtype=object)
+    many[:] = [np.zeros(1000)] * len(many)
+    with pytest.raises(ImportFault, match="far more data than its size can hold"):
+        read_npy(npy(tmp_path / "features.npy", pickle.dumps(many, protocol=4), many.shape))
+
+
+def test_class_names_may_be_shared(tmp_path):
+    name = b"a name of forty bytes, which is very long"
+    labels = np.empty(1000, dtype=object)
+    labels[:] = [[name] * 9 for _ in labels]
+    read = read_npy(npy(tmp_path / "labels.npy", pickle.dumps(labels, protocol=4), labels.shape)).array
+    assert read.tolist() == labels.tolist()
 
 
 def test_an_array_larger_than_its_bytes_is_refused(tmp_path):

@@ -6,12 +6,15 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from small_data_set import write_small
+from small_data_set import small_tables, write_small
 
+from dce_ray.errors import StoreError
 from dce_ray.store import FeatureStore, export_released, import_released
+from dce_ray.store.schema import Description
 
 CLASSES = ("Jump", "Long jump", "Élan")
 
@@ -58,6 +61,24 @@ def test_import_export_import_loses_nothing(tables):
         export_released(store, folder / "exported")
         second = import_released(folder / "exported", folder / "second")
         assert second.digest == first.digest
+
+
+@pytest.mark.parametrize(("name", "fps", "stride_frames"), [("Any", 30.0, 8), ("Thumos14reduced", 29.97, 5)])
+def test_an_export_says_how_many_frames_a_snippet_has(tmp_path, name, fps, stride_frames):
+    """Also where the data set of that name is known to have others."""
+    source = write_small(tmp_path / "released", name, small_tables())
+    first = import_released(source, tmp_path / "first", fps=fps, stride_frames=stride_frames)
+    export_released(FeatureStore.open(first.target), tmp_path / "exported")
+    second = import_released(tmp_path / "exported", tmp_path / "second")
+    store = FeatureStore.open(second.target)
+    assert (store.fps, store.stride_frames, second.digest) == (fps, stride_frames, first.digest)
+
+
+def test_a_name_that_leads_elsewhere_is_refused():
+    """Of a store that a stranger wrote: results of a search lie in a folder that is called as the store is."""
+    for name in ("../../x", "..", "a/b", ""):
+        with pytest.raises(StoreError, match="must be a name and no path"):
+            Description(name, 8, 4, 25.0, 16, CLASSES)
 
 
 def check_content(store: FeatureStore, tables) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -22,9 +23,11 @@ from mirrored import (
     table_of,
 )
 
-from dce_ray.errors import TrackingError
+from dce_ray.errors import ConfigError, TrackingError
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.tracking import sync
+from dce_ray.provenance import environment
+from dce_ray.search.settings import Settings
+from dce_ray.tracking import start_mirror, sync
 from dce_ray.tracking.address import Address, results_root
 from dce_ray.tracking.mirror import closing_lines
 from dce_ray.tracking.state import keep_report, only_sender, search_identity
@@ -288,6 +291,25 @@ def test_a_server_that_is_not_there_is_named_and_nothing_is_lost(make_experiment
     assert "http://127.0.0.1:9 does not answer" in report.faults[0]
     assert "start the server" in report.faults[0]
     assert sync(folder).complete
+
+
+def test_no_password_is_written_whoever_gives_it(make_experiment: Make, monkeypatch: pytest.MonkeyPatch):
+    """A search refuses it in its own keys; from the environment it reaches MLflow and no file; sys.argv is masked."""
+    uri = "http://me:s3cret@127.0.0.1:9"
+    with pytest.raises(ConfigError, match=r"tracking.uri=http://me:\*\*\*@127.0.0.1:9: holds a password") as refused:
+        Settings.from_mapping({"tracking": {"uri": uri}})
+    assert "s3cret" not in str(refused.value)
+    monkeypatch.setattr(sys, "argv", ["search", f"tracking.uri={uri}", "data=s3://k:s3cret@bucket/x?token=s3cret"])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    folder = make_experiment()
+    folder = ExperimentFolder.create(folder.path.with_name("again"), folder.config, environment())
+    with start_mirror(folder, limit_s=1.0) as mirror:
+        assert mirror.address.uri == uri
+    files = [path for path in folder.path.rglob("*") if path.is_file()]
+    assert {"environment.json", "config.json", "log.txt"} <= {path.name for path in files}
+    assert [path.name for path in files if b"s3cret" in path.read_bytes()] == []
+    assert "data=s3://k:***@bucket/x?token=***" in folder.environment["command"]
+    assert "s3cret" not in mirror.message
 
 
 def test_a_password_is_neither_printed_nor_kept(make_experiment: Make):
