@@ -1,4 +1,4 @@
-"""Every command of README and guides is one that its module takes: the keys exist, the values are of the right kind."""
+"""Every command of the guides is one that its module takes: the keys exist, the values are of the right kind."""
 
 from __future__ import annotations
 
@@ -17,13 +17,19 @@ from dce_ray.train.configure import configure_for
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDES = [page for page in PAGES if page.stem not in ("README", "cluster", "results")]
+
+
+def _untitled(page: Path) -> str:
+    """The page without its blocks of a language."""
+    return re.sub(r"^```\w.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
 
 
 def commands() -> list[tuple[str, str]]:
     """(page, command) of every line of a block without a language that runs a module of ours but the cluster's."""
     found = []
-    for page in PAGES:
-        for block in re.findall(r"```\n(.*?)```", page.read_text(), flags=re.DOTALL):
+    for page in GUIDES:
+        for block in re.findall(r"^```\n(.*?)^```$", _untitled(page), flags=re.DOTALL | re.MULTILINE):
             lines = block.replace("\\\n", " ").splitlines()
             found += [(page.name, line.strip()) for line in lines if re.search(r"-m dce_ray\.(?!cluster)", line)]
     return found
@@ -79,7 +85,7 @@ def test_the_command_is_one(page, line):
 
 
 def test_there_are_commands_and_a_wrong_one_is_seen():
-    assert len(commands()) > 30
+    assert len(commands()) > 20
     with pytest.raises(ValueError, match="did you mean"):
         check_search({"search.num_rums": 3})
 
