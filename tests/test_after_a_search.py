@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
 SMALL = ("training.iterations=4", "training.eval_every=2", "device=cpu")
 SPACE = """
 delta: {low: 0.5, high: 0.9}
@@ -29,7 +29,7 @@ def run(place: Path, command: list[str] | str) -> str:
     environment = os.environ | {"PYTHONPATH": str(place), "DCE_CACHE": str(place / "cache"), "RAY_ADDRESS": ""}
     shell = isinstance(command, str)
     done = subprocess.run(
-        command, shell=shell, cwd=place, env=environment, capture_output=True, text=True, check=False, timeout=600
+        command, shell=shell, cwd=place, env=environment, capture_output=True, text=True, check=False, timeout=1200
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout

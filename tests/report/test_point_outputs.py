@@ -238,7 +238,8 @@ def test_the_page_says_what_the_tables_say(searched, standing):
     assert len(outline.named("table")) == len(outline.named("caption")) == 5
     headings = re.findall(r"<h2[^>]*>([^<]*)</h2>", page)
     assert headings == [
-        *("Verdict", "Selection", "Confirmation", "Points", "Noise", "Parameters", "Runs", "Provenance"),
+        *("Verdict", "Selection", "Confirmation", "Learning curves"),
+        *("Points", "Noise", "Parameters", "Runs", "Provenance"),
     ]
     best, plain = standing.ranked[0], standing.posterior.plain
     assert f"{100 * best.mean:.2f} % (standard deviation {100 * best.deviation:.2f}" in page
