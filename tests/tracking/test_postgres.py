@@ -19,8 +19,9 @@ from mirrored import finished_without_model
 
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.tracking import start_mirror, sync
-from dce_ray.tracking.address import Address, hidden
+from dce_ray.tracking.address import Address
 from dce_ray.tracking.mirror import closing_lines
+from dce_ray.words import masked
 
 SECRET = "hard/to:guess"
 Make = Callable[..., ExperimentFolder]
@@ -33,7 +34,7 @@ def programs() -> Path:
     usable = [path for path in found if (path / "initdb").is_file() and (path / "pg_ctl").is_file()]
     if not usable:
         pytest.skip("PostgreSQL's initdb and pg_ctl are not here; Debian's package is postgresql")
-    pytest.importorskip("psycopg2", reason="the driver is not installed: pip install 'dce-ray[postgres]'")
+    pytest.importorskip("psycopg", reason="the driver is not installed: pip install 'dce-ray[postgres]'")
     return usable[0]
 
 
@@ -89,7 +90,7 @@ def test_a_search_is_mirrored_into_postgresql_once_and_its_password_is_nowhere(
     assert one.data.metrics["test_score"] in [run.record().value for run in folder.confirmations()]
     assert client.list_artifacts(one.info.run_id)
     told = f"{mirror.message}{report}{again}{shown}{capfd.readouterr()}{everything_written(folder.path.parents[2])}"
-    assert hidden(database) in told
+    assert masked(database) in told
     assert all(word not in told for word in (SECRET, quote(SECRET, safe="")))
 
 
@@ -102,7 +103,7 @@ def test_a_database_that_lets_nobody_in_is_named_with_the_remedy(database: str, 
     report = sync(folder, address)
     assert not report.complete
     (fault,) = report.faults
-    assert hidden(address) in fault
+    assert masked(address) in fault
     assert "start the database, or mend tracking.uri and its password" in fault
     kept = "".join(path.read_text() for path in (folder.path / "tracking").glob("*.json"))
     assert "another-word" not in f"{report}{kept}{closing_lines(folder, address, Address(address))}"
