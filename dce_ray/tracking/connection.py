@@ -62,6 +62,7 @@ def connect(address: Address) -> MlflowClient:
     from mlflow import MlflowClient
 
     try:
+        _ask_once(address)
         with _creation(address):
             client = MlflowClient(tracking_uri=address.uri)
             client.search_experiments(max_results=1)
@@ -70,6 +71,19 @@ def connect(address: Address) -> MlflowClient:
     except Exception as fault:  # whatever the drivers of the databases raise
         raise unreachable(address, fault) from fault
     return client
+
+
+def _ask_once(address: Address) -> None:
+    """Open a database that is a server: MLflow itself asks one that lets nobody in again and again, for 100 s."""
+    if address.server or address.database_file is not None:
+        return
+    from sqlalchemy import create_engine
+
+    engine = create_engine(address.uri)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
 
 
 @contextlib.contextmanager
