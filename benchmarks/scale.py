@@ -38,12 +38,14 @@ from dce_ray.points.runs import PointRun, replicate_of
 from dce_ray.presets import merge, run_config
 from dce_ray.search.cost import Clock, Cost
 from dce_ray.search.display import Display
+from dce_ray.search.fleet import Fleet
 from dce_ray.search.policy import Policy, Proposal
 from dce_ray.search.replicates import ReplicateLedger
 from dce_ray.search.space import SearchSpace, load_space
 from dce_ray.search.study import recover_study
 from dce_ray.search.tune_hooks import LedgerCallback, LedgerScheduler, LedgerSearcher, Observers, RunsInFlight
 from dce_ray.searchable import changes_of, evaluations_of
+from dce_ray.session.resources import Node, Resources
 from dce_ray.train.run_files import Reading
 
 OPTIONS = {"runs": "1000", "workers": "8,64,512", "work": "", "tracking": "off"}
@@ -105,7 +107,8 @@ class Simulated:
         cost = Cost(self.runs, 0, 0, self.workers, 1.0, 0.0)
         observers = Observers([display, cost, clock])
         time_is_up = lambda: clock.left_s <= cost.confirmation_s  # noqa: E731
-        return RunsInFlight(ledger, lambda: self.workers, 1, observers, time_is_up)
+        nodes = [Node(float(self.workers))]
+        return RunsInFlight(ledger, Fleet(Resources(1.0, 0.0), lambda: nodes), observers, time_is_up)
 
     def drive(self, until: int) -> None:
         """Answer for the workers until so many runs have ended."""

@@ -17,6 +17,7 @@ from dce_ray.search.plan import PlanLedger, Planned
 from dce_ray.search.tune_run import Stop, Workers
 from dce_ray.session.demand import resources_for
 from dce_ray.session.ray_session import ray_session
+from dce_ray.session.resources import Node
 from dce_ray.store import FeatureStore
 from dce_ray.trainables import trainable_named
 
@@ -50,14 +51,14 @@ class Runner:
 
     options: Mapping[str, Any]
     """The command's own, of which ``cpus_per_run``, ``gpus_per_run`` and ``max_failures`` are read."""
-    cluster: Mapping[str, float]
+    nodes: Sequence[Node]
 
     def run(self, title: str, plan: Sequence[Planned], run: RunConfig, store: FeatureStore) -> Stop | None:
         """Run what is not finished of a plan; None when all was run, else why not."""
         ledger = PlanLedger(plan)
         left = len(ledger.waiting)
         wish = {"cpus": self.options["cpus_per_run"], "gpus": self.options["gpus_per_run"]}
-        resources = resources_for(run, store, self.cluster, runs=left, **wish)
+        resources = resources_for(run, store, self.nodes, runs=left, **wish)
         workers = Workers(trainable_named(run.baseline), resources, self.options["max_failures"])
         return workers.run(ledger, Display(title, left, run.training.iterations))
 
@@ -69,8 +70,8 @@ def runner(options: Mapping[str, Any], folder: ExperimentFolder) -> Iterator[Run
     Raises:
         SearchError: Ray cannot be had, with the remedy.
     """
-    with ray_session(options["ray"]["address"], folder.log, options["ray"]["num_cpus"]) as cluster:
-        yield Runner(options, cluster)
+    with ray_session(options["ray"]["address"], folder.log, options["ray"]["num_cpus"]) as nodes:
+        yield Runner(options, nodes)
 
 
 def told(stop: Stop | None) -> int:

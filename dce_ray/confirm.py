@@ -196,9 +196,9 @@ def run(look: Look, options: Mapping[str, Any]) -> Stop | None:
     settings = [run_config_from_mapping(one.configuration(0)) for one in look.pair]
     config = max(settings, key=lambda one: one.sampling.batch * one.sampling.segments)  # it takes most memory
     wish = {"cpus": options["cpus_per_run"], "gpus": options["gpus_per_run"]}
-    with ray_session(options["ray"]["address"], look.folder.log, options["ray"]["num_cpus"]) as cluster:
-        resources = resources_for(config, look.store, cluster, runs=len(ledger.waiting), **wish)
-        print(resources.text(cluster))
+    with ray_session(options["ray"]["address"], look.folder.log, options["ray"]["num_cpus"]) as nodes:
+        resources = resources_for(config, look.store, nodes, runs=len(ledger.waiting), **wish)
+        print(resources.text(nodes))
         workers = Workers(trainable_named(config.baseline), resources, options["max_failures"])
         title = f"confirmation {config.baseline} on {look.search.config['data_set']}, look {options['look']}"
         return workers.run(ledger, Display(title, len(plan), config.training.iterations, done))

@@ -8,12 +8,12 @@ attempt (:mod:`dce_ray.train.attempts`), through ``dce_ray.train.driver``.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dce_ray.trainables.system import SystemMeter, gpu_of
+import ray
 from ray import tune
 
 from dce_ray.errors import DceError, NonFiniteError
@@ -22,8 +22,10 @@ from dce_ray.files import finite
 from dce_ray.train.attempts import Attempts
 from dce_ray.train.driver import Driver
 from dce_ray.train.run_files import Reading
+from dce_ray.trainables.system import SystemMeter, gpu_of
 
 if TYPE_CHECKING:
+    from dce_ray.data.resident import ResidentVideos
     from dce_ray.train import Run
 
 
@@ -31,11 +33,12 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
     """One run, step by step.
 
     The Tune configuration is ``{"record": <the record as a mapping>, "state": <folder of the run's attempts>,
-    "threads": <CPU threads>, "system": <whether to tell what the process takes of its machine>}``. Results carry
-    ``iteration``, ``score`` (None while nothing is selected), ``readings`` (those that no result told before; of a run
-    that goes on, all up to its checkpoint), ``finished``, at the end of a run on test its ``table`` (JSON: Tune takes
-    mappings apart), ``lacks`` (what of the machine cannot be told, and why), and for what no retry can mend ``fault``
-    and ``fault_kind``. Other exceptions are raised: the run then goes on in another process, up to
+    "threads": <CPU threads>, "share": <the run's CPU, GPU and memory>, "nodes": <where it may go>, "system": <whether
+    to tell what the process takes of its machine>}``; the last four may be left out. Results carry ``node`` (Ray's id
+    of it), ``iteration``, ``score`` (None while nothing is selected), ``readings`` (those that no result told before;
+    of a run that goes on, all up to its checkpoint), ``finished``, at the end of a run on test its ``table`` (JSON: Tune
+    takes mappings apart), ``lacks`` (what of the machine cannot be told, and why), and for what the same process cannot
+    mend ``fault`` and ``fault_kind``. Other exceptions are raised: the run then goes on in another process, up to
     ``search.max_failures`` times.
     """
 
@@ -64,10 +67,11 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
 
         if config.get("threads"):
             torch.set_num_threads(int(config["threads"]))
-        self.record = RunRecord.from_mapping(config["record"])
+        self.record = _on_its_device(RunRecord.from_mapping(config["record"]), config.get("share"))
         self.attempts = Attempts(Path(config["state"]))
         self.fault: DceError | None = None
         self.meter: SystemMeter | None = None
+        resident = self._forget()
         try:
             self.run = self.make_run(self.record)
             self._untold = self.attempts.resume(self.run, self.record.attempt)
@@ -77,9 +81,19 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
                 self.meter = SystemMeter(gpu_of(getattr(self.run, "device", torch.device("cpu"))))
         except DceError as fault:  # told with the first result: Tune would retry what an exception ends
             self.fault = fault
+        del resident  # until here, for the new run to find
+
+    def _forget(self) -> ResidentVideos | None:
+        """Drop the run before, so that never two are held; what it had resident is returned, for the next to find."""
+        run: Run | None = self.__dict__.pop("run", None)
+        self.__dict__.pop("driver", None)
+        return run.source.shared if run is not None else None
 
     def step(self) -> dict[str, Any]:
         """Train up to the next evaluation and evaluate; a run on test ends with its table."""
+        return {"node": _node()} | self._step()
+
+    def _step(self) -> dict[str, Any]:
         try:
             if self.fault:
                 raise self.fault
@@ -114,3 +128,15 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """For Tune's own checkpoints, which the search does not use."""
         self.run.restore(Path(checkpoint_dir) / "checkpoint.pt")
+
+
+def _on_its_device(record: RunRecord, share: Mapping[str, float] | None) -> RunRecord:
+    """The record; without a share of a GPU ``device=auto`` is the CPU, since Ray hides no GPU from such a process."""
+    if share is None or share["GPU"] or record.config.get("device") != "auto":
+        return record
+    return record.replace(config={**record.config, "device": "cpu"})
+
+
+def _node() -> str | None:
+    """Ray's id of this node; None without Ray."""
+    return str(ray.get_runtime_context().get_node_id()) if ray.is_initialized() else None

@@ -56,6 +56,7 @@ class Display(Observer):
         trials = [record for record in ended if _is_ranked(record) and not standing]
         self.best = max(trials, key=lambda record: record.value or 0.0, default=None)
         self.running: dict[str, tuple[RunRecord, int, float | None]] = {}
+        self.notice = ""
         self.live = False
         self._told: float | None = None
 
@@ -118,6 +119,11 @@ class Display(Observer):
         self.running.pop(record.key, None)
         self._line(f"{record.label} lost its process and goes on in another: {error}")
 
+    def noted(self, text: str) -> None:
+        """Something of no run in particular."""
+        self.notice = text
+        self._line(f"note: {text}")
+
     def _line(self, text: str) -> None:
         self._told = time.monotonic()
         if not self.live:
@@ -143,7 +149,7 @@ class Display(Observer):
             table.add_row(
                 f"best: {self.best.label}", str(self.best.iteration), percent(self.best.value), parameters(self.best)
             )
-        table.caption = self.rate()
+        table.caption = "\n".join(filter(None, [self.rate(), self.notice]))
         return table
 
     def _length(self, record: RunRecord) -> int:

@@ -19,6 +19,8 @@ from dce_ray.search.first_points import known_points
 from dce_ray.search.space import SearchSpace, load_space
 from dce_ray.search.space_checks import check_space, largest_run
 from dce_ray.searchable import SEARCHABLE, changes_of, evaluations_of
+from dce_ray.session.address import address_fault
+from dce_ray.session.resources import gpu_share_fault
 from dce_ray.words import counted, is_name, masked
 
 POLICIES = ("replicates", "single")
@@ -79,13 +81,15 @@ class SearchOptions(Config):
     """Of the suggestions; runs train with ``seed`` and those after it."""
 
     def faults(self) -> list[str]:
-        """Also: the time budget is a duration."""
+        """Also: the time budget is a duration, and a share of GPUs one that Ray gives."""
         lines = Config.faults(self)
         if not lines and self.time_budget is not None:
             try:
                 seconds(self.time_budget)
             except ConfigError as fault:
                 lines.append(str(fault).removeprefix("search."))
+        if not lines and (wrong := gpu_share_fault(self.gpus_per_trial)):
+            lines.append(f"gpus_per_trial={self.gpus_per_trial}: {wrong}")
         return lines
 
 
@@ -128,6 +132,13 @@ class RayOptions(Config):
     """``auto``, ``host:port``; None starts a local Ray unless RAY_ADDRESS is set."""
     num_cpus: int | None = number(None, 1, 10**5)
     """CPUs of a local Ray; None takes what this process may use."""
+
+    def faults(self) -> list[str]:
+        """Also: the address is one that a search can use."""
+        lines = Config.faults(self)
+        if not lines and (wrong := address_fault(self.address)):
+            lines.append(f"address={self.address}: {wrong}")
+        return lines
 
 
 @dataclass(frozen=True, slots=True)

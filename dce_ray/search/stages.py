@@ -7,7 +7,7 @@ cost in ``cost``, tables and pictures in ``dce_ray.report``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from dce_ray.errors import SearchError
 from dce_ray.experiment.candidate import Candidate
@@ -25,7 +25,7 @@ from dce_ray.search.tune_hooks import OUT_OF_TIME
 from dce_ray.search.tune_run import Stop, Workers
 from dce_ray.session.demand import resources_for
 from dce_ray.session.ray_session import ray_session
-from dce_ray.session.resources import Resources
+from dce_ray.session.resources import Node, Resources
 from dce_ray.store import open_store
 from dce_ray.trainables import RunTrainable, trainable_named
 from dce_ray.words import command_line
@@ -51,10 +51,11 @@ class Search:
     def run(self) -> Stop | None:
         """Search, choose, confirm; None when all was done, else why not. Given again, it goes on."""
         settings = self.experiment.settings
-        with ray_session(settings.ray.address, self.folder.log, settings.ray.num_cpus) as cluster:
-            resources = self.resources(cluster)
-            print(resources.text(cluster))
-            cost = self.cost(resources.slots(cluster), resources)
+        go_on = command_line("dce_ray.search", resume=self.folder.path)
+        with ray_session(settings.ray.address, self.folder.log, settings.ray.num_cpus, go_on=go_on) as nodes:
+            resources = self.resources(nodes)
+            print(resources.text(nodes))
+            cost = self.cost(resources.slots(nodes), resources)
             told = (cost, self.clock), settings.tracking.system_metrics
             workers = Workers(self.trainable, resources, settings.search.max_failures, *told)
             runs = searching(self.experiment, self.folder)
@@ -65,13 +66,13 @@ class Search:
                 return without_plain
             return self.confirm(self.choose(runs, stop), workers) or stop
 
-    def resources(self, cluster: Mapping[str, float]) -> Resources:
+    def resources(self, nodes: Sequence[Node]) -> Resources:
         """What of the cluster one run gets."""
         config, wish = self.experiment.largest, self.experiment.settings.search
         return resources_for(
             config,
             open_store(config.data),
-            cluster,
+            nodes,
             runs=wish.num_runs,
             cpus=wish.cpus_per_trial,
             gpus=wish.gpus_per_trial,

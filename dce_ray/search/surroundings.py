@@ -17,7 +17,9 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.files import not_written
 from dce_ray.search.settings import Experiment
 from dce_ray.session.demand import resources_for
-from dce_ray.session.ray_session import check_address
+from dce_ray.session.limits import usable_cpus
+from dce_ray.session.ray_session import check_address, local_memory
+from dce_ray.session.resources import Node
 from dce_ray.store import FeatureStore
 from dce_ray.tracking.address import Address, address_of, sync_command
 from dce_ray.train.arithmetic import check_training
@@ -53,7 +55,7 @@ def check_surroundings(experiment: Experiment, store: FeatureStore, folder: Path
     else:
         device = choose_device(experiment.run.device)  # runs compute on this machine: what is not here is refused now
         check_training(experiment.run.training, device)
-        here = local_resources(settings.ray.num_cpus)
+        here = [local_node(settings.ray.num_cpus)]
         wish = settings.search
         resources_for(
             experiment.largest, store, here, runs=wish.num_runs, cpus=wish.cpus_per_trial, gpus=wish.gpus_per_trial
@@ -65,10 +67,10 @@ def check_surroundings(experiment: Experiment, store: FeatureStore, folder: Path
     return silent_server(planned, address_of(planned, settings.tracking.uri), settings.tracking.uri)
 
 
-def local_resources(num_cpus: int | None) -> dict[str, float]:
-    """``CPU`` and ``GPU`` of the Ray that would be started here."""
-    cpus = num_cpus or len(os.sched_getaffinity(0))
-    return {"CPU": float(cpus), "GPU": float(torch.cuda.device_count())}
+def local_node(num_cpus: int | None) -> Node:
+    """What the Ray that would be started here has."""
+    memory = float(local_memory())
+    return Node(float(num_cpus or usable_cpus()), float(torch.cuda.device_count()), memory, host=socket.gethostname())
 
 
 def check_writable(folder: Path) -> None:

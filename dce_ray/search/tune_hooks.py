@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,9 @@ from ray.tune.stopper import Stopper
 from dce_ray.experiment.folder import RunFolder
 from dce_ray.experiment.record import RunRecord
 from dce_ray.files import write_json
+from dce_ray.search.fleet import NOTHING_STARTS_S, Fleet
 from dce_ray.search.ledger import Ledger
+from dce_ray.session.resources import Resources
 from dce_ray.train.run_files import Reading
 
 INTERRUPTED = "interrupted"
@@ -50,6 +53,9 @@ class Observer:
 
     def retried(self, record: RunRecord, error: str) -> None:
         """A run's process was lost; it goes on elsewhere."""
+
+    def noted(self, text: str) -> None:
+        """Something that the user should know, of no run in particular."""
 
 
 class Observers(Observer):
@@ -78,19 +84,29 @@ class Observers(Observer):
         for member in self.members:
             member.retried(record, error)
 
+    def noted(self, text: str) -> None:
+        """Pass on."""
+        for member in self.members:
+            member.noted(text)
+
 
 @dataclass
 class InFlight:
     """A run in flight."""
 
     folder: RunFolder
+    share: Resources
     heard: set[tuple[int, bool]] = field(default_factory=set)
     """Iterations of the readings that are written, and whether they had a score."""
+    handed: float = field(default_factory=time.monotonic)
+    """When it was handed to Tune."""
+    began: float | None = None
+    """When its process had its share; None while it waits."""
 
     @classmethod
-    def of(cls, folder: RunFolder) -> InFlight:
+    def of(cls, folder: RunFolder, share: Resources) -> InFlight:
         """A run that begins, or goes on with what its folder knows."""
-        return cls(folder, {_name_of(reading) for reading in folder.readings()})
+        return cls(folder, share, {_name_of(reading) for reading in folder.readings()})
 
     def news(self, result: Mapping[str, Any]) -> list[Reading]:
         """The readings of a result that were not heard of, from now on heard: a run that goes on repeats some."""
@@ -110,21 +126,17 @@ class RunsInFlight:
 
     Args:
         ledger: which runs there are, and who notes how they end.
-        slots: how many runs may be in flight, asked before each start (a cluster may grow).
-        threads: CPU threads of a run.
-        out_of_time: whether the time budget is used up, asked often.
-        unable: why nothing can run any more, asked often; None while something can.
-        max_failures: how often one run's process may be lost before the run counts as failed.
+        fleet: the nodes, asked before each start (a cluster may grow).
         observer: the display.
+        out_of_time: whether the time budget is used up, asked often.
+        max_failures: how often one run's process may be lost before the run counts as failed.
         system: whether runs tell what they take of their machine.
     """
 
     ledger: Ledger
-    slots: Callable[[], int]
-    threads: int
+    fleet: Fleet
     observer: Observer
     out_of_time: Callable[[], bool] = lambda: False
-    unable: Callable[[], str | None] = lambda: None
     max_failures: int = 2
     system: bool = False
     reason: str | None = None
@@ -138,7 +150,8 @@ class RunsInFlight:
     _finished: bool = False
     _lacks: set[str] = field(default_factory=set)
     _losses: Counter[str] = field(default_factory=Counter)
-    """Lost processes, by run."""
+    """Lost processes and faults of their surroundings, by run."""
+    _stalled: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its searcher for a restore that is not used here, and would take the study along."""
@@ -161,27 +174,40 @@ class RunsInFlight:
         """Whether the search shall end now."""
         if self.reason is None and self.out_of_time():
             self.stop(OUT_OF_TIME)
-        if self.reason is None and (why := self.unable()):
+        if self.reason is None and (why := self.fleet.lost()):
             self.stop(why, failure=True)
+        self._tell_when_nothing_starts()
         return self.reason is not None
+
+    def _tell_when_nothing_starts(self) -> None:
+        waiting = [run for run in self.live.values() if run.began is None]
+        if not waiting or len(waiting) < len(self.live):
+            self._stalled = False
+        elif not self._stalled and time.monotonic() - max(run.handed for run in waiting) > NOTHING_STARTS_S:
+            self._stalled = True
+            self.observer.noted(self.fleet.waiting(waiting[0].share))
 
     def start(self, trial_id: str) -> dict[str, Any] | str | None:
         """Tune's question for another run."""
         if self.stopping:
             return str(Searcher.FINISHED)
-        if len(self.live) >= self.slots():
+        share = self.fleet.share(Counter(run.share for run in self.live.values()))
+        if share is None:
             return None
         folder = self.ledger.ask()
         if folder is None:
             return None if self.live else str(Searcher.FINISHED)  # a run in flight may still lose its process
-        self.live[trial_id] = InFlight.of(folder)
+        self.live[trial_id] = InFlight.of(folder, share)
         record = folder.record()
         self.observer.started(record)
-        return {"record": record.to_mapping(), "state": str(folder.attempts.root), **self._wishes}
-
-    @property
-    def _wishes(self) -> dict[str, Any]:
-        return {"threads": self.threads, "system": self.system}
+        return {
+            "record": record.to_mapping(),
+            "state": str(folder.attempts.root),
+            "threads": share.threads,
+            "share": {"CPU": share.cpus, "GPU": share.gpus, "memory": share.memory},
+            "nodes": self.fleet.where(share),
+            "system": self.system,
+        }
 
     def _tell_lacks(self, result: Mapping[str, Any]) -> None:
         """Say once what of the machines cannot be recorded."""
@@ -190,11 +216,28 @@ class RunsInFlight:
                 self._lacks.add(line)
                 print(f"note: {line}; tracking.system=off says nothing of it", flush=True)
 
+    def began(self, trial_id: str) -> None:
+        """A run's process has its share of a node."""
+        self.live[trial_id].began = time.monotonic()
+
+    def _pop(self, trial_id: str) -> InFlight:
+        run = self.live.pop(trial_id)
+        if run.began is not None:
+            self.fleet.used(run.share, time.monotonic() - run.began)
+        return run
+
+    def close(self) -> None:
+        """The session of runs is over: those in flight stay as they are."""
+        for trial_id in list(self.live):
+            self._pop(trial_id)
+        self.fleet.measure()
+
     def result(self, trial_id: str, result: dict[str, Any]) -> bool:
         """An evaluation; whether the run stops here."""
         run = self.live[trial_id]
         self._tell_lacks(result)
         self._note_host(run.folder, result)
+        self.fleet.fine(str(result.get("node")))
         self.observer.scored(run.folder.record(), result["iteration"], result.get("score"))
         if self._report(run, result):
             self.pruned.add(trial_id)
@@ -211,11 +254,11 @@ class RunsInFlight:
 
     def complete(self, trial_id: str, result: dict[str, Any]) -> None:
         """A run ended without an exception: at its full length, pruned, by a fault, or by the stop of the search."""
-        run = self.live.pop(trial_id)
+        run = self._pop(trial_id)
         folder = run.folder
         self._note_host(folder, result)
         if result.get("fault_kind") == "environment":
-            self.stop(str(result["fault"]), failure=True)
+            self._fault(folder, result)
         elif result.get("fault_kind"):
             self.failed(folder, str(result["fault"]), its_own=True)
         elif result.get("finished"):
@@ -228,6 +271,21 @@ class RunsInFlight:
         elif trial_id in self.pruned:
             self.ledger.prune(folder.key)
             self._ended(folder)
+
+    def _fault(self, folder: RunFolder, result: dict[str, Any]) -> None:
+        """A run ended by a fault that is not its own, as a full disk is none: it goes on on another node."""
+        host, error = str(result.get("hostname", "an unknown host")), str(result["fault"])
+        if note := self.fleet.fault(str(result.get("node")), host, error):
+            self.observer.noted(note)
+        self._try_again(folder, f"{error} (on {host})")
+
+    def _try_again(self, folder: RunFolder, error: str) -> None:
+        self._losses[folder.key] += 1
+        if self._losses[folder.key] > self.max_failures and self.fleet.lost() is None:
+            self.failed(folder, error)
+        else:
+            self.ledger.again(folder.key)
+            self.observer.retried(folder.record(), error)
 
     @staticmethod
     def _note_host(folder: RunFolder, result: dict[str, Any]) -> None:
@@ -242,13 +300,7 @@ class RunsInFlight:
         Not left to Tune's ``max_failures``: a trial whose process dies while it is taken over from the run before
         (``reset``) is never tried again there. A run that goes on is a new trial of Tune's, the same of the study's.
         """
-        folder = self.live.pop(trial_id).folder
-        self._losses[folder.key] += 1
-        if self._losses[folder.key] > self.max_failures:
-            self.failed(folder, error)
-        else:
-            self.ledger.again(folder.key)
-            self.observer.retried(folder.record(), error)
+        self._try_again(self._pop(trial_id).folder, error)
 
     def failed(self, folder: RunFolder, error: str, *, its_own: bool = False) -> None:
         """A run that cannot go on.
@@ -314,6 +366,11 @@ class LedgerCallback(Callback):  # type: ignore[misc]
 
     def __init__(self, runs: RunsInFlight) -> None:
         self.runs = runs
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A run's process has begun."""
+        if trial.trial_id in self.runs.live:
+            self.runs.began(trial.trial_id)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A run's node was taken back with notice: Tune counts no failure and starts the trial elsewhere by itself."""

@@ -6,8 +6,7 @@ import logging
 import os
 import shutil
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from ray import tune
 from dce_ray.files import not_written
 from dce_ray.interrupts import stop_on_signal
 from dce_ray.search.display import Display
+from dce_ray.search.fleet import Fleet
 from dce_ray.search.ledger import Ledger
 from dce_ray.search.tune_hooks import (
     INTERRUPTED,
@@ -28,14 +28,11 @@ from dce_ray.search.tune_hooks import (
     RunsInFlight,
     WholeStopper,
 )
-from dce_ray.session.ray_session import cluster_resources
 from dce_ray.session.resources import Resources
 
-SLOTS_FRESH_S = 10.0
-"""For so long the number of slots is believed before the cluster is asked again."""
-NODES_GONE_S = 30.0
-"""For so long Ray may be without any node before the search ends, to be gone on with: a late one may still come."""
 NO_LIMIT = 10**9
+NODE_ID = "ray.io/node-id"
+"""Label that Ray gives every node."""
 
 log = logging.getLogger(__name__)
 
@@ -68,17 +65,19 @@ class Workers:
 
     def run(self, ledger: Ledger, display: Display, out_of_time: Callable[[], bool] = lambda: False) -> Stop | None:
         """Run everything that the ledger asks for in sight of the user; see :func:`run_ledger`."""
+        fleet = Fleet(self.resources)
         with display.shown():
             stop = run_ledger(
                 ledger,
                 self.trainable,
                 self.resources,
+                fleet=fleet,
                 max_failures=self.max_failures,
                 out_of_time=out_of_time,
                 observer=Observers([display, *self.observers]),
                 system=self.system,
             )
-        print(display.summary())
+        print("\n".join(filter(None, [display.summary(), fleet.utilisation()])))
         return stop
 
 
@@ -91,6 +90,7 @@ def run_ledger(
     out_of_time: Callable[[], bool] = lambda: False,
     observer: Observer | None = None,
     system: bool = False,
+    fleet: Fleet | None = None,
 ) -> Stop | None:
     """Run everything that the ledger asks for.
 
@@ -102,6 +102,7 @@ def run_ledger(
         out_of_time: whether the time budget is used up; the search then stops.
         observer: told what happens.
         system: whether runs tell what they take of their machines.
+        fleet: the nodes, for who wants to know how much of them was used; None makes one.
 
     Returns:
         None when everything was run; else why not. Runs in flight then stay RUNNING and go on when resumed.
@@ -109,12 +110,11 @@ def run_ledger(
     Raises:
         OutputError: the experiment folder cannot be written.
     """
-    slots = _Slots(resources)
-    runs = RunsInFlight(ledger, slots, resources.threads, observer or Observer(), out_of_time, slots.lost, max_failures)
-    runs.system = system
+    fleet = fleet or Fleet(resources)
+    runs = RunsInFlight(ledger, fleet, observer or Observer(), out_of_time, max_failures, system)
     scratch = _scratch()
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+        tune.with_resources(trainable, placement),
         tune_config=tune.TuneConfig(
             search_alg=LedgerSearcher(runs),
             scheduler=LedgerScheduler(runs),
@@ -138,8 +138,17 @@ def run_ledger(
     except OSError as fault:  # the journal's and the scratch folder's; all other files raise SearchError themselves
         raise not_written(Path(fault.filename or scratch), fault) from fault
     finally:
+        runs.close()
         shutil.rmtree(scratch, ignore_errors=True)
     return Stop(runs.reason, runs.failure) if runs.reason else None
+
+
+def placement(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+    """What Ray keeps for a run: its share of one node, and which nodes may be that one."""
+    share, nodes = config["share"], config["nodes"]
+    amounts = {name: amount for name, amount in share.items() if amount}
+    allowed = {} if nodes is None else {"bundle_label_selector": [{NODE_ID: f"in({','.join(nodes)})"}]}
+    return tune.PlacementGroupFactory([amounts], **allowed)
 
 
 def _scratch() -> Path:
@@ -164,27 +173,3 @@ def _lives(process: int) -> bool:
 
 def _name(trial: Any) -> str:
     return str(trial.trial_id)
-
-
-class _Slots:
-    """Number of runs that fit into the cluster as it is now."""
-
-    def __init__(self, resources: Resources) -> None:
-        self.resources = resources
-        self.number, self.asked = 0, -SLOTS_FRESH_S
-        self._empty_since: float | None = None
-
-    def __call__(self) -> int:
-        now = time.monotonic()
-        if now - self.asked >= SLOTS_FRESH_S:
-            cluster = cluster_resources()
-            self.number, self.asked = max(1, self.resources.slots(cluster)), now
-            self._empty_since = None if cluster.get("CPU") else self._empty_since or now
-        return self.number
-
-    def lost(self) -> str | None:
-        """Why nothing can run any more: Ray has had no node for a while; None while it has one."""
-        self()
-        if self._empty_since is None or time.monotonic() - self._empty_since < NODES_GONE_S:
-            return None
-        return f"Ray lost all its nodes (for {NODES_GONE_S:g} s it has had no CPU); see log.txt"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from dce_ray.config import RunConfig
 from dce_ray.data import make_splits
-from dce_ray.session.resources import Demand, Resources, available_bytes, choose_resources
+from dce_ray.session.resources import Demand, Node, Resources, choose_resources
 from dce_ray.store import FeatureStore
 from dce_ray.train.build import build_network
 
@@ -37,7 +38,7 @@ def demand_of(config: RunConfig, store: FeatureStore) -> Demand:
 def resources_for(
     config: RunConfig,
     store: FeatureStore,
-    cluster: Mapping[str, float],
+    nodes: Sequence[Node],
     *,
     runs: int,
     cpus: float | None = None,
@@ -48,7 +49,7 @@ def resources_for(
     Args:
         config: of any of the runs; they differ in what costs no memory.
         store: their data.
-        cluster: ``CPU`` and ``GPU`` of all nodes.
+        nodes: of the cluster.
         runs: how many there are; more CPUs than that go to the runs' threads.
         cpus: the user's wish; None chooses.
         gpus: the user's wish; None chooses, and takes none with ``device=cpu``.
@@ -56,15 +57,9 @@ def resources_for(
     Raises:
         SearchError: no run fits.
     """
-    return choose_resources(
-        cluster,
-        demand_of(config, store),
-        runs=runs,
-        host_bytes=available_bytes(),
-        device_bytes=_device_bytes(),
-        cpus=cpus,
-        gpus=0.0 if config.device == "cpu" and gpus is None else gpus,
-    )
+    known = [replace(node, gpu_bytes=node.gpu_bytes or _device_bytes()) for node in nodes]
+    wishes = {"cpus": cpus, "gpus": 0.0 if config.device == "cpu" and gpus is None else gpus}
+    return choose_resources(known, demand_of(config, store), runs=runs, unequal=config.device == "auto", **wishes)
 
 
 def _device_bytes() -> float | None:

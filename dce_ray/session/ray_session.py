@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 import os
 import resource
 import shutil
@@ -17,17 +18,25 @@ from typing import Any
 import ray
 
 from dce_ray.errors import SearchError
+from dce_ray.session.address import address_fault
+from dce_ray.session.limits import available_bytes, usable_cpus
+from dce_ray.session.resources import Node
+from dce_ray.session.watch import Address, Watch, end_now
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Trials exchange paths and numbers, not arrays; Ray's own default is 30 % of the memory."""
 ADDRESS_PATIENCE_S = 5.0
 """For so long a cluster's head may take to let itself be spoken to."""
+STARTS = 3
+"""So often a local Ray is started that is not there after the 30 s that Ray gives it: a busy machine may need more."""
+TOO_SLOW = "timed out during startup"
 QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # saves the import of tensorboardX; progress.jsonl holds the results
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's snapshots are not used: the study is the truth
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "86400",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_MAX_PENDING_TRIALS_PG": "10000",  # processes start as many at once as there are slots; Tune's default is 1
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -36,16 +45,20 @@ QUIET = {
 
 
 @contextlib.contextmanager
-def ray_session(address: str | None, log: Path, num_cpus: int | None = None) -> Iterator[dict[str, float]]:
+def ray_session(
+    address: str | None, log: Path, num_cpus: int | None = None, *, go_on: str = "the same command"
+) -> Iterator[list[Node]]:
     """Have a Ray: the one of this process, the one at ``address`` or ``RAY_ADDRESS``, or a local one of our own.
 
     Args:
-        address: ``auto``, ``host:port``, ``ray://...``; None starts a local Ray unless ``RAY_ADDRESS`` is set.
+        address: ``auto``, ``host:port``; None starts a local Ray unless ``RAY_ADDRESS`` is set.
         log: file that takes what Ray has to say.
         num_cpus: CPUs of a local Ray; None takes what this process may use.
+        go_on: the command that goes on when Ray dies. This process then ends at once: what waits for a dead Ray does
+            not come back.
 
     Yields:
-        The cluster's resources.
+        The cluster's nodes.
 
     Raises:
         SearchError: Ray cannot be had, with the remedy.
@@ -54,26 +67,55 @@ def ray_session(address: str | None, log: Path, num_cpus: int | None = None) -> 
         os.environ.setdefault(name, value)
     with logged(log):
         if ray.is_initialized():  # a Ray that the caller started is the caller's to stop
-            yield cluster_resources()
+            yield living_nodes()
             return
         _start(address or os.environ.get("RAY_ADDRESS") or "local", num_cpus)
         try:
-            yield cluster_resources()
+            with Watch(_doors(), functools.partial(end_now, go_on=go_on)).watching():
+                yield living_nodes()
         finally:
             ray.shutdown()
 
 
-def cluster_resources() -> dict[str, float]:
-    """``CPU`` and ``GPU`` of all nodes that live now."""
-    return {name: float(ray.cluster_resources().get(name, 0.0)) for name in ("CPU", "GPU")}
+def _doors() -> dict[str, Address]:
+    """Where Ray's head and the raylet that this process talks to listen."""
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    doors: dict[str, Address] = {f"Ray's head at {host}:{port}": (host, int(port))}
+    raylet = getattr(ray._private.worker.global_worker.node, "raylet_socket_name", None)  # no public name
+    if raylet:
+        doors["the raylet of this machine"] = raylet
+    return doors
+
+
+def living_nodes() -> list[Node]:
+    """The nodes that live now."""
+    return [
+        Node(
+            cpus=float(node["Resources"].get("CPU", 0.0)),
+            gpus=float(node["Resources"].get("GPU", 0.0)),
+            memory=float(node["Resources"].get("memory", math.inf)),
+            id=node["NodeID"],
+            host=node["NodeManagerHostname"],
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+
+
+def local_memory() -> int:
+    """Bytes that a local Ray may give to runs."""
+    return max(int(available_bytes()) - OBJECT_STORE_BYTES, 2**20)
 
 
 def _start(address: str, num_cpus: int | None) -> None:
+    if wrong := address_fault(address):
+        raise SearchError(f"ray.address={address}: {wrong}")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
         options |= {
             "address": "local",  # never somebody else's cluster by accident
-            "num_cpus": num_cpus or len(os.sched_getaffinity(0)),
+            "num_cpus": num_cpus or usable_cpus(),
+            "_memory": local_memory(),
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
         }
@@ -81,28 +123,33 @@ def _start(address: str, num_cpus: int | None) -> None:
     else:
         check_address(address)
         options["address"] = address
-    try:
-        with children_of_their_own_group():
-            ray.init(**options)
-    except Exception as fault:  # Ray raises ValueError, ConnectionError, RuntimeError and its own
-        raise SearchError(remedy(address, fault)) from fault
+    for left in reversed(range(STARTS)):
+        try:
+            with children_of_their_own_group():
+                ray.init(**options)
+        except Exception as fault:  # Ray raises ValueError, ConnectionError, RuntimeError and its own
+            if left and TOO_SLOW in str(fault):
+                ray.shutdown()
+                continue
+            raise SearchError(remedy(address, fault)) from fault
+        return
 
 
 def check_address(address: str) -> None:
     """Refuse an address at which nobody listens; Ray itself would try for minutes without a word.
 
     Args:
-        address: ``host:port`` or ``ray://host:port``; ``auto`` and ``local`` are not asked.
+        address: ``host:port``; ``auto`` and ``local`` are not asked.
 
     Raises:
         SearchError: with the remedy.
     """
-    place = address.removeprefix("ray://")
+    place = address
     host, _, port = place.rpartition(":")
     if not host and place in ("auto", "local"):
         return
     if not (host and port.isdigit() and int(port) < 2**16):
-        raise SearchError(f"ray.address={address}: write auto, host:port or ray://host:port")
+        raise SearchError(f"ray.address={address}: write auto or host:port")
     try:
         socket.create_connection((host.strip("[]"), int(port)), ADDRESS_PATIENCE_S).close()
     except (OSError, UnicodeError) as fault:

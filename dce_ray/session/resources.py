@@ -1,11 +1,10 @@
-"""What a trial gets: CPUs, a share of a GPU, and from both how many trials run at once."""
+"""What a trial gets: CPUs, memory and a share of a GPU of one node, and from these how many trials run at once."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from dce_ray.errors import SearchError
 from dce_ray.words import counted, written
@@ -43,69 +42,155 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """A node of the cluster, with what Ray says it has."""
+
+    cpus: float
+    gpus: float = 0.0
+    memory: float = math.inf
+    """Bytes that trials may be given."""
+    id: str = ""
+    host: str = ""
+    gpu_bytes: float | None = None
+    """Memory of the smallest of its GPUs; None where it is not known."""
+
+    def text(self) -> str:
+        """What it has, in words."""
+        parts = [counted(self.cpus, "CPU"), *([counted(self.gpus, "GPU")] if self.gpus else [])]
+        memory = [f"{self.memory / 2**30:.1f} GiB"] if math.isfinite(self.memory) else []
+        return f"{self.host or 'a node'} with {', '.join(parts + memory)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Resources:
-    """CPUs and GPUs of one trial."""
+    """What one trial gets of one node."""
 
     cpus: float
     gpus: float
+    memory: int = 0
+    """Bytes; 0 asks for none."""
+    without_gpu: bool = False
+    """Whether only nodes without a GPU are for these trials: on others they would take the CPUs of trials with one."""
+    elsewhere: Resources | None = None
+    """What a trial gets on nodes that have no GPU, where the cluster has both kinds; None uses these for nothing."""
 
     @property
     def threads(self) -> int:
         """CPU threads that a trial's process uses."""
         return max(1, int(self.cpus))
 
-    def slots(self, cluster: Mapping[str, float]) -> int:
-        """Trials that run at once on a cluster of so many ``CPU`` and ``GPU``."""
-        by_cpu = cluster.get("CPU", 0.0) / self.cpus if self.cpus else math.inf
-        by_gpu = _by_gpu(cluster.get("GPU", 0.0), self.gpus) if self.gpus else math.inf
-        return int(min(by_cpu, by_gpu, 10_000))
+    @property
+    def kinds(self) -> tuple[Resources, ...]:
+        """What trials get, by kind of node; the first is preferred."""
+        return (replace(self, elsewhere=None), *([self.elsewhere] if self.elsewhere else []))
 
-    def text(self, cluster: Mapping[str, float]) -> str:
+    def slots(self, nodes: Sequence[Node]) -> int:
+        """Trials that run at once on these nodes: each lies on one node, as its CPUs, GPUs and memory allow."""
+        return sum(min(kind.slots_on(node), 10_000) for kind in self.kinds for node in nodes)
+
+    def slots_on(self, node: Node) -> int:
+        """Trials of this kind, apart from :attr:`elsewhere`, that one node holds at once."""
+        if self.without_gpu and node.gpus >= 1:
+            return 0
+        by_cpu = node.cpus / self.cpus if self.cpus else math.inf
+        by_gpu = _by_gpu(node.gpus, self.gpus) if self.gpus else math.inf
+        by_memory = node.memory / self.memory if self.memory else math.inf
+        return int(min(by_cpu, by_gpu, by_memory, 10_000))
+
+    def asked(self) -> str:
+        """What one trial needs, in words.
+
+        >>> Resources(2.0, 0.5, 2**30).asked()
+        '2 CPUs, 0.5 GPUs, 1.0 GiB'
+        """
+        gpus = [counted(self.gpus, "GPU")] if self.gpus else []
+        memory = [f"{self.memory / 2**30:.1f} GiB"] if self.memory else []
+        return ", ".join([counted(self.cpus, "CPU"), *gpus, *memory])
+
+    def text(self, nodes: Sequence[Node]) -> str:
         """How many runs there are at once, and what each gets, in a line.
 
-        >>> Resources(1.0, 0.0).text({"CPU": 2.0}), Resources(4.0, 0.5).text({"CPU": 16.0, "GPU": 1.0})
+        >>> Resources(1.0, 0.0).text([Node(2.0)]), Resources(4.0, 0.5).text([Node(16.0, 1.0)])
         ('2 runs at once, each with 1 CPU of 2', '2 runs at once, each with 4 CPUs of 16 and 0.5 GPUs of 1')
         """
-        parts = [(self.cpus, "CPU"), *([(self.gpus, "GPU")] if self.gpus or cluster.get("GPU") else [])]
-        shares = " and ".join(f"{counted(share, name)} of {written(cluster.get(name, 0.0))}" for share, name in parts)
-        return f"{counted(self.slots(cluster), 'run')} at once, each with {shares}"
+        cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+        first, *others = self.kinds
+        parts = [(first.cpus, "CPU", cpus), *([(first.gpus, "GPU", gpus)] if first.gpus or gpus else [])]
+        shares = " and ".join(f"{counted(share, name)} of {written(there)}" for share, name, there in parts)
+        line = f"{counted(first.slots(nodes), 'run')} at once, each with {shares}"
+        if len(nodes) > 1:
+            line += f" on {counted(sum(first.slots_on(node) > 0 for node in nodes), 'node')}"
+        for kind in others:
+            line += f", and {counted(kind.slots(nodes), 'run')} with {counted(kind.cpus, 'CPU')} where there is no GPU"
+        return line
+
+
+def gpu_share_fault(gpus: float | None) -> str | None:
+    """Why nothing can get such a share of GPUs; None where it can."""
+    if gpus is None or gpus <= 1 or gpus == int(gpus):
+        return None
+    return "must be at most 1 or a whole number, since a share is never put together from two GPUs"
 
 
 def choose_resources(
-    cluster: Mapping[str, float],
+    nodes: Sequence[Node],
     demand: Demand,
     *,
     runs: int,
-    host_bytes: float,
-    device_bytes: float | None,
     cpus: float | None = None,
     gpus: float | None = None,
+    unequal: bool = True,
 ) -> Resources:
-    """Resources of a trial, from what there is.
+    """Resources of a trial, from what each node has.
 
     Args:
-        cluster: ``CPU`` and ``GPU`` of all nodes.
+        nodes: that live.
         demand: of one trial.
         runs: trials that may run at once at the most; more CPUs than that go to the trials' threads.
-        host_bytes: free memory of a node.
-        device_bytes: memory of one GPU; None where it is not known here (the GPUs are on other nodes).
         cpus: the user's wish; None chooses.
         gpus: the user's wish; None chooses.
+        unequal: whether trials may compute on the CPU where others compute on a GPU (``device=auto``).
 
     Raises:
         SearchError: no trial fits, with what is there and what is needed.
     """
-    gpus_there, cpus_there = cluster.get("GPU", 0.0), cluster.get("CPU", 0.0)
+    if fault := gpu_share_fault(gpus):
+        raise SearchError(f"search.gpus_per_trial={written(gpus or 0)}: {fault}")
+    with_gpu = [node for node in nodes if node.gpus >= 1]
+    chosen = gpus is None
     if gpus is None:
-        gpus = 0.0 if gpus_there < 1 else _gpu_share(demand, device_bytes)
-    if cpus is None:
-        together = min(runs, _by_gpu(gpus_there, gpus) if gpus else int(MEMORY_SHARE * host_bytes // demand.host))
-        cpus = float(max(1, int(cpus_there) // max(1, min(together, int(cpus_there)))))
-    chosen = Resources(float(cpus), float(gpus))
-    if cpus <= 0 or gpus < 0 or chosen.slots(cluster) < 1:
+        gpus = max((_gpu_share(demand, node.gpu_bytes) for node in with_gpu), default=0.0)
+    memory = _memory(nodes, demand)
+    first = _kind(nodes, runs, cpus, Resources(1.0, float(gpus), memory))
+    without = [node for node in nodes if node.gpus < 1]
+    if chosen and unequal and gpus and without and (left := runs - first.slots(nodes)) > 0:
+        second = _kind(without, left, cpus, Resources(1.0, 0.0, memory, without_gpu=True))
+        return replace(first, elsewhere=second) if second.slots(without) else _fitting(first, nodes)
+    return _fitting(first, nodes)
+
+
+def _kind(nodes: Sequence[Node], runs: int, cpus: float | None, least: Resources) -> Resources:
+    """As many CPUs for each trial as leave room for all of them, or for as many as there is room for at all."""
+    if cpus is not None:
+        return replace(least, cpus=float(cpus))
+    wanted = max(1, min(runs, least.slots(nodes)))
+    most = int(max((node.cpus for node in nodes), default=1.0))
+    fitting = (replace(least, cpus=float(number)) for number in range(most, 1, -1))
+    return next((each for each in fitting if each.slots(nodes) >= wanted), least)
+
+
+def _memory(nodes: Sequence[Node], demand: Demand) -> int:
+    """Bytes to ask for; where no node has what is estimated, one trial at a time is tried on the largest."""
+    needed = demand.host / MEMORY_SHARE
+    there = max((node.memory for node in nodes), default=math.inf)
+    return int(min(needed, there))
+
+
+def _fitting(chosen: Resources, nodes: Sequence[Node]) -> Resources:
+    if chosen.cpus <= 0 or chosen.gpus < 0 or chosen.slots(nodes) < 1:
+        there = "; ".join(sorted(node.text() for node in nodes)) or "nothing"
         raise SearchError(
-            f"no run fits: it needs {counted(cpus, 'CPU')} and {counted(gpus, 'GPU')}, there are "
-            f"{written(cpus_there)} and {written(gpus_there)}; "
+            f"no run fits: it needs {chosen.asked()} of one node, and there is {there}; "
             f"lower search.cpus_per_trial or search.gpus_per_trial"
         )
     return chosen
@@ -122,10 +207,3 @@ def _gpu_share(demand: Demand, device_bytes: float | None) -> float:
 def _by_gpu(there: float, share: float) -> int:
     """Trials that the GPUs hold at once; a share of a GPU is never put together from two of them."""
     return int(math.floor(there) * math.floor(1 / share) if share <= 1 else there // share)
-
-
-def available_bytes() -> float:
-    """Memory of this machine that is free or can be freed."""
-    with Path("/proc/meminfo").open(encoding="ascii") as file:
-        lines = dict(line.split(":", 1) for line in file)
-    return float(lines["MemAvailable"].split()[0]) * 1024

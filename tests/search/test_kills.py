@@ -28,6 +28,8 @@ ASKED = [
 ]
 """One run at a time: what is proposed then depends on nothing but the runs that ended."""
 
+SOON_S = 60.0
+"""So soon a search whose Ray is dead has ended; 30 s on a quiet machine."""
 MARK = "DCE_RAY_KILLED_SEARCH"
 """Variable of the environment by which a search's processes are found."""
 
@@ -168,3 +170,32 @@ def test_sigterm_to_the_whole_group_ends_soon_and_says_how_to_go_on(tiny, tmp_pa
     assert time.monotonic() - began < 50
     assert f"python -m dce_ray.search resume={folder_in(tmp_path)}" in text
     assert "Failed to connect to GCS" not in text
+
+
+def test_a_dead_raylet_or_head_ends_it_within_a_minute_and_nothing_is_left(tiny, tmp_path):
+    """Nobody waits for a Ray that does not come back: one message, the command that goes on, no process left."""
+    words = whole(tmp_path, tiny)
+    for title in (b"/raylet/raylet", b"/gcs/gcs_server"):
+        seen = progress(tmp_path)
+        process = start(tmp_path, *words)
+        while progress(tmp_path) < seen + 4:  # a run trains
+            assert process.poll() is None, (tmp_path / "out.txt").read_text()
+            time.sleep(0.05)
+        victim = next(pid for pid, command in processes(str(tmp_path)) if title in command.split(b"\0")[0])
+        (tmp_path / "out.txt").write_text("")
+        began = time.monotonic()
+        os.kill(victim, signal.SIGKILL)
+        try:
+            status = process.wait(timeout=SOON_S)
+            text = (tmp_path / "out.txt").read_text()
+            assert status == 2, text
+            assert text.count("stopped: ") == 1, text
+            assert f"Go on with: python -m dce_ray.search resume={folder_in(tmp_path)}" in text
+            while processes(str(tmp_path)) and time.monotonic() - began < SOON_S:
+                time.sleep(0.2)
+            assert processes(str(tmp_path)) == []
+        finally:
+            end_all(str(tmp_path))
+        words = [f"resume={folder_in(tmp_path)}"]
+    trials = read_study(ExperimentFolder.open(folder_in(tmp_path)).study).trials
+    assert len({trial.user_attrs["key"] for trial in trials}) == len(trials)

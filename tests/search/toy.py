@@ -37,6 +37,7 @@ class ToyRun:
     best: SimpleNamespace | None = None
     behaviour: dict = field(default_factory=dict)
     stop_requested: bool = False
+    source: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(shared=None))
 
     @property
     def finished(self):
@@ -61,7 +62,7 @@ class ToyRun:
             os.kill(os.getpid(), signal.SIGKILL)
         if toy.get("raise_message"):
             raise RuntimeError(toy["raise_message"])
-        if toy.get("environment"):
+        if toy.get("environment") and Path(toy.get("environment_where", "/")).exists():
             raise StoreError(toy["environment"])
         return {"loss/total": 1.0 / self.iteration} | ({"pid": float(os.getpid())} if toy.get("note_pid") else {})
 

@@ -1,6 +1,7 @@
 """Trainables by hand, without a cluster: one process, several runs, kills between the files they write."""
 
 import json
+import weakref
 
 import pytest
 import torch
@@ -201,3 +202,30 @@ def test_tune_checkpoints_hold_the_run(make_trial, tmp_path):
 def test_unknown_baseline_names_the_nearest():
     with pytest.raises(ConfigError, match="did you mean co2net"):
         trainable_named("co2nett")
+
+
+def test_the_run_before_is_dropped_first_and_its_resident_features_are_kept(make_trial, monkeypatch):
+    kept = {"training": {"resident": "device"}}
+    trainable = DeluTrainable(configuration(make_trial("a", **kept)))
+    trainable.train()
+    before, features = weakref.ref(trainable.run.network), trainable.run.source.shared
+    make_run, gone = trainable.make_run, []
+
+    def make(record):
+        gone.append(before() is None)
+        return make_run(record)
+
+    monkeypatch.setattr(trainable, "make_run", make)
+    where = id(features)
+    del features
+    trainable.reset(configuration(make_trial("b", seed=1, **kept)))
+    assert gone == [True]
+    assert id(trainable.run.source.shared) == where
+
+
+@pytest.mark.parametrize(("share", "device"), [(0.0, "cpu"), (0.25, "auto")])
+def test_without_a_share_of_a_gpu_auto_is_the_cpu(make_trial, share, device):
+    place = make_trial("a", device="auto")
+    trainable = DeluTrainable(configuration(place) | {"share": {"CPU": 1.0, "GPU": share, "memory": 0}})
+    assert trainable.run.config.device == device
+    assert place.record().config["device"] == "auto"

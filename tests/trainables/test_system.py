@@ -10,8 +10,10 @@ import pytest
 import torch
 from dce_ray.trainables.system import SystemMeter, gpu_of
 
+from dce_ray.search.fleet import Fleet
 from dce_ray.search.settings import TrackingOptions
 from dce_ray.search.tune_hooks import Observer, RunsInFlight
+from dce_ray.session.resources import Node, Resources
 
 
 def test_processor_and_memory_of_this_process():
@@ -58,8 +60,7 @@ def test_runs_are_asked_to_tell_where_mlflow_shows_it(enabled, system, told):
 
 
 def test_what_lacks_is_told_once(capsys):
-    runs = RunsInFlight(None, lambda: 1, 1, Observer(), system=True)
-    assert runs._wishes == {"threads": 1, "system": True}
+    runs = RunsInFlight(None, Fleet(Resources(1.0, 0.0), lambda: [Node(1.0)]), Observer(), system=True)
     for _ in range(2):
         runs._tell_lacks({"lacks": ["GPU use is not recorded: pynvml is not there"]})
     assert capsys.readouterr().out == (
