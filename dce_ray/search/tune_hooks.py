@@ -98,7 +98,7 @@ class InFlight:
     share: Resources
     heard: set[tuple[int, bool]] = field(default_factory=set)
     """Iterations of the readings that are written, and whether they had a score."""
-    handed: float = field(default_factory=time.monotonic)
+    handed: float = 0.0
     """When it was handed to Tune."""
     began: float | None = None
     """When its process had its share; None while it waits."""
@@ -106,7 +106,7 @@ class InFlight:
     @classmethod
     def of(cls, folder: RunFolder, share: Resources) -> InFlight:
         """A run that begins, or goes on with what its folder knows."""
-        return cls(folder, share, {_name_of(reading) for reading in folder.readings()})
+        return cls(folder, share, {_name_of(reading) for reading in folder.readings()}, handed=time.monotonic())
 
     def news(self, result: Mapping[str, Any]) -> list[Reading]:
         """The readings of a result that were not heard of, from now on heard: a run that goes on repeats some."""
