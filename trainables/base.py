@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
+from dce_ray.trainables.system import SystemMeter, gpu_of
 from ray import tune
 
 from dce_ray.errors import DceError, NonFiniteError
@@ -22,7 +23,6 @@ from dce_ray.files import finite
 from dce_ray.train.attempts import Attempts
 from dce_ray.train.driver import Driver
 from dce_ray.train.run_files import Reading
-from dce_ray.trainables.system import SystemMeter, gpu_of
 
 if TYPE_CHECKING:
     from dce_ray.data.resident import ResidentVideos
@@ -36,9 +36,9 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
     "threads": <CPU threads>, "share": <the run's CPU, GPU and memory>, "nodes": <where it may go>, "system": <whether
     to tell what the process takes of its machine>}``; the last four may be left out. Results carry ``node`` (Ray's id
     of it), ``iteration``, ``score`` (None while nothing is selected), ``readings`` (those that no result told before;
-    of a run that goes on, all up to its checkpoint), ``finished``, at the end of a run on test its ``table`` (JSON: Tune
-    takes mappings apart), ``lacks`` (what of the machine cannot be told, and why), and for what the same process cannot
-    mend ``fault`` and ``fault_kind``. Other exceptions are raised: the run then goes on in another process, up to
+    of a run that goes on, all up to its checkpoint), ``finished``, at the end of a run on test its ``table`` (JSON:
+    Tune takes mappings apart), ``lacks`` (what of the machine cannot be told, and why), and for what the same process
+    cannot mend ``fault`` and ``fault_kind``. Other exceptions are raised: the run goes on in another process, up to
     ``search.max_failures`` times.
     """
 

@@ -203,7 +203,9 @@ def _enter(session: contextlib.ExitStack, campaign: CampaignFolder, experiment: 
     if not ray.is_initialized():
         options = experiment.settings.ray
         try:
-            session.enter_context(ray_session(options.address, campaign.log, options.num_cpus))
+            session.enter_context(
+                ray_session(options.address, campaign.log, options.num_cpus, go_on=_resume_command(campaign))
+            )
         except SearchError as fault:
             raise SearchError(f"{fault}\nTo go on with the campaign: {_resume_command(campaign)}") from fault
 
@@ -212,20 +214,20 @@ def _tell_cost(campaign: CampaignFolder, waiting: Sequence[tuple[Member, Experim
     """Measure and print what is still to be paid for."""
     from dce_ray.search.estimate import Planned, estimate, total_text
     from dce_ray.search.stages import Search
-    from dce_ray.session.ray_session import cluster_resources
+    from dce_ray.session.ray_session import living_nodes
 
     print(f"campaign: {len(waiting)} of {len(campaign.members)} searches to do, one after the other, each on all slots")
-    cluster, planned = cluster_resources(), []
+    nodes, planned = living_nodes(), []
     for member, experiment in waiting:
         folder = ExperimentFolder.open(campaign.search(member))
-        resources = Search(experiment, folder).resources(cluster)
+        resources = Search(experiment, folder).resources(nodes)
         runs = Runs.of(experiment)
         left = Runs(
             max(0, runs.search - _ended(folder.trials())),
             max(0, runs.confirmation - _ended(folder.confirmations())),
             runs.further,
         )
-        planned.append(Planned(_name(member), left, experiment.largest, resources, resources.slots(cluster)))
+        planned.append(Planned(_name(member), left, experiment.largest, resources, resources.slots(nodes)))
     print("cost: measuring a few steps of each", flush=True)
     estimates = estimate(planned)
     print("\n".join([*(one.text() for one in estimates), total_text(estimates)]), flush=True)
