@@ -8,6 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+# One thread for each process of the tests: several run at once, and more threads than cores wait for each other.
+for library in ("OMP", "MKL", "OPENBLAS"):
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+# Ray runs its workers with a low priority: beside tests that compute they would not get to run for minutes.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 import pytest
 from s3_server import S3, s3_server
 
