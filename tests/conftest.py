@@ -14,8 +14,8 @@ for library in ("OMP", "MKL", "OPENBLAS"):
 # Ray runs its workers with a low priority: beside tests that compute they would not get to run for minutes.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
-import pytest
-from s3_server import S3, s3_server
+import pytest  # noqa: E402
+from s3_server import S3, s3_server  # noqa: E402
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so would every process that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
