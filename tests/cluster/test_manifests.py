@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from cluster.loopback import MARK, kill_marked, marked
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFESTS = ROOT / "manifests"
@@ -93,3 +96,77 @@ def test_the_slurm_script_is_sound_shell():
     checker = Path(sys.executable).with_name("shellcheck")
     done = subprocess.run([checker, SLURM], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+SRUN = """#!/usr/bin/env bash
+# Runs the step here, as if on the node that is named; each node has a folder for Ray's files.
+for word in "$@"; do case "$word" in --nodelist=*) node="${word#*=}";; esac; done
+while [[ "$1" == --* ]]; do shift; done
+mkdir -p "$STAND_IN/$node"
+export RAY_TMPDIR="$STAND_IN/$node"
+echo "$node: $*" >> "$STAND_IN/steps"
+[[ "$1" == hostname ]] && { echo 127.0.0.1; exit; }
+more=()
+[[ "$1 $2" == "ray start" ]] && more=(--object-store-memory=80000000 --temp-dir="$STAND_IN/$node" --disable-usage-stats)
+exec "$@" "${more[@]}"
+"""
+SCONTROL = """#!/usr/bin/env bash
+[[ "$1 $2 $3" == "show hostnames node[1-2]" ]] && printf 'node1\\nnode2\\n'
+"""
+PROBE = """
+import ray, sys, time
+print("arguments", sys.argv[1:], flush=True)
+ray.init(log_to_driver=False)
+deadline = time.monotonic() + 200
+while ray.cluster_resources().get("CPU") != 2 and time.monotonic() < deadline:
+    time.sleep(0.5)
+print("cpus", ray.cluster_resources().get("CPU"), flush=True)
+sys.exit(3)
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_the_slurm_script_starts_and_ends_a_cluster(tmp_path, tmp_path_factory):
+    """Real Ray nodes, with stand-ins for srun and scontrol, and for the search a probe that counts CPUs and fails."""
+    bin_folder, steps = tmp_path / "bin", tmp_path_factory.mktemp("s")
+    packages = tmp_path / "code" / "dce_ray" / "search"
+    packages.mkdir(parents=True)
+    (packages.parent / "__init__.py").write_text("")
+    (packages / "__init__.py").write_text("")
+    (packages / "__main__.py").write_text(PROBE)
+    bin_folder.mkdir()
+    for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
+        (bin_folder / name).write_text(text)
+        (bin_folder / name).chmod(stat.S_IRWXU)
+    short = Path("/tmp") / f"dce-slurm-{os.getpid()}"  # Ray's sockets need short paths
+    slurm = {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_JOB_ID": str(os.getpid()), "SLURM_CPUS_PER_TASK": "1"}
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+        **slurm,
+        "PATH": f"{bin_folder}:{os.environ['PATH']}",
+        "DCE_RAY_ENV": str(Path(sys.executable).parent.parent),
+        "PYTHONPATH": str(packages.parents[1]),
+        "STAND_IN": str(short),
+        MARK: f"{steps}/",
+    }
+    short.mkdir()
+    try:
+        done = subprocess.run(
+            ["bash", SLURM, "baseline=delu", "name=a b"],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
+        assert done.returncode == 3, done.stdout + done.stderr  # the search's own
+        assert "arguments ['baseline=delu', 'name=a b']" in done.stdout
+        assert "cpus 2.0" in done.stdout
+        began = (short / "steps").read_text().splitlines()
+        assert [line.split()[0] for line in began] == ["node1:", "node1:", "node2:"]
+        assert not [pid for pid in marked(f"{steps}/") if b"raylet" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    finally:
+        kill_marked(f"{steps}/")
+        subprocess.run(["rm", "-rf", short], check=True)
