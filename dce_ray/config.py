@@ -17,6 +17,7 @@ COMPONENT_OF = {"delta": "scs", "lambda": "scs", "theta_rep": "mcm", "theta_pro"
 STRATEGY_NAMES = ("ratio", "threshold", "difference", "minmax", "minmax_as_printed")
 TARGET_NAMES = ("representative", "ones", "proposal")
 REDUCTION_NAMES = ("mean", "pooled", "sum")
+LARGEST_SEED = 2**31 - 1
 REPRESENTATIVES = ("half_open", "closed")
 """Variants of the method by name; the first three name the lines of tables in ``dce_ray.method``, which check it."""
 
@@ -115,7 +116,7 @@ class SamplingConfig(Config):
     out: selection sees it and training does not."""
     fold: int = number(0)
     """The fold that is held out, 0..K-1."""
-    fold_seed: int = number(0, 0, 2**31 - 1)
+    fold_seed: int = number(0, 0, LARGEST_SEED)
     """Decides ties in the sharing out and nothing else; apart from ``seed``, so that all seeds share the folds."""
 
     def faults(self) -> list[str]:
@@ -277,7 +278,7 @@ class RunConfig(Config):
     metric: str = choice("detection", "detection", "classification")
     """What selection ranks by: detection mAP (reads temporal labels of the holdout videos) or video-level
     classification mAP (reads none: strictly weakly supervised)."""
-    seed: int = number(0, 0, 2**31 - 1)
+    seed: int = number(0, 0, LARGEST_SEED)
     """Decides network, dropout and sampling."""
     device: str = place("auto")
     """``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dce_ray.commandline import command, compose
+from dce_ray.config import LARGEST_SEED
 from dce_ray.errors import ConfigError, SearchError
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
@@ -110,6 +111,7 @@ def prepare(options: Mapping[str, Any]) -> Look:
     if search.in_use:
         raise SearchError(f"{search.path} is in use by its search; wait for it, or stop it first")
     pair = _pair(search, MOST_SEEDS * (number - 1))
+    _check_seeds(pair, seeds, number)
     store = same_data(search, config["run"]["data"], config["digest"])
     path = search.look(number)
     if not path.exists():
@@ -137,6 +139,18 @@ def _check(options: Mapping[str, Any]) -> None:
             faults.append(f"{name}={value!r}: must be a whole number between {low} and {high}; {why}")
     if faults:
         raise ConfigError("\n".join(faults))
+
+
+def _check_seeds(pair: tuple[Candidate, Candidate], seeds: int, look: int) -> None:
+    """Refuse seeds that no run can have, before one is trained."""
+    first = max(one.confirmation_seed(0) for one in pair)
+    if first + seeds - 1 > LARGEST_SEED:
+        fits = LARGEST_SEED - first + 1
+        remedy = f"give seeds={fits} or fewer" if fits > 1 else "give a lower look=, or start a new search with seed=0"
+        raise ConfigError(
+            f"seeds={seeds}: look={look} at this search, whose own seed is {pair[0].config['seed']}, trains with the "
+            f"seeds {first} to {first + seeds - 1}, and no seed may exceed {LARGEST_SEED}; {remedy}"
+        )
 
 
 def _pair(search: ExperimentFolder, first_seed: int) -> tuple[Candidate, Candidate]:

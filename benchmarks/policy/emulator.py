@@ -164,7 +164,8 @@ class Emulator:
         self.emulation, self.made = emulation, emulation.noise(folds)
         self.folds = len({replicate.fold for replicate in self.made.shared})
         self.iterations = self.made.iterations[-1]
-        self.first_rung = first_rung(self.iterations, self.made.iterations[0])
+        self.first_evaluation = self.made.iterations[0]
+        self.first_rung = first_rung(self.iterations, self.first_evaluation)
         self._random = np.random.default_rng([seed, 7])
         self._order = np.random.default_rng([seed, 8]).permutation(len(self.made.shared))
 

@@ -29,11 +29,12 @@ def peer(
     def search(surface: Surface, budgets: Sequence[int], seed: int) -> Chosen:
         sampler, length = make(seed), surface.iterations
         recorded = isinstance(surface, RecordedSurface)
+        first = surface.first_evaluation if scheduler == "hyperband" else surface.first_rung
         study = optuna.create_study(
             study_name=str(seed),  # Hyperband shares trials out to its brackets by the study's name
             direction="maximize",
             sampler=choosing_among(sampler, seed) if recorded else sampler,
-            pruner=make_pruner(scheduler, surface.first_rung, length),
+            pruner=make_pruner(scheduler, first, length),
         )
         replicates = surface.peers_replicates(seeds)
         spent, best, value = 0.0, -math.inf, 0.0

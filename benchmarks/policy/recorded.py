@@ -70,7 +70,8 @@ class RecordedSurface:
         self._place = {_key(scalars): place for place, scalars in enumerate(self.points)}
         evaluated = sorted({iteration for curve in self._curves.values() for iteration in curve})
         self.iterations = evaluated[-1]
-        self.first_rung = first_rung(self.iterations, evaluated[0])
+        self.first_evaluation = evaluated[0]
+        self.first_rung = first_rung(self.iterations, self.first_evaluation)
 
     def _here(self, replicate: Replicate) -> Replicate:
         return Replicate(self._fold_here[replicate.fold], replicate.round)

@@ -55,6 +55,8 @@ class Surface(Protocol):
     """Length of a run."""
     first_rung: int
     """Iteration at which early stopping begins to look."""
+    first_evaluation: int
+    """Iteration at which Hyperband's first bracket may begin."""
 
     def value(self, scalars: Mapping[str, float]) -> float:
         """The truth of a point, above the mean of the space."""
@@ -106,6 +108,7 @@ class World:
 
     def __init__(self, setting: Setting, seed: int) -> None:
         self.setting = setting
+        self.first_evaluation = ITERATIONS // 12 if setting.curves else THIRD
         random = np.random.default_rng([seed, 1])
         size = len(RANGES)
         self.waves = random.normal(size=(FEATURES, size)) / setting.length_scale

@@ -66,7 +66,7 @@ def search_curve(
     from dce_ray.presets import merge, run_config, run_config_from_mapping
     from dce_ray.search.single import SingleLedger
     from dce_ray.search.space import load_space
-    from dce_ray.search.study import first_rung, make_pruner, recover_study
+    from dce_ray.search.study import first_resource, make_pruner, recover_study
     from dce_ray.train import Run
     from dce_ray.train.driver import Driver
 
@@ -76,7 +76,8 @@ def search_curve(
     with tempfile.TemporaryDirectory() as place:
         folder = ExperimentFolder.create(Path(place) / "experiment", {}, {})
         study = recover_study(folder.study)
-        study.pruner = make_pruner(scheduler, first_rung(training.iterations, training.eval_every), training.iterations)
+        first = first_resource(scheduler, training.iterations, training.eval_every)
+        study.pruner = make_pruner(scheduler, first, training.iterations)
         ledger = SingleLedger(
             folder,
             study,

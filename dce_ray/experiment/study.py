@@ -15,6 +15,8 @@ STUDY = "runs"
 """Name of the study in the journal whose trials are the runs: the truth."""
 POINTS_STUDY = "points"
 """Name of the study that is made of it: one trial per point, valued by the model (``policy=replicates``)."""
+REPEATS = "repeats"
+"""Attribute of a trial that had no run and was told the result of another one at the same point: that one's number."""
 STATE_OF = {
     TrialState.COMPLETE: "finished",
     TrialState.PRUNED: "pruned",

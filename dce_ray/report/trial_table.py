@@ -18,7 +18,7 @@ import optuna
 from dce_ray.config import SCALARS, ScalarRange
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN, RunRecord, searched_beside
-from dce_ray.experiment.study import STATE_OF, read_study
+from dce_ray.experiment.study import REPEATS, STATE_OF, read_study
 from dce_ray.report import table_files
 from dce_ray.train.run_files import Reading, best_of
 
@@ -105,6 +105,8 @@ def read_trials(folder: ExperimentFolder, study: optuna.Study | None = None) -> 
     rows, ranges = [], {}
     further = searched_beside(folder.config)
     for trial in study.get_trials(deepcopy=False):
+        if REPEATS in trial.user_attrs:  # no run of its own
+            continue
         key = trial.user_attrs.get("key")
         home = folder.trial(key) if key else None
         known = home is not None and home.exists()

@@ -134,8 +134,8 @@ class StudyLedger(abc.ABC):
     @property
     def complete(self) -> bool:
         """Whether every trial has ended."""
-        ended = sum(trial.state.is_finished() for trial in self.trials())
-        return self.exhausted and ended >= self.num_runs
+        states = [trial.state for trial in self.trials()]
+        return self.exhausted and all(state.is_finished() or state == TrialState.WAITING for state in states)
 
     def ask(self) -> RunFolder | None:
         """The next run: an interrupted one before all others."""
@@ -143,6 +143,8 @@ class StudyLedger(abc.ABC):
             number = self._interrupted.pop(0)
             trial = self._again(number)
             folder = self._start(trial)
+            if folder is None:
+                continue
             if not self._catch_up(trial, folder):
                 return folder
             self.prune(folder.key)
@@ -166,8 +168,10 @@ class StudyLedger(abc.ABC):
         found: optuna.trial.FrozenTrial = self.study._storage.get_trial(self._ids[number])
         return found
 
-    def _start(self, trial: Trial) -> RunFolder:
+    def _start(self, trial: Trial) -> RunFolder | None:
+        """Write the record of a run that begins or goes on; None where the trial takes no run of its own."""
         record = self._record(trial)
+        assert record.key not in self.live, f"{record.key} runs already"
         folder = self.folder.trial(record.key)
         if folder.exists():
             if folder.record().number == record.number:

@@ -117,7 +117,7 @@ class ReplicateLedger(StudyLedger):
         with one_thread():
             return self.policy.propose(runs)
 
-    def _next(self) -> RunFolder:
+    def _next(self) -> RunFolder | None:
         self._queue()
         if not self._queued:
             self._enqueue(self._propose(self._told))

@@ -16,7 +16,7 @@ from dce_ray.search.policy import Policy
 from dce_ray.search.replicates import Proposer, ReplicateLedger
 from dce_ray.search.settings import Experiment
 from dce_ray.search.single import SingleLedger
-from dce_ray.search.study import default_scheduler, first_rung, make_pruner, recover_study
+from dce_ray.search.study import default_scheduler, first_resource, make_pruner, recover_study
 
 
 class Searching(abc.ABC):
@@ -133,7 +133,12 @@ class SingleSearching(Searching):
 
     @cached_property
     def ledger(self) -> ChainLedger:
-        """The plain baseline, then Optuna's study with its early stopping; the published points are queued first."""
+        """The plain baseline, then the trials."""
+        return ChainLedger([self.plain, self.trials])
+
+    @cached_property
+    def trials(self) -> SingleLedger:
+        """Optuna's study with its early stopping; the published points are queued first."""
         experiment, settings, training = self.experiment, self.experiment.settings, self.experiment.run.training
         scheduler = settings.scheduler
         if scheduler == "auto":
@@ -143,7 +148,7 @@ class SingleSearching(Searching):
                 f"note: the Gaussian process learns from full-length trials only; scheduler={scheduler} leaves it few"
             )
         study = recover_study(self.folder.study)
-        first = settings.search.min_iterations or first_rung(training.iterations, training.eval_every)
+        first = settings.search.min_iterations or first_resource(scheduler, training.iterations, training.eval_every)
         study.pruner = make_pruner(scheduler, first, training.iterations)
         ledger = SingleLedger(
             *(self.folder, study, experiment.space, experiment.configure, experiment.digest, self.total - 1),
@@ -154,7 +159,7 @@ class SingleSearching(Searching):
         notes += ledger.enqueue({origin: experiment.space.complete(values) for origin, values in known})
         for note in notes:
             print(f"note: {note}")
-        return ChainLedger([self.plain, ledger])
+        return ledger
 
     def unfinished_plain(self) -> Ledger | None:
         """The plain baseline's run where the time budget ended before it did."""
@@ -162,7 +167,10 @@ class SingleSearching(Searching):
         return plain if [run for run in plain.waiting if run.now.state != "failed"] else None
 
     def conclude(self) -> None:
-        """Nothing: the study says it already."""
+        """Say where the search ended before its number of runs; the study says all else already."""
+        trials = vars(self).get("trials")  # none where the time was up before
+        if trials is not None and trials.spent:
+            print(f"note: {trials.spent}")
 
 
 POLICIES: dict[str, type[Searching]] = {"replicates": ReplicateSearching, "single": SingleSearching}

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dce_ray.experiment.candidate import OWN_VALUES, WINNERS_VALUES, Candidate, top_setting
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN, SEARCHED, WITHOUT_METHOD, RunRecord, values_in
-from dce_ray.experiment.study import read_study
+from dce_ray.experiment.study import REPEATS, read_study
 from dce_ray.points.arms import PlainArm, plain_runs
 from dce_ray.points.model import PointEstimate
 from dce_ray.points.scores import chosen_iteration, pooled_iteration
@@ -97,6 +97,7 @@ def _candidate(standing: Standing, setting: str, estimate: PointEstimate) -> Can
 def _by_best_run(folder: ExperimentFolder, top: int) -> list[Candidate]:
     """Ranked by the best evaluation of full-length trials; equal values go to the earlier trial."""
     trials = read_study(folder.study).get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    trials = [trial for trial in trials if REPEATS not in trial.user_attrs]  # a point is ranked once
     ranked = sorted(trials, key=lambda trial: (-_value(trial), trial.number))
     chosen = [(top_setting(rank), trial) for rank, trial in enumerate(ranked[:top], start=1)]
     chosen += [

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dce_ray.commandline import apply, flatten
-from dce_ray.config import COMPONENT_OF, SCALARS, RunConfig
+from dce_ray.config import COMPONENT_OF, LARGEST_SEED, SCALARS, RunConfig
 from dce_ray.config_base import Config, choice, number, text
 from dce_ray.datasets import ImportOptions
 from dce_ray.errors import ConfigError, SearchSpaceError
+from dce_ray.experiment.candidate import CONFIRMATION_SEEDS_FROM
 from dce_ray.experiment.record import PLAIN, components_of, values_in
 from dce_ray.former import FORMER_KEYS, unknown_key
 from dce_ray.presets import PRESETS, merge, run_config, run_config_from_mapping
@@ -66,7 +67,8 @@ class SearchOptions(Config):
     """How much is searched."""
 
     num_runs: int = number(32, 2, 10**6)
-    """Runs of the search in all, the plain baseline's included; ``search.num_trials`` is another name for it."""
+    """Runs of the search in all, the plain baseline's included; ``search.num_trials`` is another name for it. What is
+    trained counts: a point that the sampler proposes once more is told its result and takes no run."""
     folds: int = number(5, 2, 20)
     """Parts of the train videos, of which a run holds one out; with ``protocol=paper`` none: seeds alone differ."""
     time_budget: str | None = text(None, DURATION)
@@ -76,8 +78,9 @@ class SearchOptions(Config):
     cpus_per_trial: float | None = number(None, 0.01, 10**4)
     gpus_per_trial: float | None = number(None, 0.0, 10**3)
     min_iterations: int | None = number(None, 1, 10**9)
-    """No trial is stopped before (``policy=single``); None: a third of the full length."""
-    seed: int = number(0, 0, 2**31 - 1)
+    """No trial is stopped before (``policy=single``); None: a third of the full length, with hyperband the first
+    evaluation."""
+    seed: int = number(0, 0, LARGEST_SEED)
     """Of the suggestions; runs train with ``seed`` and those after it."""
 
     def faults(self) -> list[str]:
@@ -319,6 +322,26 @@ class Experiment:
                 f"search.folds"
             )
 
+    def check_seeds(self) -> None:
+        """Refuse a seed that leaves no room behind it for those of all runs, the confirmation's second stage included.
+
+        Raises:
+            ConfigError: with the largest that does.
+        """
+        settings, last = self.settings, 0
+        if settings.policy == "replicates":
+            last = (settings.search.num_runs - 1) // self.folds  # one point in all rounds
+        if settings.confirm.seeds:
+            pairs = settings.confirm.seeds + settings.confirm.further_seeds
+            last = max(last, CONFIRMATION_SEEDS_FROM + pairs - 1)
+        if self.run.seed + last > LARGEST_SEED:
+            raise ConfigError(
+                f"seed={self.run.seed}: runs of this search train with seeds up to seed + {last} (the confirmation's "
+                f"begin at seed + {CONFIRMATION_SEEDS_FROM}), and no seed may exceed {LARGEST_SEED}; give "
+                f"seed={LARGEST_SEED - last} or less (with resume=: fewer confirm.seeds, confirm.max_seeds or "
+                f"search.num_runs)"
+            )
+
     def to_mapping(self) -> dict[str, Any]:
         """What config.json holds."""
         run = self.run.to_mapping()
@@ -358,6 +381,7 @@ class Experiment:
             mapping.get("campaign"),
         )
         experiment.check_budget()
+        experiment.check_seeds()
         return experiment
 
 
@@ -401,4 +425,5 @@ def build_experiment(request: Request, store: str, data_set: str) -> Experiment:
     points = known_points(space, run, data_set)
     experiment = Experiment(request.settings, run, space, data_set, points)
     experiment.check_budget()
+    experiment.check_seeds()
     return experiment

@@ -2,6 +2,10 @@
 
 A trial that is RUNNING in the study but not in this process was interrupted; it goes on as itself, so that a kill makes
 no second trial. Scores are selected from noise here, which is why ``policy=replicates`` is the default.
+
+A point has one run. Where the sampler proposes a point that has one (a Gaussian process often proposes the same
+corner), the new trial is told how that run ended and takes none: it counts in the study, not in the budget. While the
+run is still in flight there is nothing to tell, and the new trial is given up.
 """
 
 from __future__ import annotations
@@ -14,12 +18,16 @@ from optuna.trial import Trial, TrialState
 
 from dce_ray.experiment.folder import RunFolder
 from dce_ray.experiment.record import SEARCHED, RunRecord
+from dce_ray.experiment.study import REPEATS
 from dce_ray.search.ledger import StudyLedger, finite_score, fold_of, run_key
 from dce_ray.search.study import make_sampler
 from dce_ray.train.run_files import best_of
+from dce_ray.words import counted
 
 STOPPED = "stopped_at"
 """Attribute of a trial that the pruner has stopped: the iteration. It is written before the trial is told."""
+SAMPLED_TRIES, DRAWN_TRIES = 5, 45
+"""After so many known points in a row points are drawn at random; after so many of those there is no new point."""
 
 
 @dataclass
@@ -34,6 +42,45 @@ class SingleLedger(StudyLedger):
     sampler: str = "tpe"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        self._repeats = {trial.number for trial in self.trials() if REPEATS in trial.user_attrs}
+        training = self.configure({})["training"]
+        self._length = min(training["iterations"], training.get("stop_at") or training["iterations"])
+        super().__post_init__()
+
+    @property
+    def started(self) -> int:
+        """Runs that were ever started: trials without those that repeat a known point."""
+        return super().started - len(self._repeats)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no trial is left to start: their number is reached, or no new point is found any more."""
+        return super().exhausted or (not self._interrupted and self.spent is not None)
+
+    @property
+    def spent(self) -> str | None:
+        """Why the search ends before its number of runs: the space holds no other point; None while it may."""
+        if self.started >= self.num_runs or self._known_before(len(self._ids)) < SAMPLED_TRIES + DRAWN_TRIES:
+            return None
+        return (
+            f"the search ends after {counted(self.started, 'trial')} of {self.num_runs}: the last "
+            f"{SAMPLED_TRIES + DRAWN_TRIES} points that were proposed, {DRAWN_TRIES} of them at random, were all tried "
+            f"before; wider ranges (space.<name>.low=, .high=) hold more"
+        )
+
+    def _known_before(self, number: int) -> int:
+        """How many trials in a row before this one repeat a known point; a resumed search counts the same."""
+        first = number
+        while first - 1 in self._repeats:
+            first -= 1
+        return number - first
+
+    def _sampler_of(self, number: int) -> optuna.samplers.BaseSampler:
+        """Who suggests a trial: the sampler, or chance where the sampler keeps to what is known."""
+        drawn = self._known_before(number) >= SAMPLED_TRIES
+        return make_sampler("random" if drawn else self.sampler, self.seed, number)
+
     def enqueue(self, points: Mapping[str, Mapping[str, float]]) -> list[str]:
         """Queue the published points, equal ones once; what was changed or left out, one line each."""
         notes = []
@@ -47,12 +94,34 @@ class SingleLedger(StudyLedger):
         return notes
 
     def _again(self, number: int) -> Trial:
-        self.study.sampler = make_sampler(self.sampler, self.seed, number)
+        self.study.sampler = self._sampler_of(number)
         return super()._again(number)
 
-    def _next(self) -> RunFolder:
-        self.study.sampler = make_sampler(self.sampler, self.seed, self.started)
-        return self._start(self._ask())
+    def _next(self) -> RunFolder | None:
+        while self.spent is None:
+            self.study.sampler = self._sampler_of(len(self._ids))
+            folder = self._start(self._ask())
+            if folder is not None:
+                return folder
+        return None
+
+    def _start(self, trial: Trial) -> RunFolder | None:
+        record = self._record(trial)
+        folder = self.folder.trial(record.key)
+        if folder.exists() and (known := folder.record()).number != record.number:
+            self._tell_known(trial, self.trial(known.number))
+            return None
+        return super()._start(trial)
+
+    def _tell_known(self, trial: Trial, known: optuna.trial.FrozenTrial) -> None:
+        """End a trial as the run of its point did; one whose run is in flight ends as failed, for there is no score."""
+        trial.set_user_attr(REPEATS, known.number)
+        self._repeats.add(trial.number)
+        if known.state == TrialState.PRUNED:
+            for iteration, score in known.intermediate_values.items():
+                self._note(trial, iteration, score)
+        state = known.state if known.state.is_finished() else TrialState.FAIL
+        self.study.tell(trial.number, known.value if state == TrialState.COMPLETE else None, state)
 
     def _record(self, trial: Trial) -> RunRecord:
         for name, item in self.space.searched.items():  # a known value stays, where the trial has one
@@ -91,6 +160,8 @@ class SingleLedger(StudyLedger):
             return False
         trial = self.live[key]
         self._note(trial, iteration, score)
+        if iteration >= self._length:  # a rung at the very end stops nothing
+            return False
         stops = trial.should_prune() and trial.user_attrs.get("origin") is None
         if stops:
             trial.set_user_attr(STOPPED, iteration)

@@ -53,7 +53,7 @@ def make_pruner(name: str, min_iterations: int, iterations: int) -> optuna.prune
 
     Args:
         name: key of :data:`SCHEDULERS`.
-        min_iterations: no trial is stopped before.
+        min_iterations: no trial is stopped before; see :func:`first_resource`.
         iterations: length of a full trial.
 
     Raises:
@@ -78,6 +78,35 @@ def _gp(seed: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.GPSampler(seed=seed)
 
 
+def brackets(first: int, last: int) -> list[int]:
+    """Hyperband's brackets: the iterations at which each begins to stop trials, up to the one that never does.
+
+    Li et al., "Hyperband" (JMLR 2018), Algorithm 1: s_max = floor(log3(last / first)), and bracket s begins at a 3^s-th
+    of the full length. The shortest is rounded up to a multiple of ``first``, so that rungs fall on evaluations; the
+    last bracket begins at or behind the end, as the paper's bracket s = 0 trains everything in full.
+
+    Args:
+        first: iterations between two evaluations, or more: no bracket begins before.
+        last: length of a full trial.
+
+    >>> brackets(50, 5000), brackets(1, 27), brackets(100, 800), brackets(9, 10)
+    ([100, 300, 900, 2700, 8100], [1, 3, 9, 27], [300, 900], [18])
+    """
+    most = 0
+    while first * REDUCTION ** (most + 1) <= last:
+        most += 1
+    shortest = math.ceil(last / REDUCTION**most / first) * first
+    return [shortest * REDUCTION**number for number in range(most + 1)]
+
+
+def _hyperband(first: int, last: int) -> optuna.pruners.BasePruner:
+    begins = brackets(first, last)
+    # One more than the last bracket's beginning: Optuna counts brackets by a logarithm, which rounds 3^5 to below 5.
+    return optuna.pruners.HyperbandPruner(
+        min_resource=begins[0], max_resource=begins[-1] + 1, reduction_factor=REDUCTION
+    )
+
+
 SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     "tpe": _tpe,
     "gp": _gp,
@@ -88,9 +117,7 @@ SCHEDULERS: dict[str, Callable[[int, int], optuna.pruners.BasePruner]] = {
     "asha": lambda first, last: optuna.pruners.SuccessiveHalvingPruner(
         min_resource=first, reduction_factor=REDUCTION, min_early_stopping_rate=0
     ),
-    "hyperband": lambda first, last: optuna.pruners.HyperbandPruner(
-        min_resource=first, max_resource=last, reduction_factor=REDUCTION
-    ),
+    "hyperband": _hyperband,
     "median": lambda first, last: optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=first),
     "none": lambda first, last: optuna.pruners.NopPruner(),
 }
@@ -110,3 +137,11 @@ def first_rung(iterations: int, eval_every: int) -> int:
     multiple of ``eval_every`` the rung falls on an evaluation, so that trials are compared at equal iterations.
     """
     return math.ceil(iterations / REDUCTION / eval_every) * eval_every
+
+
+def first_resource(scheduler: str, iterations: int, eval_every: int) -> int:
+    """What a scheduler begins with where nobody says: the first rung, and Hyperband's brackets at the first evaluation.
+
+    From a third of the length on Hyperband would have a single bracket and be nothing but ``asha``.
+    """
+    return eval_every if scheduler == "hyperband" else first_rung(iterations, eval_every)

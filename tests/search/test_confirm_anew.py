@@ -127,6 +127,27 @@ def copied(searched, tmp_path, change):
     return folder
 
 
+@pytest.mark.parametrize(
+    ("seed", "words"),
+    [  # look 2 begins 10000 + 1000 behind the search's own seed
+        (
+            2147483647 - 11003,
+            "trains with the seeds 2147483644 to 2147483648, and no seed may exceed 2147483647; give seeds=4 or fewer",
+        ),
+        (2147483647, "give a lower look=, or start a new search with seed=0"),
+    ],
+)
+def test_seeds_that_no_run_can_have_are_refused_before_the_first(searched, tmp_path, seed, words):
+    def change(content):
+        for one in content["configurations"]:
+            one["config"]["seed"] = seed
+
+    folder = copied(searched, tmp_path, change)
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        confirm.main([f"search={folder.path}", "seeds=5"])
+    assert not folder.look(2).exists()
+
+
 def test_a_search_that_was_not_confirmed_is_sent_back(searched, tmp_path):
     folder = copied(searched, tmp_path, lambda content: content["verdict"].update(outcome="unconfirmed"))
     with pytest.raises(SearchError, match=r"has not ended; first: python -m dce_ray\.search resume="):

@@ -293,6 +293,12 @@ def test_store_that_vanishes_stops_the_search_and_comes_back(cluster, tiny, tmp_
         (["confirm.precision=fine"], ConfigError, "confirm.precision='fine': must be a number or null"),
         (["search.time_budget=90"], ConfigError, "search.time_budget=90: must be a text or null"),
         (["seeds=3"], ConfigError, "did you mean confirm.seeds"),
+        (
+            ["seed=2147483647"],
+            ConfigError,
+            "seed=2147483647: runs of this search train with seeds up to seed + 1019 (the confirmation's begin at "
+            "seed + 1000), and no seed may exceed 2147483647; give seed=2147482628 or less",
+        ),
         (["serch.num_runs=9"], ConfigError, "are known: python -m dce_ray.search keys lists"),
         (["search.folds=13"], DataError, "folds"),
         (["sampling.folds=3"], ConfigError, "say search.folds=<how many>"),

@@ -1,5 +1,6 @@
 """Ask and tell without Ray: the study is the truth, whatever moment the process dies at."""
 
+import binascii
 import math
 
 import optuna
@@ -8,8 +9,11 @@ from optuna.trial import TrialState
 from toy import PAPER
 
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.report.trial_table import read_trials
 from dce_ray.search.ledger import run_key
-from dce_ray.search.study import first_rung, recover_study
+from dce_ray.search.selection import select
+from dce_ray.search.space import SearchSpace
+from dce_ray.search.study import SAMPLERS, brackets, first_rung, make_sampler, recover_study
 from dce_ray.train.run_files import best_of
 
 RELEASED = PAPER | {"delta": 0.85, "theta_rep": 0.8, "beta": 0.3, "gamma": 0.3}
@@ -245,3 +249,139 @@ def test_what_changes_numbers_makes_another_run():
     for key, value in (("compile", True), ("precision", "bf16")):
         assert run_key(config, "d") != run_key({"training": config["training"] | {key: value}}, "d")
     assert run_key(config, "d") == run_key({"training": config["training"] | {"prefetch": True}}, "d")
+
+
+@pytest.mark.parametrize(
+    ("iterations", "every", "begins"),
+    [
+        (5000, 50, [100, 300, 900, 2700, 8100]),  # 5000 / 3^4 = 61.7, up to a multiple of 50
+        (800, 100, [300, 900]),
+        (300, 50, [100, 300]),
+        (200, 50, [100, 300]),
+        (243, 1, [1, 3, 9, 27, 81, 243]),
+        (10, 50, [50]),
+    ],
+)
+def test_hyperband_has_brackets_from_the_first_evaluation_to_one_that_never_stops(iterations, every, begins):
+    assert brackets(every, iterations) == begins
+    assert begins[-1] >= iterations
+
+
+def test_hyperbands_brackets_stop_at_their_own_rungs_and_the_last_one_never(make_ledger):
+    """Of 9 iterations brackets begin at 1, 3 and 9; the paper gives them 9, 5 and 3 of 17 trials (3/(s+1) 3^s)."""
+    ledger = make_ledger(num_trials=34, scheduler="hyperband", sampler="random")
+    run_all(ledger, lambda params, iteration: -float(len(ledger.study.trials)))  # every trial is worse than all before
+    places = [binascii.crc32(f"runs_{number}".encode()) % 17 for number in range(34)]
+    members = [[number for number, place in enumerate(places) if place in shares] for shares in _SHARES]
+    trials = ledger.study.trials
+    assert min(map(len, members)) >= 3
+    for numbers, rung in zip(members, (1, 3), strict=False):
+        assert trials[numbers[0]].state == TrialState.COMPLETE  # nothing to compare it with
+        assert {(trials[number].state, trials[number].last_step) for number in numbers[1:]} == {
+            (TrialState.PRUNED, rung)
+        }
+    assert {(trials[number].state, trials[number].last_step) for number in members[2]} == {(TrialState.COMPLETE, 9)}
+
+
+_SHARES = (range(9), range(9, 14), range(14, 17))
+CORNER = {"delta": 0.9, "theta_rep": 0.9, "theta_pro": 0.9, "beta": 0.5, "gamma": 0.5, "lambda": 1.0}
+
+
+@pytest.fixture
+def corner(monkeypatch):
+    """A sampler that proposes one point for ever, as a Gaussian process does that is sure of a corner."""
+    fixed = optuna.samplers.PartialFixedSampler
+    monkeypatch.setitem(SAMPLERS, "corner", lambda seed: fixed(CORNER, optuna.samplers.RandomSampler(seed=seed)))
+    return "corner"
+
+
+def test_a_point_in_flight_is_not_started_again(make_ledger, corner):
+    ledger = make_ledger(num_trials=3, sampler=corner)
+    folders = [ledger.ask() for _ in range(3)]
+    assert len({folder.key for folder in folders}) == len(ledger.live) == 3
+    assert folders[0].record().params == CORNER
+    assert [folder.record().number for folder in folders] == [0, 6, 12]  # five tries, then one at random
+    assert ledger.ask() is None
+    for folder in folders:
+        ledger.report(folder.key, 1, 0.5)
+        ledger.finish(folder.key)
+    assert ledger.complete
+    given_up = [trial for trial in ledger.study.trials if "repeats" in trial.user_attrs]
+    assert [(trial.state, trial.user_attrs["repeats"]) for trial in given_up] == [(TrialState.FAIL, 0)] * 10
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ("finish", (TrialState.COMPLETE, 0.6, {})),
+        ("prune", (TrialState.PRUNED, 0.4, {1: 0.6, 2: 0.4})),
+        ("fail", (TrialState.FAIL, None, {})),
+    ],
+)
+def test_a_known_point_is_told_its_result_without_a_run(make_ledger, experiment_folder, corner, end, told):
+    ledger = make_ledger(num_trials=2, sampler=corner)
+    first = ledger.ask()
+    for iteration, score in ((1, 0.6), (2, 0.4)):
+        ledger.report(first.key, iteration, score)
+    getattr(ledger, end)(first.key, *(["it diverged"] if end == "fail" else []))
+    before = first.record()
+    second = ledger.ask()
+    assert second.key != first.key
+    assert first.record() == before
+    for trial in ledger.study.trials[1:6]:
+        assert (trial.state, trial.value, trial.intermediate_values) == told
+        assert trial.params == CORNER
+    ledger.report(second.key, 1, 0.3)
+    ledger.finish(second.key)
+    assert ledger.complete
+    assert [row.number for row in read_trials(experiment_folder).rows] == [0, 6]
+    ranked = select(experiment_folder, 3)
+    assert [one.value for one in ranked] == ([0.6, 0.3] if end == "finish" else [0.3])
+
+
+def test_a_kill_before_a_known_point_was_told_makes_no_run(make_ledger, corner):
+    ledger = make_ledger(num_trials=2, sampler=corner)
+    first = ledger.ask()
+    ledger.report(first.key, 1, 0.6)
+    ledger.finish(first.key)
+    ledger.study.sampler = make_sampler(corner, 0, 1)
+    ledger.study.ask()  # and killed before it was told
+    again = make_ledger(num_trials=2, sampler=corner)
+    second = again.ask()
+    assert second.key != first.key
+    assert (again.study.trials[1].state, again.study.trials[1].value) == (TrialState.COMPLETE, 0.6)
+    assert second.record().number == 6
+    assert again.ask() is None
+
+
+def test_known_points_are_the_same_after_a_kill(tmp_path, make_ledger, corner):
+    run_all(make_ledger(num_trials=4, sampler=corner))
+    unbroken = [(trial.params, trial.state) for trial in make_ledger(num_trials=4).study.trials]
+    other = ExperimentFolder.create(tmp_path / "other", {}, {})
+    for upto in (1, 2, 4):
+        run_all(make_ledger(num_trials=upto, sampler=corner, folder=other))
+    assert [(trial.params, trial.state) for trial in recover_study(other.study).trials] == unbroken
+    assert len(other.trials()) == 4
+
+
+def test_a_space_without_another_point_ends_the_search(make_ledger):
+    dimensions = {**CORNER, "delta": {"low": 0.5, "high": math.nextafter(0.5, 1.0)}}
+    space = SearchSpace.from_mapping(dimensions | {"first_points": []}, "here")
+    ledger = make_ledger(num_trials=8, sampler="random", space=space)
+    run_all(ledger)
+    runs = len(ledger.folder.trials())
+    assert runs == ledger.started <= 2
+    assert ledger.complete
+    assert ledger.spent.startswith(f"the search ends after {runs} trial")
+    assert "of 8: the last 50 points that were proposed" in ledger.spent
+    trials = len(ledger.study.trials)
+    assert make_ledger(num_trials=8, sampler="random", space=space).ask() is None  # nor does a resumed one go on
+    assert len(ledger.study.trials) == trials <= 2 * 50 + 2
+
+
+def test_a_rung_at_the_very_end_stops_nothing(make_ledger):
+    ledger = make_ledger(num_trials=2, scheduler="asha")
+    for score in (0.5, 0.1):
+        folder = ledger.ask()
+        assert not ledger.report(folder.key, 9, score)
+        ledger.finish(folder.key)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from test_search_plan import CONFIG, candidate, finish
 
+from dce_ray.commandline import parse
 from dce_ray.errors import ConfigError
 from dce_ray.files import read_json, write_json
 from dce_ray.report.confirmation import write_confirmation
+from dce_ray.search.__main__ import request_of
 from dce_ray.search.plan import PlanLedger, plan_second_stage
 from dce_ray.search.seed_stages import confirmation_stages, refuse_other_seeds
-from dce_ray.search.settings import ConfirmOptions
+from dce_ray.search.settings import ConfirmOptions, Experiment, build_experiment
 from dce_ray.verdict.stein import SeedPlan
 from dce_ray.verdict.verdict import Verdict
 
@@ -246,3 +248,27 @@ def test_options_that_make_no_sense_are_refused(options, words):
 
 def test_most_seeds_count_where_there_is_a_second_stage():
     assert ConfirmOptions(seeds=50, precision=None).max_seeds == 20
+
+
+@pytest.mark.parametrize(
+    ("words", "last"),
+    [
+        ("", 1019),  # confirm.max_seeds=20 from seed + 1000 on
+        ("confirm.max_seeds=100", 1099),
+        ("confirm.max_seeds=100 confirm.precision=null", 1004),  # no second stage
+        ("confirm.seeds=0", 6),  # 32 runs on 5 folds: a point has 7 rounds at most
+        ("confirm.seeds=0 policy=single", 0),
+    ],
+)
+def test_the_largest_seed_leaves_room_for_all_that_come_behind_it(words, last):
+    def asked(seed):
+        return build_experiment(request_of(parse([*words.split(), f"seed={seed}"])), "store", "default")
+
+    most = 2**31 - 1 - last
+    experiment = asked(most)
+    Experiment.from_mapping(experiment.to_mapping(), {})
+    if last:
+        with pytest.raises(ConfigError, match=rf"seed={most + 1}: .* give seed={most} or less"):
+            asked(most + 1)
+    with pytest.raises(ConfigError, match=r"with resume=: fewer confirm\.seeds"):
+        Experiment.from_mapping(experiment.to_mapping(), {"confirm.seeds": 200, "confirm.max_seeds": 200})
