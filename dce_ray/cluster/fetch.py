@@ -27,7 +27,9 @@ from dce_ray.cluster.entry import PLACE
 from dce_ray.cluster.jobs import POLL_S, job_details, lost_contact, wait_for
 from dce_ray.errors import ClusterError
 
-FOLDER_LINE = re.compile(r"^experiment folder: (.+)$", re.MULTILINE)
+FOLDER_LINE = re.compile(r"^(?:experiment folder: (?=\S)|campaign: (?=/))(.+)$", re.MULTILINE)
+CAMPAIGNS = "campaigns"
+"""Folder in ``results`` of campaigns, which name their searches' folders from there."""
 PLACE_LINE = re.compile(rf"^{re.escape(PLACE)}(.+) on \S+$", re.MULTILINE)
 PACKED_LINE = re.compile(r"^packed (\S+) (\d+) ([0-9a-f]{64})$", re.MULTILINE)
 FETCHED = "fetched.json"
@@ -64,7 +66,7 @@ def fetch(connection: Connection, job: str, target: Path) -> list[Path]:
     """
     details = job_details(connection, job)
     folders = experiment_folders(connection.client.get_job_logs(job), job)
-    homes = [target.joinpath(*PurePosixPath(folder).parts[-3:]) for folder in folders]
+    homes = [target.joinpath(*place_in_results(folder)) for folder in folders]
     _check_targets(homes)
     with _packed(connection, details, folders) as packed:
         target.mkdir(parents=True, exist_ok=True)
@@ -78,6 +80,16 @@ def fetch(connection: Connection, job: str, target: Path) -> list[Path]:
                 (Path(staging) / str(number) / FETCHED).write_text(json.dumps(source) + "\n")
                 _put(Path(staging) / str(number), home, Path(staging) / f"former-{number}")
     return homes
+
+
+def place_in_results(folder: str) -> tuple[str, ...]:
+    """Parts of a folder's path below ``results``: three of an experiment, two of a campaign.
+
+    >>> place_in_results("/home/me/results/hapt/delu/one"), place_in_results("/home/me/results/campaigns/all")
+    (('hapt', 'delu', 'one'), ('campaigns', 'all'))
+    """
+    parts = PurePosixPath(folder).parts
+    return parts[-2:] if parts[-2:-1] == (CAMPAIGNS,) else parts[-3:]
 
 
 def experiment_folders(log: str, job: str) -> list[str]:

@@ -22,7 +22,8 @@ from dce_ray.data.synthetic import SIZES
 from dce_ray.errors import ClusterError, ConfigError
 from dce_ray.presets import DATA_SETS
 from dce_ray.provenance import COMMIT_VARIABLE, commit
-from dce_ray.search.__main__ import request_of, spelled_out
+from dce_ray.search.__main__ import known_keys, request_of, spelled_out
+from dce_ray.search.campaign import SEVERAL, spread_out
 from dce_ray.search.settings import CHANGEABLE, build_experiment
 from dce_ray.version import VERSION
 
@@ -72,7 +73,7 @@ def check_search(arguments: Sequence[str]) -> None:
         DceError: as the search's own.
         ConfigError: the data lies where only this machine can find it.
     """
-    values = parse(arguments)
+    values = parse(arguments, known_keys, SEVERAL)
     if "resume" in values:
         if not values["resume"]:
             raise ConfigError("resume=: names no folder; give the experiment folder on the cluster to go on with")
@@ -83,9 +84,10 @@ def check_search(arguments: Sequence[str]) -> None:
                 f"These may be: {', '.join(CHANGEABLE)}"
             )
         return
-    request = request_of(values)
-    build_experiment(request, request.data, "default")
-    _check_data(request.data)
+    for one in spread_out(values) or [values]:
+        request = request_of(one)
+        build_experiment(request, request.data, "default")
+        _check_data(request.data)
 
 
 def _check_data(data: str) -> None:

@@ -28,6 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
         (["search.num_rns=9"], "did you mean search.num_runs"),
         (["search.num_runs=2"], "give more, or lower"),
         (["space.detla=0.5"], "did you mean"),
+        (["baseline=co2net,delo"], "delu"),
+        (["data=synthetic-tiny,results/mine"], "data=results/mine: this path counts"),
         (["data=results/mine"], "Give an absolute path that every node has, s3://"),
         (["data=synthetic-tinny"], "or the name of a data set"),
         (["resume="], "names no folder"),
@@ -49,6 +51,7 @@ def test_a_wrong_search_is_refused_here(arguments, told):
             "search.num_runs=40",
         ],
         ["resume=results/x/delu/one", "search.num_trials=64", "tracking=off"],
+        ["baseline=co2net,delu", "data=synthetic-tiny,s3://bucket/store"],
     ],
 )
 def test_a_right_search_passes(arguments):
@@ -177,6 +180,8 @@ def test_folders_that_a_log_names():
     again = log + "experiment folder: /abs/b/delu/two\nexperiment folder: results/a/delu/one\n"
     assert experiment_folders(again, "j") == ["/home/me/dce-ray/results/a/delu/one", "/abs/b/delu/two"]
     assert experiment_folders("experiment folder: /abs/b/delu/two\n", "j") == ["/abs/b/delu/two"]
+    several = "campaign: /r/campaigns/all\nexperiment folder: /r/a/delu/all\ncampaign: 1 of 2 searches to do\n"
+    assert experiment_folders(several, "j") == ["/r/campaigns/all", "/r/a/delu/all"]
     with pytest.raises(ClusterError, match="has made no experiment folder"):
         experiment_folders("nothing", "j")
     with pytest.raises(ClusterError, match="Give results=<absolute path"):
