@@ -19,7 +19,7 @@ from dce_ray.config import EvaluationConfig, MethodConfig, RunConfig
 from dce_ray.data import make_splits
 from dce_ray.datasets import resolve_data
 from dce_ray.errors import CheckpointError, ConfigError, EvaluationError, unknown_name
-from dce_ray.evaluation import Evaluation, evaluate, run_network
+from dce_ray.evaluation import Evaluation, evaluate, may_be_read, run_network
 from dce_ray.evaluation.tables import TABLE_ENDINGS
 from dce_ray.method import Intervention
 from dce_ray.presets import data_set_of, merge, run_config
@@ -165,7 +165,13 @@ def _evaluated(subject: Subject, videos: NDArray[np.int64], split: str, device: 
     caption = f"{subject.origin} on {subject.store.name} {split}"
     with arithmetic(chosen, subject.config.training):
         return evaluate(
-            subject.network, subject.store, videos, subject.config.evaluation, device=chosen, caption=caption
+            subject.network,
+            subject.store,
+            videos,
+            subject.config.evaluation,
+            device=chosen,
+            caption=caption,
+            temporal=may_be_read(split, subject.config.metric),
         )
 
 

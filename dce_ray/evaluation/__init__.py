@@ -7,7 +7,7 @@ from dce_ray.evaluation.export import export_detections, read_detections
 from dce_ray.evaluation.inference import Evaluation, VideoOutputs, evaluate, run_network
 from dce_ray.evaluation.presets import evaluation_preset
 from dce_ray.evaluation.tables import MapTable, map_table
-from dce_ray.evaluation.truth import ground_truth
+from dce_ray.evaluation.truth import ground_truth, may_be_read
 
 __all__ = [
     "Evaluation",
@@ -21,6 +21,7 @@ __all__ = [
     "export_detections",
     "ground_truth",
     "map_table",
+    "may_be_read",
     "mean_ap",
     "read_detections",
     "run_network",

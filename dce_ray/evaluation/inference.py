@@ -28,7 +28,7 @@ from dce_ray.evaluation.checks import check_skipped
 from dce_ray.evaluation.classification import classification_ap, video_scores
 from dce_ray.evaluation.detection import detection_ap
 from dce_ray.evaluation.export import export_detections
-from dce_ray.evaluation.tables import MapTable, map_table
+from dce_ray.evaluation.tables import MapTable, classification_table, map_table
 from dce_ray.evaluation.truth import ground_truth
 from dce_ray.localize import Evidence, drop_ambiguous, observe, propose_from, to_snippets
 from dce_ray.records import GroundTruth, Proposals
@@ -63,6 +63,7 @@ class Evaluation:
     proposals: Proposals
     """``video`` counts ``video_names``."""
     ground_truth: GroundTruth
+    """Without an instance where no temporal label was to be read."""
     snippets_per_second: float
 
     @property
@@ -89,11 +90,12 @@ def evaluate(
     device: torch.device | str = "cpu",
     resident: ResidentVideos | None = None,
     caption: str = "",
+    temporal: bool = True,
 ) -> Evaluation:
     """Run the network over ``videos`` and score what it finds.
 
-    Reads features, labels and annotations of these videos only. ``config.skip_videos`` and videos without a snippet
-    get no prediction and no video-level score; their instances still count.
+    Reads features, labels and, where ``temporal``, annotations of these videos only. ``config.skip_videos`` and videos
+    without a snippet get no prediction and no video-level score; their instances still count.
 
     Args:
         network: used in evaluation mode and put back; it must be on ``device``.
@@ -103,9 +105,12 @@ def evaluate(
         device: where the features are sent.
         resident: features that lie on the device already; videos that are not all among them are sent there.
         caption: what the table is of.
+        temporal: False reads neither instances nor ambiguous stretches: the table has the classification mAP alone,
+            and proposals in ambiguous stretches stay.
 
     Raises:
-        EvaluationError: no video, no annotated instance in them, outputs that are NaN or infinite (the video is named).
+        EvaluationError: no video, no annotated instance in them where ``temporal``, outputs that are NaN or
+            infinite (the video is named).
     """
     videos = np.asarray(videos, np.int64)
     if not len(videos):
@@ -123,20 +128,30 @@ def evaluate(
         scores_NC[place] = video_scores(outputs.logits)
     found = propose_from([evidence[place] for place in predicted.tolist()], config)
     found = Proposals(predicted[found.video], found.start, found.end, found.label, found.score)
-    if config.drop_ambiguous:
+    if temporal and config.drop_ambiguous:
         found = _without_ambiguous(found, store, videos)
-    truth = ground_truth(store, videos)
-    table = map_table(
+    truth = ground_truth(store, videos, temporal=temporal)
+    by_class = _classification_map(scores_NC[predicted], store.labels(videos[predicted]))
+    if temporal:
+        table = _detection_table(found, truth, config, by_class, caption)
+    else:
+        table = classification_table(by_class, class_names=truth.class_names, videos=len(videos), caption=caption)
+    return Evaluation(table, found, truth, store.snippets_per_second)
+
+
+def _detection_table(
+    found: Proposals, truth: GroundTruth, config: EvaluationConfig, by_class: float, caption: str
+) -> MapTable:
+    return map_table(
         detection_ap(found, truth, config.tiou_thresholds),
         thresholds=config.tiou_thresholds,
         averages=config.averages,
         class_names=truth.class_names,
-        videos=len(videos),
+        videos=len(truth.video_names),
         instances=len(truth),
-        classification_map=_classification_map(scores_NC[predicted], store.labels(videos[predicted])),
+        classification_map=by_class,
         caption=caption,
     )
-    return Evaluation(table, found, truth, store.snippets_per_second)
 
 
 def run_network(

@@ -47,7 +47,7 @@ class MapTable:
     """
 
     thresholds: tuple[float, ...]
-    """tIoU thresholds, K."""
+    """tIoU thresholds, K; none where no temporal label was read: there is the classification mAP alone."""
     map: Real
     """Mean over the classes that have instances, ``(K,)``, in [0, 1]."""
     averages: Mapping[str, float]
@@ -59,13 +59,21 @@ class MapTable:
     """Mean average precision of the video-level classes, in [0, 1]; NaN where it was not measured."""
     videos: int
     """Videos whose instances count."""
-    instances: int
-    """Annotated instances."""
+    instances: int | None
+    """Annotated instances; None where they were not read."""
     caption: str = ""
 
     @property
     def ranking(self) -> float:
-        """The average by which runs are compared: the last one, in [0, 1]."""
+        """The average by which runs are compared: the last one, in [0, 1].
+
+        Raises:
+            EvaluationError: the table has no detection mAP.
+        """
+        if not self.averages:
+            raise EvaluationError(
+                "no detection mAP: no temporal label was read (metric=classification); rank by classification_map"
+            )
         return list(self.averages.values())[-1]
 
     def score(self, metric: str) -> float:
@@ -82,16 +90,26 @@ class MapTable:
 
     def rows(self, per_class: bool = False) -> tuple[list[str], list[list[str]]]:
         """Header and cells of the printed table in percent: mAP per threshold and averages, then classes if asked."""
-        header = ["", *(f"{tiou:g}" for tiou in self.thresholds), *(f"avg {name}" for name in self.averages)]
-        body = [["mAP", *(_percent(value) for value in (*self.map, *self.averages.values()))]]
+        header = [*(f"{tiou:g}" for tiou in self.thresholds), *(f"avg {name}" for name in self.averages)]
+        return ["", *(header or ["classification"])], [
+            [name, *map(_percent, values)] for name, values in self._lines(per_class)
+        ]
+
+    def _lines(self, per_class: bool) -> list[tuple[str, list[float]]]:
+        """Name and fractions of each line."""
+        if not self.thresholds:
+            return [("mAP", [self.classification_map])]
+        lines = [("mAP", [*self.map.tolist(), *self.averages.values()])]
         if per_class:
             spans = [span_of(self.thresholds, name) for name in self.averages]
             for name, ap_K in zip(self.class_names, self.class_ap.T, strict=True):
-                body.append([name, *(_percent(value) for value in (*ap_K, *(ap_K[span].mean() for span in spans)))])
-        return header, body
+                lines.append((name, [*ap_K.tolist(), *(float(ap_K[span].mean()) for span in spans)]))
+        return lines
 
     def notes(self) -> str:
         """Size of the data and classification mAP, one line."""
+        if not self.thresholds:
+            return f"mAP in % of the video-level classes; {self.videos} videos, no temporal label was read"
         measured = "" if math.isnan(self.classification_map) else f"; classification mAP {self.classification_map:.2%}"
         missing = int(np.isnan(self.class_ap[0]).sum())
         absent = f"; {missing} of {len(self.class_names)} classes have no instance and are not averaged"
@@ -113,14 +131,10 @@ class MapTable:
 
     def csv(self, per_class: bool = True) -> str:
         """The table as CSV: fractions in full precision, an empty cell where a class has no instance."""
-        header, body = self.rows(per_class)
-        spans = [span_of(self.thresholds, name) for name in self.averages]
-        values = [[*self.map, *self.averages.values()]]
-        if per_class:
-            values += [[*ap_K, *(ap_K[span].mean() for span in spans)] for ap_K in self.class_ap.T]
+        header, _ = self.rows()
         cells = [
-            [row[0], *("" if math.isnan(value) else repr(float(value)) for value in line)]
-            for row, line in zip(body, values, strict=True)
+            [name, *("" if math.isnan(value) else repr(value) for value in line)]
+            for name, line in self._lines(per_class)
         ]
         return grids.comma_separated(["class", *header[1:]], cells)
 
@@ -178,7 +192,9 @@ class MapTable:
             thresholds=tuple(mapping["thresholds"]),
             map=np.array(mapping["map"], np.float64),
             averages=dict(mapping["averages"]),
-            class_ap=np.array(mapping["class_ap"], np.float64).reshape(len(mapping["thresholds"]), -1),
+            class_ap=np.array(mapping["class_ap"], np.float64).reshape(
+                len(mapping["thresholds"]), len(mapping["class_names"])
+            ),
             class_names=tuple(mapping["class_names"]),
             classification_map=math.nan if mapping["classification_map"] is None else mapping["classification_map"],
             videos=mapping["videos"],
@@ -233,6 +249,28 @@ def map_table(
         instances=instances,
         caption=caption,
     )
+
+
+def classification_table(
+    classification_map: float, *, class_names: Sequence[str], videos: int, caption: str = ""
+) -> MapTable:
+    """Make the table of an evaluation that read no temporal label.
+
+    >>> print(classification_table(0.625, class_names=("jump", "dive"), videos=4))
+         classification
+    ---  --------------
+    mAP           62.50
+    mAP in % of the video-level classes; 4 videos, no temporal label was read
+
+    Args:
+        classification_map: in [0, 1]; NaN where no video carries a class.
+        class_names: C names.
+        videos: videos whose classes count.
+        caption: what the table is of.
+    """
+    nothing = np.zeros((0, len(class_names)))
+    by_class = float(classification_map)
+    return MapTable((), nothing[:, 0], {}, nothing, tuple(class_names), by_class, videos, None, caption)
 
 
 def span_of(thresholds: Sequence[float], name: str) -> NDArray[np.int64]:

@@ -100,7 +100,9 @@ def shown_name(folder: ExperimentFolder) -> str:
 
 
 def ranking_metric(folder: ExperimentFolder) -> str:
-    """Name of the curve that ranks trials: the last average of the run's evaluation."""
+    """Name of the curve that ranks trials: the last average of the run's evaluation, or the classification mAP."""
+    if folder.config.get("run", {}).get("metric") == "classification":
+        return "mAP/classification"
     averages = folder.config.get("run", {}).get("evaluation", {}).get("averages") or ["0.1:0.7"]
     return f"mAP/avg_{averages[-1]}"
 

@@ -19,7 +19,7 @@ from dce_ray.baselines import baseline_named
 from dce_ray.config import RunConfig
 from dce_ray.data import BatchSource, make_splits
 from dce_ray.errors import CheckpointError, ConfigError, unknown_name
-from dce_ray.evaluation import Evaluation, MapTable, check_skipped, evaluate
+from dce_ray.evaluation import Evaluation, MapTable, check_skipped, evaluate, may_be_read
 from dce_ray.method import build_method, em_step
 from dce_ray.store import FeatureStore, open_store
 from dce_ray.train.arithmetic import arithmetic, check_training
@@ -176,6 +176,8 @@ class Run:
     def evaluate(self, split: str) -> Evaluation:
         """Detections and mAP table on ``split`` (``holdout`` or ``test``) with the weights as they are.
 
+        With ``metric=classification`` the holdout's table has the classification mAP alone: its instances stay unread.
+
         Raises:
             ConfigError: for another name.
             DataError: when the split has no video.
@@ -191,6 +193,7 @@ class Run:
                 device=self.device,
                 resident=self.source.shared,
                 caption=self.caption(split),
+                temporal=may_be_read(split, self.config.metric),
             )
 
     def select(self) -> tuple[Evaluation, bool]:

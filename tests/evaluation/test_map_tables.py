@@ -12,7 +12,7 @@ import pytest
 
 from dce_ray.errors import EvaluationError
 from dce_ray.evaluation import MapTable, map_table
-from dce_ray.evaluation.tables import TABLE_ENDINGS
+from dce_ray.evaluation.tables import TABLE_ENDINGS, classification_table
 
 AP = np.array([[0.5, 0.1, math.nan], [0.25, 1 / 3, math.nan], [0.0, 0.0, math.nan]])
 
@@ -39,6 +39,23 @@ def test_means_and_averages():
     assert set(made.metrics()) == {
         f"mAP/{n}" for n in ("0.1", "0.2", "0.3", "avg_0.2:0.3", "avg_0.1:0.2", "classification")
     }
+
+
+def test_a_table_without_detection_has_its_columns_nowhere(tmp_path):
+    made = classification_table(0.625, class_names=("a", "b"), videos=4, caption="DELU")
+    assert made.metrics() == {"mAP/classification": 0.625}
+    assert made.score("classification") == 0.625
+    with pytest.raises(EvaluationError, match="no temporal label was read"):
+        made.score("detection")
+    back = MapTable.from_mapping(json.loads(json.dumps(made.to_mapping(), allow_nan=False)))
+    assert back == made
+    assert (back.class_ap.shape, back.instances) == ((0, 2), None)
+    for ending in TABLE_ENDINGS:
+        made.write(tmp_path / f"table{ending}", per_class=True)
+    rows = list(csv.reader((tmp_path / "table.csv").read_text().splitlines()))
+    assert rows == [["class", "classification"], ["mAP", "0.625"]]
+    assert "62.50" in (tmp_path / "table.md").read_text()
+    assert "instances" not in made.text()
 
 
 def test_json_round_trip_is_loss_free():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from dce_ray.trainables import DeluTrainable
+from unread import without_temporal_labels
 
 from dce_ray.presets import run_config_from_mapping
 from dce_ray.store import FeatureStore
@@ -49,6 +50,14 @@ class GuardedTrainable(DeluTrainable):
     def make_run(self, record):
         config = run_config_from_mapping(record.config)
         return Run(config, GuardedStore.open(config.data))
+
+
+class WeakTrainable(DeluTrainable):
+    """Raises when a temporal label of a train video is read."""
+
+    def make_run(self, record):
+        config = run_config_from_mapping(record.config)
+        return Run(config, without_temporal_labels(config.data))
 
 
 class VanishingTrainable(DeluTrainable):

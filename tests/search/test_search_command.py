@@ -253,6 +253,31 @@ def test_search_never_reads_a_test_video(cluster, tiny, tmp_path):
     assert f"{100 * read_standing(folder).posterior.plain.mean:.2f}" in page  # beside the best point's
 
 
+def test_by_class_a_search_needs_no_temporal_label_of_a_train_video(cluster, tiny, tmp_path):
+    """The train videos have none, and reading them raises; test, which the confirmation reads, has its own."""
+    from guarded import WeakTrainable
+    from unread import write_weak_store
+
+    from dce_ray.commandline import parse
+
+    weak = write_weak_store(tiny, tmp_path / "weak")
+    values = parse(arguments(weak, tmp_path / "results", "search.num_runs=5", *ONCE, "metric=classification"))
+    assert Search(*create(request_of(values)), WeakTrainable).run() is None
+    folder = opened(tmp_path / "results")
+    assert study_states(folder) == {"COMPLETE": 5}
+    write_outputs(folder)
+    readings = [reading.metrics for run in folder.trials() for reading in run.readings()]
+    named = {name for metrics in readings for name in metrics if name.startswith("mAP/")}
+    assert named == {"mAP/classification"}
+    assert all(metrics["score"] == metrics["mAP/classification"] for metrics in readings if "score" in metrics)
+    page = (folder.path / "report.html").read_text()
+    assert "classification mAP on holdout" in page
+    assert "no temporal label was used" in page
+    confirmed = {run.record().state for run in folder.confirmations()}
+    assert confirmed == {"finished"}
+    assert Verdict.read(folder).pairs == 1
+
+
 def test_store_that_vanishes_stops_the_search_and_comes_back(cluster, tiny, tmp_path):
     from guarded import VanishingTrainable
 

@@ -14,6 +14,7 @@ from dce_ray.baselines import dropout
 from dce_ray.baselines.dropout import draw_mask
 from dce_ray.config import RunConfig
 from dce_ray.errors import CheckpointError, ConfigError, DataError, NonFiniteError
+from dce_ray.evaluate import evaluate_checkpoint
 from dce_ray.presets import run_config
 from dce_ray.store import FeatureStore, open_store
 from dce_ray.train import Run, checkpoint
@@ -210,6 +211,40 @@ class TestLabelsAreNotRead:
         assert run.iteration == 3
         with pytest.raises(AssertionError, match="instances read"):
             run.select()
+
+    @pytest.mark.parametrize("drop_ambiguous", [False, True])
+    def test_by_class_no_temporal_label_of_a_train_video_is_read(self, tiny_store, tmp_path, drop_ambiguous):
+        from unread import without_temporal_labels
+
+        config = tiny_config(
+            tiny_store, metric="classification", evaluation={"drop_ambiguous": drop_ambiguous, "proposal_thresholds": 5}
+        )
+        store = without_temporal_labels(tiny_store)
+        run = Run(config, store)
+        run.advance(4)
+        outcome, improved = run.select()
+        assert improved
+        assert list(outcome.table.metrics()) == ["mAP/classification"]
+        assert run.best.score == outcome.table.classification_map > 0
+        assert len(outcome.proposals) > 0
+        plain = Run(config.replace(metric="detection")).evaluate("holdout").table  # another network, the same videos
+        assert outcome.table.videos == plain.videos
+        run.save(tmp_path / "run.pt")
+        again = Run(config, store)
+        assert again.restore(tmp_path / "run.pt")
+        assert again.best == run.best
+        assert run.evaluate("test").table.ranking >= 0  # test is measured in detection mAP, whatever ranked
+        with pytest.raises(RuntimeError, match=r"temporal labels of train videos \[.*\] were read"):
+            Run(config.replace(metric="detection"), store).select()
+
+    def test_by_class_the_holdout_s_instances_stay_unread_in_evaluate_too(self, tiny_store, tmp_path, monkeypatch):
+        from unread import without_temporal_labels
+
+        run = Run(tiny_config(tiny_store, metric="classification"))
+        run.save(tmp_path / "run.pt")
+        monkeypatch.setattr("dce_ray.evaluate.open_store", without_temporal_labels)
+        table = evaluate_checkpoint(tmp_path / "run.pt", split="holdout", device="cpu").table
+        assert (table.thresholds, table.instances) == ((), None)
 
     def test_holdout_videos_are_not_trained_on(self, tiny_store):
         run = Run(tiny_config(tiny_store))
