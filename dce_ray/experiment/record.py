@@ -20,12 +20,32 @@ WITHOUT_METHOD: Mapping[str, Any] = {"scs": False, "mcm": False}
 """What makes a configuration the plain baseline's."""
 SEARCHED = "search"
 """Origin of values that the sampler suggested."""
+PUBLISHED = ("paper", "released")
+"""Origins of published scalars, the one that is compared with first."""
 STATES = ("running", "pruned", "failed", "finished")
 ROLES = ("plain", "trial", "confirm", "ablation")
 """``plain``: the plain baseline on the selecting split; ``trial``: a trial of the study, there too; ``confirm`` and
 ``ablation``: a setting measured on test."""
 ON_TEST = ("confirm", "ablation")
 """Roles whose runs read test, once, at their end."""
+
+
+ALTERED = "-altered"
+"""Ends the origin of published values that the space did not take as they are."""
+
+
+def origin_label(origin: str) -> str:
+    """An origin, or the setting named after it, as people read it.
+
+    ``paper`` and ``released`` are published scalars alone: all else is the search's own.
+
+    >>> origin_label("released"), origin_label("paper-altered"), origin_label("top1")
+    ('released scalars', 'paper scalars, altered', 'top1')
+    """
+    name = origin.removesuffix(ALTERED)
+    if name not in PUBLISHED:
+        return origin
+    return f"{name} scalars{', altered' if origin.endswith(ALTERED) else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +122,8 @@ class RunRecord:
         if self.role == "plain":
             return PLAIN_LABEL if self.point is None else f"{PLAIN_LABEL}, point {self.point}"
         if self.role == "trial":
-            return self.setting + (f" ({self.origin})" if self.origin != SEARCHED else "")
-        return f"{self.role} {self.setting}, seed {self.seed}"
+            return self.setting + (f" ({origin_label(self.origin)})" if self.origin != SEARCHED else "")
+        return f"{self.role} {origin_label(self.setting)}, seed {self.seed}"
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain mapping, ready for JSON."""

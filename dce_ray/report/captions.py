@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from dce_ray.experiment.record import PUBLISHED, origin_label
 
 
 def seeds_text(counts: Sequence[int]) -> str:
@@ -68,6 +70,20 @@ def test_text(config: Mapping[str, Any], *, confirmed: bool) -> str:
     if confirmed:
         return "Test was read after selection alone, by each run once."
     return "Test was not read: confirm.seeds=0." if config["confirm"]["seeds"] == 0 else "Test was not read yet."
+
+
+def published_note(settings: Iterable[str]) -> list[str]:
+    """What settings that are named after published values are, a sentence each; nothing for others.
+
+    >>> published_note(["top1", "released", "baseline"])[0].split(" under ")[0]
+    'released scalars: the published values of the six scalars'
+    """
+    return [
+        f"{origin_label(name)}: the published values of the six scalars under this search's own readings (target, "
+        f"epsilon, interval ends, iterations), which the published setting need not share."
+        for name in settings
+        if name in PUBLISHED
+    ]
 
 
 def trial_measure(config: Mapping[str, Any]) -> str:

@@ -10,10 +10,10 @@ import yaml
 
 from dce_ray.experiment.candidate import WINNER, Candidate
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.experiment.record import PLAIN, decisive
+from dce_ray.experiment.record import PLAIN, decisive, origin_label
 from dce_ray.files import read_json, write_atomically, write_json
 from dce_ray.grids import markdown_line
-from dce_ray.report.captions import confirmation_caption, selection_text, test_text
+from dce_ray.report.captions import confirmation_caption, published_note, selection_text, test_text
 from dce_ray.report.measured import Measured, gather, ranking_column
 from dce_ray.report.rendering import comma_separated, latex, markdown
 from dce_ray.report.tables import Table, described, sweep_table
@@ -93,12 +93,13 @@ def settings_table(
         config: of the search.
         settings: in the order of the lines.
         verdict: whose planned comparison gets its interval; None before there is one.
-        notes: below the table; the page, which knows no candidates, has none.
+        notes: below the table, before what published scalars are; the page, which knows no candidates, has none.
     """
     planned: dict[str, dict[str, Estimate]] = {}
     if verdict is not None and verdict.planned_comparison is not None:
         planned = {WINNER: {ranking_column(settings): verdict.planned_comparison}}
     counts = [one.planned for one in settings]
+    notes = [*notes, *published_note(one.name for one in settings)]
     return sweep_table("confirmation", confirmation_caption(config, counts), settings, PLAIN, notes, planned=planned)
 
 
@@ -160,7 +161,7 @@ def candidate_lines(
             gain = verdict.planned_comparison
         deviation = f"{value.deviation:.2f}" if value and value.deviation is not None else "-"
         point = "-" if candidate.point is None else str(candidate.point)
-        cells = [candidate.setting, candidate.origin, point]
+        cells = [origin_label(candidate.setting), origin_label(candidate.origin), point]
         cells += [f"{100 * candidate.value:.2f}", str(candidate.iteration)]
         cells += [f"{value.mean:.2f}" if value else "-", deviation, _difference_text(gain)]
         lines.append(markdown_line(cells))
@@ -203,6 +204,7 @@ def confirmation_mapping(
         entries.append(
             candidate.to_mapping()
             | {
+                "label": origin_label(candidate.setting),
                 "scores": {str(seed): dict(score) for seed, score in one.scores.items()},
                 "planned_seeds": one.planned,
                 "test_percent": {column: asdict(cell) for column, cell in described(one.cells()).items()},

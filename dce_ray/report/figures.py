@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dce_ray.config import SCALARS, ScalarRange
+from dce_ray.experiment.record import PUBLISHED
 from dce_ray.report.importance import Importance
 from dce_ray.report.style import (
     BLUE,
@@ -99,9 +100,7 @@ def _scatter_states(axes: Axes, table: TrialTable, places: Sequence[tuple[float,
         (state, marks, [(x, row) for x, row in scored if row.state == state]) for state, marks in STATE_MARKS.items()
     ]
     ended = [(x, row) for x, row in scored if row.state in STATE_MARKS]
-    groups.append(
-        ("published values", FIRST_POINT, [(x, row) for x, row in ended if row.origin in ("paper", "released")])
-    )
+    groups.append(("published values", FIRST_POINT, [(x, row) for x, row in ended if row.origin in PUBLISHED]))
     groups.append(("best", BEST, [(x, row) for x, row in ended if row is table.best]))
     for label, marks, members in groups:
         if members:

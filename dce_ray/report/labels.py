@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from dce_ray.baselines import BASELINES
 from dce_ray.experiment.candidate import WINNER
-from dce_ray.experiment.record import PLAIN, PLAIN_LABEL
+from dce_ray.experiment.record import PLAIN, PLAIN_LABEL, origin_label
 from dce_ray.presets import DATA_SETS
 
 WINNER_LABEL = f"{WINNER} (best point)"
@@ -42,10 +42,10 @@ def data_title(name: str) -> str:
 def setting_label(name: str) -> str:
     """A setting as figures call it.
 
-    >>> setting_label("scs"), setting_label("top1"), setting_label("lambda=0.5")
-    ('+ SCS', 'top1 (best point)', 'lambda=0.5')
+    >>> setting_label("scs"), setting_label("top1"), setting_label("released")
+    ('+ SCS', 'top1 (best point)', 'released scalars')
     """
-    return SETTING_LABELS.get(name, name)
+    return SETTING_LABELS.get(name) or origin_label(name)
 
 
 def in_order(baselines: Iterable[str]) -> list[str]:

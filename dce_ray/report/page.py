@@ -13,7 +13,7 @@ from typing import Any
 
 from dce_ray.experiment.candidate import WINNER
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.experiment.record import PLAIN
+from dce_ray.experiment.record import PLAIN, PUBLISHED, origin_label
 from dce_ray.files import read_json, write_atomically
 from dce_ray.points.threads import one_thread
 from dce_ray.report import html
@@ -27,7 +27,6 @@ from dce_ray.report.rendering import html_table
 from dce_ray.report.setting_figures import confirmation_figure
 from dce_ray.report.style import house_style, write_figure
 from dce_ray.report.trial_table import read_trials, write_trials
-from dce_ray.verdict.judge import PUBLISHED
 from dce_ray.verdict.verdict import NONE_YET, Verdict
 
 log = logging.getLogger(__name__)
@@ -153,6 +152,6 @@ def origin_notes(folder: ExperimentFolder) -> list[str]:
 
 def _origin_note(entry: Mapping[str, Any]) -> str:
     kinds = {"search": "found by the search", PLAIN: "of the plain baseline's own search"}
-    kinds |= {name: f"the published values ({name})" for name in PUBLISHED}
-    origin = kinds.get(entry["origin"], f"known before ({entry['origin']})")
-    return f"{entry['name']} is point {entry['point']}, {origin}."
+    kinds |= {name: f"the published values ({origin_label(name)})" for name in PUBLISHED}
+    origin = kinds.get(entry["origin"], f"known before ({origin_label(entry['origin'])})")
+    return f"{origin_label(entry['name'])} is point {entry['point']}, {origin}."

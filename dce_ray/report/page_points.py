@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.experiment.record import PLAIN_LABEL
+from dce_ray.experiment.record import PLAIN_LABEL, PUBLISHED, origin_label
 from dce_ray.points.standing import read_standing, searched_ranges
 from dce_ray.report import html, noise, point_figures
 from dce_ray.report.acting import idle_lines
@@ -221,7 +221,7 @@ class PointsView:
             (
                 *(row.number, _who(row), row.fold, row.seed, row.state),
                 *(html.percent(row.value), row.value_iteration, row.iterations, row.psi_share, row.mcm_share),
-                *(row.origin, row.duration_s, row.error),
+                *(row.origin and origin_label(row.origin), row.duration_s, row.error),
             )
             for row in self.trials.rows
         ]
@@ -251,7 +251,7 @@ def _cells(row: PointRow, names: Sequence[str]) -> tuple[Any, ...]:
 def _origin(row: PointRow) -> str:
     """Where a point comes from; published values are called so."""
     origin = row.origin or "unknown"
-    return f"published ({origin})" if origin in point_figures.PUBLISHED else origin
+    return f"published ({origin_label(origin)})" if origin in PUBLISHED else origin_label(origin)
 
 
 def _estimate(row: PointRow) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dce_ray.config import SCALARS
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.record import origin_label
 from dce_ray.experiment.study import read_study
 from dce_ray.report import figures, html
 from dce_ray.report.acting import idle_lines
@@ -83,7 +84,10 @@ class TrialsView:
             return html.paragraph("No trial is finished, so there is no best one yet.")
         values: dict[str, Any] = {"trial": best.number, self.measure: f"{100 * (best.value or 0):.2f} %"}
         values |= {"plain baseline there": "not measured" if plain is None else f"{100 * plain:.2f} %"}
-        values |= {"reached at iteration": best.value_iteration, "parameters from": best.origin}
+        values |= {
+            "reached at iteration": best.value_iteration,
+            "parameters from": origin_label(best.origin or "unknown"),
+        }
         values |= {name: "—" if (v := best.parameter(name)) is None else f"{v:.4g}" for name in SCALARS}
         return html.paragraph("The best trial on the selecting split:") + html.facts(values)
 

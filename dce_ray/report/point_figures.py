@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dce_ray.config import ScalarRange
+from dce_ray.experiment.record import PUBLISHED
 from dce_ray.points.model import PointEstimate
 from dce_ray.points.standing import Standing, searched_ranges
 from dce_ray.report.figures import (
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PUBLISHED = ("paper", "released")
-"""Origins of published values."""
 COLUMNS = 3
 """Panels in a line of slices."""
 SLICE_PLACES = 61

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dce_ray.experiment.candidate import WINNER
-from dce_ray.experiment.record import PLAIN, PLAIN_LABEL
+from dce_ray.experiment.record import PLAIN, PLAIN_LABEL, origin_label
 from dce_ray.report.labels import SEARCHED_LABEL, baseline_title, data_title, in_order
 from dce_ray.report.measured import Measured
 from dce_ray.report.published import TABLE_5, PrintedTable, printed_comparison, printed_table
@@ -187,14 +187,16 @@ def sweep_table(
     rows = []
     for one in settings:
         cells = one.cells() if planned is None else described(one.cells())
-        rows.append(Row(one.name, "mAP", MEASURED, cells, len(one.scores)))
+        rows.append(Row(origin_label(one.name), "mAP", MEASURED, cells, len(one.scores)))
         if reference is not None and one is not reference:
             gain, pairs = one.gain(reference)
             if planned is not None:
                 gain = described(gain) | (dict(planned.get(one.name, {})) if gain else {})
-            rows.append(Row(one.name, f"difference to {reference.name}", MEASURED, gain, pairs, difference=True))
+            rows.append(
+                Row(origin_label(one.name), f"difference to {reference.name}", MEASURED, gain, pairs, difference=True)
+            )
     short = [
-        f"{one.name}: {len(one.scores)} of {one.planned} seeds finished."
+        f"{origin_label(one.name)}: {len(one.scores)} of {one.planned} seeds finished."
         for one in settings
         if len(one.scores) < one.planned
     ]

@@ -13,7 +13,7 @@ from dce_ray.config_base import Config, choice, number, text
 from dce_ray.datasets import ImportOptions
 from dce_ray.errors import ConfigError, SearchSpaceError
 from dce_ray.experiment.candidate import CONFIRMATION_SEEDS_FROM
-from dce_ray.experiment.record import PLAIN, components_of, values_in
+from dce_ray.experiment.record import ALTERED, PLAIN, components_of, values_in
 from dce_ray.former import FORMER_KEYS, unknown_key
 from dce_ray.presets import PRESETS, merge, run_config, run_config_from_mapping
 from dce_ray.search.first_points import known_points
@@ -292,7 +292,7 @@ class Experiment:
             differences += self._held_fixed(point) if searched else []
             notes += [f"first point {origin}: {line}" for line in differences]
             if searched and searched not in [known for _, known in points]:
-                points.append((f"{origin}-altered" if differences else origin, searched))
+                points.append((f"{origin}{ALTERED}" if differences else origin, searched))
         return points, notes
 
     def _held_fixed(self, point: Mapping[str, float]) -> list[str]:

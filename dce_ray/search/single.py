@@ -17,7 +17,7 @@ import optuna
 from optuna.trial import Trial, TrialState
 
 from dce_ray.experiment.folder import RunFolder
-from dce_ray.experiment.record import SEARCHED, RunRecord
+from dce_ray.experiment.record import ALTERED, SEARCHED, RunRecord
 from dce_ray.experiment.study import REPEATS
 from dce_ray.search.ledger import StudyLedger, finite_score, fold_of, run_key
 from dce_ray.search.study import make_sampler
@@ -88,7 +88,7 @@ class SingleLedger(StudyLedger):
             searched, differences = self.space.project(point)
             notes += [f"first point {origin}: {line}" for line in differences]
             if searched:
-                name = f"{origin}-altered" if differences else origin
+                name = f"{origin}{ALTERED}" if differences else origin
                 self.study.enqueue_trial(searched, user_attrs={"origin": name}, skip_if_exists=True)
         self._look_again()
         return notes

@@ -13,7 +13,7 @@ from pathlib import Path
 from dce_ray.evaluation import MapTable
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
-from dce_ray.experiment.record import decisive
+from dce_ray.experiment.record import PUBLISHED, decisive, origin_label
 from dce_ray.files import read_json
 from dce_ray.verdict.fairness import Fairness, fairness_of
 from dce_ray.verdict.statistics import Estimate, mean_interval, seeds_for_power
@@ -22,9 +22,6 @@ from dce_ray.verdict.text import ANEW, told
 from dce_ray.verdict.verdict import NOTICEABLE, UNCONFIRMED, Against, Verdict
 from dce_ray.verdict.videos import video_interval
 from dce_ray.words import counted
-
-PUBLISHED = ("paper", "released")
-"""Origins of published values, the one that is compared with first."""
 
 
 def paired_runs(
@@ -196,7 +193,9 @@ def _published(
     """Winner against the published values by the first stage's pairs, with an ordinary t interval."""
     winner = candidates[0]
     if winner.origin in PUBLISHED:
-        return Against(setting=winner.origin, reason=f"the winner is the published setting ({winner.origin})"), None
+        return Against(
+            setting=winner.origin, reason=f"the winner has the published values ({origin_label(winner.origin)})"
+        ), None
     known = {one.origin: one for one in reversed(candidates[1:])}
     published = next((known[origin] for origin in PUBLISHED if origin in known), None)
     if published is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.record import origin_label
 from dce_ray.verdict.stein import BETTER, UNDECIDED, UNTESTED, WORSE
 from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
 from dce_ray.words import command_line, counted
@@ -120,7 +121,9 @@ def _against(verdict: Verdict) -> str:
         UNDECIDED: "Whether tuning beat the published values is undecided",
     }[other.outcome]
     pairs = counted(other.pairs, "pair")
-    return f"{claim} ({other.setting}), {other.gain:+.2f} mAP {_interval(other.low, other.high)} ({pairs})."
+    return (
+        f"{claim} ({origin_label(other.setting)}), {other.gain:+.2f} mAP {_interval(other.low, other.high)} ({pairs})."
+    )
 
 
 def _expected(verdict: Verdict, config: Mapping[str, Any]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 from html.parser import HTMLParser
 
@@ -10,15 +12,19 @@ from chromium import NEEDED, Chromium
 from made_experiments import Script, add_confirmation, made_table, make_experiment
 
 from dce_ray.config import SCALARS
+from dce_ray.experiment.record import PLAIN
 from dce_ray.files import write_json
 from dce_ray.report import html
 from dce_ray.report.acting import idle_lines
 from dce_ray.report.captions import selection_text
-from dce_ray.report.confirmation import settings_table
+from dce_ray.report.confirmation import settings_table, write_confirmation
 from dce_ray.report.measured import Measured, confirmed_settings
 from dce_ray.report.page import write_outputs
 from dce_ray.report.rendering import html_table
+from dce_ray.tracking.content import NOTE_TAG, search_content
 from dce_ray.verdict.verdict import Verdict
+from tests.verdict.confirmed import RUN, add_runs
+from tests.verdict.confirmed import candidate as made_candidate
 
 NAMES = ("history", "parallel", "importance", "slices")
 STUDIES = {
@@ -219,3 +225,74 @@ def test_the_confirmation_fits_a_page_of_1300_pixels(tmp_path):
     finally:
         browser.close()
     assert needed <= there
+
+
+def told_of(folder):
+    """Everything that people read of a confirmation, by format."""
+    return {
+        ending: folder.confirmation.with_suffix(ending).read_text() for ending in (".md", ".csv", ".tex", ".json")
+    } | {
+        "page": (folder.path / "report.html").read_text(),
+        "figure": (folder.figures / "confirmation.svg").read_text(),
+        "record": " ".join(run.record().label for run in folder.confirmations()),
+        "verdict": Verdict.read(folder).text,
+        "description": search_content(folder, [], live=False, identity="x").tags[NOTE_TAG],
+    }
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A confirmation with both planned comparisons decided: top1 and top2, published scalars, the plain baseline."""
+    folder = make_experiment(tmp_path_factory.mktemp("compared") / "hapt" / "delu" / "a", STUDIES["mixed"])
+    confirm = {"top": 2, "seeds": 3, "precision": None, "max_seeds": 20}
+    write_json(folder.path / "config.json", {**folder.config, "run": dict(RUN), "confirm": confirm})
+    scores = {"top1": [47, 49, 51], "top2": [44, 43, 49], "released": [41, 42, 46], PLAIN: [40, 42, 44]}
+    candidates = [made_candidate(name, name if name == "released" else "search") for name in scores]
+    for one, percents in zip(candidates, scores.values(), strict=True):
+        add_runs(folder, one, percents)
+    write_confirmation(folder, candidates)
+    write_outputs(folder)
+    return folder
+
+
+def test_released_scalars_are_called_what_they_are_in_every_table(compared):
+    texts = told_of(compared)
+    for where, text in texts.items():
+        shown = re.sub(r'"(name|setting|origin)": "released"|released scalars', "", text)
+        assert "released scalars" in text, where
+        assert not re.search(r"\breleased\b", shown), where
+    for where in (".md", ".tex", ".json", "page"):
+        assert "own readings (target, epsilon, interval ends, iterations)" in texts[where], where
+
+
+def test_intervals_stand_with_the_two_planned_comparisons_alone(compared):
+    verdict = Verdict.read(compared)
+    first, second = verdict.planned_comparison, verdict.published
+    assert (verdict.outcome, second.outcome, second.setting) == ("better", "better", "released")
+    texts = told_of(compared)
+    pair = re.compile(r"\[[+-][\d.]+, [+-][\d.]+\]")
+    planned = {f"[{one.low:+.2f}, {one.high:+.2f}]" for one in (first, second)}
+    for where in ("verdict", "description"):
+        assert set(pair.findall(texts[where])) == planned, where
+    table, _, words = texts[".md"].partition("verdict: ")
+    assert pair.findall(table) == [f"[{first.low:+.2f}, {first.high:+.2f}]"]
+    assert set(pair.findall(words)) == planned
+    half = f"{first.half_width:.1f}"
+    assert re.findall(r"\d ± ([\d.]+)", table) == [half]
+    assert re.findall(r"pm ([\d.]+)", texts[".tex"]) == [half]
+    assert re.findall(r"spread.>± ([\d.]+)<", texts["page"]) == [half]
+    assert set(pair.findall(texts["page"])) == planned
+    lines = [line for line in csv.DictReader(texts[".csv"].splitlines()) if line["low"] or line["high"]]
+    assert [(line["group"], line["label"], line["column"]) for line in lines] == [
+        ("top1", "difference to baseline", "avg_0.1_0.7")
+    ]
+    assert [float(lines[0][end]) for end in ("low", "high")] == pytest.approx([first.low, first.high])
+    content = json.loads(texts[".json"])
+    cells = [
+        cell
+        for entry in content["configurations"]
+        for kind in ("test_percent", "difference_percent")
+        for cell in entry[kind].values()
+    ]
+    assert cells
+    assert {cell["half_width"] for cell in cells} == {None}

@@ -248,10 +248,10 @@ def test_the_page_says_what_the_tables_say(searched, standing):
     assert row is not None
     assert int(row.group(1)) == best.point
     assert page.count('<tr class="reference"><th scope="row">plain baseline</th>') == 1
-    assert "published (paper)" in page
+    assert "published (paper scalars)" in page
     assert noise.signal_sentence(standing) in page.replace("&#x27;", "'")
     assert "never enter the verdict" in page
-    assert "top1 is point 0, the published values (paper)." in page
+    assert "top1 is point 0, the published values (paper scalars)." in page
     identities = [attrs["id"] for _, attrs in outline.tags if attrs.get("id")]
     assert len(identities) == len(set(identities))
     for name in (*NAMES, "confirmation"):

@@ -83,8 +83,9 @@ def test_published_values_come_second_by_the_first_stage_alone(tmp_path):
     other = verdict.published
     assert (other.setting, other.outcome, other.pairs) == ("paper", "undecided", 3)
     assert (other.gain, other.high) == (pytest.approx(0.2), pytest.approx(0.2 + T_2 * 0.1 / math.sqrt(3)))
-    assert "Whether tuning beat the published values is undecided (paper), +0.20 mAP [-0.05, +0.45] (3 pairs)." in (
-        verdict.details
+    assert (
+        "Whether tuning beat the published values is undecided (paper scalars), +0.20 mAP [-0.05, +0.45] (3 pairs)."
+        in (verdict.details)
     )
 
 
@@ -113,7 +114,10 @@ def test_a_winner_that_is_published_is_compared_once(tmp_path):
     add_runs(folder, PLAIN, [40, 42, 44])
     verdict = judge(folder, [winner, PLAIN])
     assert verdict.published.outcome == "not tested"
-    assert "Against the published values: not tested: the winner is the published setting (paper)." in verdict.details
+    assert (
+        "Against the published values: not tested: the winner has the published values (paper scalars)."
+        in verdict.details
+    )
 
 
 def test_published_runs_that_failed_leave_it_untested(tmp_path):
