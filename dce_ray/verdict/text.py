@@ -112,6 +112,7 @@ def _against(verdict: Verdict) -> str:
     other = verdict.published
     if other.outcome == UNTESTED:
         return f"Against the published values: not tested{': ' if other.reason else ''}{other.reason}."
+    assert other.setting is not None, "what was tested has a name"
     assert other.gain is not None, "what was tested has a gain"
     assert other.low is not None, "and an interval"
     assert other.high is not None, "and both its ends"
