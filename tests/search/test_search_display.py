@@ -45,6 +45,7 @@ def test_plain_lines_one_per_event():
     lines = stream.getvalue().splitlines()
     scalars = "delta=0.5 theta_rep=0.9 theta_pro=0.6 beta=0.5 gamma=0.5 lambda=1"
     assert lines == [
+        "search: the first run has started (trial 0)",
         f"[2/4] trial 0 (paper scalars) finished: 25.00 at iteration 9, best so far  {scalars}",
         f"[3/4] trial 1 pruned: best 10.00 at iteration 9  {scalars}",
         f"[4/4] trial 2 failed: NonFiniteError: too bad  {scalars}",
