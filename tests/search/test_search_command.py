@@ -316,7 +316,7 @@ def test_store_that_vanishes_stops_the_search_and_comes_back(cluster, tiny, tmp_
             "confirm.precision=0.0: must lie between 0.01 and 100, or be null for no more seeds than confirm.seeds",
         ),
         (["confirm.precision=fine"], ConfigError, "confirm.precision='fine': must be a number or null"),
-        (["search.time_budget=90"], ConfigError, "search.time_budget=90: must be a text or null"),
+        (["search.time_budget=90"], ConfigError, "search.time_budget=90: write a duration with units"),
         (["seeds=3"], ConfigError, "did you mean confirm.seeds"),
         (
             ["seed=2147483647"],
