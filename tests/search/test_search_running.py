@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 from optuna.trial import TrialState
-from toy import PAPER, ToyTrainable, toy_config
+from toy import PAPER, MeetingTrainable, ToyTrainable, toy_config
 
 from dce_ray.errors import OutputError, SearchError
 from dce_ray.search.space import load_space
@@ -32,6 +32,14 @@ class Watcher(Observer):
 
 def states(ledger):
     return Counter(trial.state.name for trial in ledger.study.trials)
+
+
+def test_as_many_processes_start_at_once_as_there_are_slots(cluster, make_ledger, tmp_path):
+    meet = tmp_path / "meet"
+    meet.mkdir()
+    ledger = make_ledger(num_trials=2, sampler="random", meet=str(meet))
+    assert run_ledger(ledger, MeetingTrainable, ONE_CPU, max_failures=0) is None
+    assert states(ledger) == {"COMPLETE": 2}
 
 
 def test_prune_fail_and_complete_are_all_in_the_study(cluster, make_ledger, experiment_folder):
