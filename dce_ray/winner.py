@@ -64,7 +64,7 @@ def load_winner(search: Path | str) -> Trained:
         >>> result = dce_ray.run_search("delu", "synthetic-tiny", num_runs=7, folds=2, confirm_top=1, confirm_seeds=1,
         ...                             run={"training": {"iterations": 4, "eval_every": 2}},
         ...                             results=folder, name="won", tracking=False)  # doctest: +ELLIPSIS
-        experiment folder: ...
+        presets: ...
         >>> winner = dce_ray.load_winner(result.folder)
         >>> outputs = winner.network(torch.zeros(1, 30, winner.network.feature_size))
         >>> winner.config.baseline, outputs.logits.shape[1]

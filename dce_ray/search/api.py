@@ -149,7 +149,7 @@ def run_search(
         >>> result = dce_ray.run_search("delu", "synthetic-tiny", num_runs=7, folds=2, confirm_top=1, confirm_seeds=1,
         ...                             run={"training": {"iterations": 4, "eval_every": 2}},
         ...                             results=folder, name="example", tracking=False)  # doctest: +ELLIPSIS
-        experiment folder: ...
+        presets: ...
         >>> result.winner.setting, len(result.trials.rows), sorted(result.tables)
         ('top1', 7, ['confirmation'])
     """
