@@ -87,7 +87,7 @@ def test_intervened_outputs_and_losses(case, network):
         ):
             assert np.abs(ours.numpy() - case.arrays[f"scs_{key}_{name}"][..., 0]).max() < 2e-5, (key, name)
         assert np.abs(outputs.logits.numpy() - case.arrays[f"scs_{key}_cas"]).max() < 1e-4, key
-        # Erased snippets are exact ties of the uncertainty sort, whose order the pool's rounding decides (seen: 4.9e-3).
+        # Erased snippets are exact ties of the uncertainty sort: rounding decides their order (seen: 4.9e-3).
         tied = case.data_set == "activitynet12" and "uncertainty_guide" in terms
         for name, expected in case.terms(spec["f64"]).items():
             tolerance = 1e-2 if tied and name == "uncertainty_guide" else 1e-5
