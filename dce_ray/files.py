@@ -6,6 +6,7 @@ Numbers that are not finite are written as ``null``, so that every file is stric
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import math
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
 
-from dce_ray.errors import OutputError
+from dce_ray.errors import DceError, OutputError
 
 
 def cache_folder() -> Path:
@@ -138,3 +139,30 @@ def not_written(path: Path, fault: OSError) -> OutputError:
         f"{path} cannot be written ({fault.strerror or fault}); free space or mend the rights, then give the command "
         f"again"
     )
+
+
+@contextlib.contextmanager
+def held(path: Path, refusal: DceError) -> Iterator[None]:
+    """Hold the lock file ``path`` while the block runs; the system lets go of it when the process dies.
+
+    Raises:
+        DceError: ``refusal``, where another process holds it.
+    """
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as fault:
+            raise refusal from fault
+        yield
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process of this machine holds the lock file ``path`` now."""
+    if not path.is_file():
+        return False
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

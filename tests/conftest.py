@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -13,6 +14,9 @@ for library in ("OMP", "MKL", "OPENBLAS"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 # Ray runs its workers with a low priority: beside tests that compute they would not get to run for minutes.
 os.environ.setdefault("RAY_worker_niceness", "0")
+
+# Searches of other tests that run on this machine are not ours to share it with.
+os.environ.setdefault("DCE_SEARCHES", tempfile.mkdtemp(prefix="dce-ray-searches-"))
 
 import pytest  # noqa: E402
 from s3_server import S3, s3_server  # noqa: E402
@@ -73,3 +77,15 @@ def bucket(s3: S3, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
     return s3.bucket(f"b{uuid4().hex[:12]}")
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow takes seconds to make its tables: they are made once and copied."""
+    from dce_ray.tracking.address import Address
+    from dce_ray.tracking.connection import connect, short_requests
+
+    folder = tmp_path_factory.mktemp("empty")
+    with short_requests():
+        connect(Address(f"sqlite:///{folder / 'mlflow.db'}"))
+    return folder / "mlflow.db"

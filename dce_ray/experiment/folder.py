@@ -19,7 +19,6 @@ that cannot be read. Numbers that are not finite are written as ``null``.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,9 +28,9 @@ from typing import Any
 
 from dce_ray.errors import OutputError, SearchError
 from dce_ray.experiment.record import ROLES, RunRecord
-from dce_ray.files import not_written, read_back, read_json, write_atomically, write_json
+from dce_ray.files import held, is_held, not_written, read_back, read_json, write_atomically, write_json
 from dce_ray.train.attempts import Attempts
-from dce_ray.train.run_files import RunFiles
+from dce_ray.train.run_files import LOCK, RunFiles
 from dce_ray.words import shown_path
 
 RECORD = "record.json"
@@ -216,6 +215,12 @@ class ExperimentFolder:
             write_json(self.path / "config.json", new)
 
     @property
+    def root(self) -> Path:
+        """The folder that holds ``<data>/<baseline>/<name>``."""
+        parents = self.path.parents
+        return parents[min(2, len(parents) - 1)]
+
+    @property
     def environment(self) -> dict[str, Any]:
         """Commit, hardware and library versions."""
         return dict(read_json(self.path / "environment.json"))
@@ -282,28 +287,17 @@ class ExperimentFolder:
         Raises:
             SearchError: another process works in this folder.
         """
-        with self._lock.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as fault:
-                raise SearchError(f"{self.path} is in use by another search; wait for it, or stop it first") from fault
+        with held(self._lock, SearchError(f"{self.path} is in use by another search; wait for it, or stop it first")):
             yield
 
     @property
     def in_use(self) -> bool:
         """Whether a search holds the lock now, on this machine."""
-        if not self._lock.is_file():
-            return False
-        with self._lock.open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return is_held(self._lock)
 
     @property
     def _lock(self) -> Path:
-        return self.path / ".lock"
+        return self.path / LOCK
 
 
 def _those_below(path: Path) -> str:

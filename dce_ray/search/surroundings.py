@@ -5,29 +5,25 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import torch
 
 from dce_ray.data.splits import make_splits
-from dce_ray.errors import DceError
+from dce_ray.errors import DceError, SearchError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.files import not_written
 from dce_ray.search.settings import Experiment
 from dce_ray.session.demand import resources_for
-from dce_ray.session.limits import usable_cpus
 from dce_ray.session.ray_session import check_address, local_memory
 from dce_ray.session.resources import Node
+from dce_ray.session.sharing import share_of_machine
 from dce_ray.store import FeatureStore
-from dce_ray.tracking.address import Address, address_of, sync_command
+from dce_ray.tracking.address import address_of
+from dce_ray.tracking.connection import silent_server
 from dce_ray.train.arithmetic import check_training
 from dce_ray.train.build import choose_device
-
-PATIENCE_S = 3.0
-"""For so long a server may take to let itself be spoken to."""
-PORTS = {"http": 80, "https": 443}
 
 
 def check_surroundings(experiment: Experiment, store: FeatureStore, folder: Path) -> list[str]:
@@ -55,11 +51,7 @@ def check_surroundings(experiment: Experiment, store: FeatureStore, folder: Path
     else:
         device = choose_device(experiment.run.device)  # runs compute on this machine: what is not here is refused now
         check_training(experiment.run.training, device)
-        here = [local_node(settings.ray.num_cpus)]
-        wish = settings.search
-        resources_for(
-            experiment.largest, store, here, runs=wish.num_runs, cpus=wish.cpus_per_trial, gpus=wish.gpus_per_trial
-        )
+        check_machine(experiment, store)
     check_writable(folder.parent)
     if not settings.tracking.enabled:
         return []
@@ -67,10 +59,20 @@ def check_surroundings(experiment: Experiment, store: FeatureStore, folder: Path
     return silent_server(planned, address_of(planned, settings.tracking.uri), settings.tracking.uri)
 
 
-def local_node(num_cpus: int | None) -> Node:
-    """What the Ray that would be started here has."""
-    memory = float(local_memory())
-    return Node(float(num_cpus or usable_cpus()), float(torch.cuda.device_count()), memory, host=socket.gethostname())
+def check_machine(experiment: Experiment, store: FeatureStore) -> None:
+    """Refuse a run that does not fit what other searches leave of this machine.
+
+    Raises:
+        SearchError: with what is there, and who has the rest.
+    """
+    share, wish = share_of_machine(experiment.settings.ray.num_cpus), experiment.settings.search
+    gpus, memory = float(torch.cuda.device_count()), float(local_memory())
+    here = [Node(float(share.cpus), gpus, memory, host=socket.gethostname())]
+    wishes = {"cpus": wish.cpus_per_trial, "gpus": wish.gpus_per_trial}
+    try:
+        resources_for(experiment.largest, store, here, runs=wish.num_runs, **wishes)
+    except SearchError as fault:
+        raise SearchError("\n".join(filter(None, [str(fault), share.line]))) from fault
 
 
 def check_writable(folder: Path) -> None:
@@ -91,21 +93,6 @@ def check_writable(folder: Path) -> None:
         for each in absent:
             if each.is_dir():
                 each.rmdir()
-
-
-def silent_server(folder: ExperimentFolder, address: Address, uri: str | None) -> list[str]:
-    """A warning where nobody listens at the address of an MLflow server; the search goes on without it."""
-    if not address.server:
-        return []
-    parts = urlsplit(address.uri)
-    try:
-        with closing(socket.create_connection((parts.hostname, parts.port or PORTS[parts.scheme]), PATIENCE_S)):
-            return []
-    except (OSError, UnicodeError) as fault:
-        return [
-            f"warning: nobody answers at {address.shown} ({fault}): MLflow gets what is done once the server is there; "
-            f"after the search: {sync_command(folder, uri)} (or switch it off: tracking=off)"
-        ]
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import torch
 
 from dce_ray.config import RunConfig
 from dce_ray.data import make_splits
+from dce_ray.session.gpus import gpu_memory
 from dce_ray.session.resources import Demand, Node, Resources, choose_resources
 from dce_ray.store import FeatureStore
 from dce_ray.train.build import build_network
@@ -57,11 +58,7 @@ def resources_for(
     Raises:
         SearchError: no run fits.
     """
-    known = [replace(node, gpu_bytes=node.gpu_bytes or _device_bytes()) for node in nodes]
+    memory = gpu_memory()
+    known = [replace(node, gpu_bytes=node.gpu_bytes or (memory.free if memory else None)) for node in nodes]
     wishes = {"cpus": cpus, "gpus": 0.0 if config.device == "cpu" and gpus is None else gpus}
     return choose_resources(known, demand_of(config, store), runs=runs, unequal=config.device == "auto", **wishes)
-
-
-def _device_bytes() -> float | None:
-    """Memory of this machine's first GPU, None where it has none."""
-    return float(torch.cuda.get_device_properties(0).total_memory) if torch.cuda.is_available() else None

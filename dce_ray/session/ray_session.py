@@ -19,8 +19,10 @@ import ray
 
 from dce_ray.errors import SearchError
 from dce_ray.session.address import address_fault
-from dce_ray.session.limits import available_bytes, usable_cpus
+from dce_ray.session.gpus import gpu_memory
+from dce_ray.session.limits import available_bytes
 from dce_ray.session.resources import Node
+from dce_ray.session.sharing import share_held
 from dce_ray.session.watch import Address, Watch, end_now
 
 OBJECT_STORE_BYTES = 128 * 2**20
@@ -53,7 +55,7 @@ def ray_session(
     Args:
         address: ``auto``, ``host:port``; None starts a local Ray unless ``RAY_ADDRESS`` is set.
         log: file that takes what Ray has to say.
-        num_cpus: CPUs of a local Ray; None takes what this process may use.
+        num_cpus: CPUs of a local Ray; None takes what this process may use and other searches leave.
         go_on: the command that goes on when Ray dies. This process then ends at once: what waits for a dead Ray does
             not come back.
 
@@ -69,12 +71,27 @@ def ray_session(
         if ray.is_initialized():  # a Ray that the caller started is the caller's to stop
             yield living_nodes()
             return
-        _start(address or os.environ.get("RAY_ADDRESS") or "local", num_cpus)
-        try:
-            with Watch(_doors(), functools.partial(end_now, go_on=go_on)).watching():
-                yield living_nodes()
-        finally:
-            ray.shutdown()
+        with _begun(address or os.environ.get("RAY_ADDRESS") or "local", log.parent, num_cpus):
+            try:
+                with Watch(_doors(), functools.partial(end_now, go_on=go_on)).watching():
+                    yield living_nodes()
+            finally:
+                ray.shutdown()
+
+
+@contextlib.contextmanager
+def _begun(address: str, place: Path, num_cpus: int | None) -> Iterator[None]:
+    """Join a Ray, or start one with what other searches leave of this machine, and say what that is."""
+    if address != "local":
+        _start(address, num_cpus)
+        yield
+        return
+    with share_held(place, num_cpus) as share:
+        memory = gpu_memory()
+        for line in filter(None, [share.line, memory.line if memory else ""]):
+            print(line, flush=True)
+        _start(address, share.cpus)
+        yield
 
 
 def _doors() -> dict[str, Address]:
@@ -114,7 +131,7 @@ def _start(address: str, num_cpus: int | None) -> None:
     if address == "local":
         options |= {
             "address": "local",  # never somebody else's cluster by accident
-            "num_cpus": num_cpus or usable_cpus(),
+            "num_cpus": num_cpus,
             "_memory": local_memory(),
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,

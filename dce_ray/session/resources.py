@@ -52,7 +52,7 @@ class Node:
     id: str = ""
     host: str = ""
     gpu_bytes: float | None = None
-    """Memory of the smallest of its GPUs; None where it is not known."""
+    """Free memory of the fullest of its GPUs; None where it is not known."""
 
     def text(self) -> str:
         """What it has, in words."""

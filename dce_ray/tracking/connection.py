@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from dce_ray.errors import TrackingError
-from dce_ray.tracking.address import Address
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.tracking.address import Address, sync_command
 from dce_ray.tracking.locks import wait_for_lock
 
 if TYPE_CHECKING:
@@ -28,6 +31,9 @@ ENVIRONMENT = {
 TIMEOUT, TIMEOUT_S = "MLFLOW_HTTP_REQUEST_TIMEOUT", "20"
 """Seconds until a request is given up, unless the user's environment says otherwise; MLflow's own default is 120."""
 CREATION_PATIENCE_S = 180.0
+ANSWER_S = 3.0
+"""For so long a server may take to let itself be spoken to."""
+PORTS = {"http": 80, "https": 443}
 
 
 @contextlib.contextmanager
@@ -118,3 +124,18 @@ def unreachable(address: Address, fault: Exception) -> TrackingError:
     else:
         remedy = "start the database, or mend tracking.uri and its password"
     return TrackingError(f"MLflow at {address.shown} does not answer ({reason}); {remedy}, then sync")
+
+
+def silent_server(folder: ExperimentFolder, address: Address, uri: str | None) -> list[str]:
+    """A warning where nobody listens at the address of an MLflow server; what is tracked goes on without it."""
+    if not address.server:
+        return []
+    parts = urlsplit(address.uri)
+    try:
+        socket.create_connection((parts.hostname, parts.port or PORTS[parts.scheme]), ANSWER_S).close()
+    except (OSError, UnicodeError) as fault:
+        return [
+            f"warning: nobody answers at {address.shown} ({fault}): MLflow gets what is done once the server is there; "
+            f"after it has ended: {sync_command(folder, uri)} (or switch it off: tracking=off)"
+        ]
+    return []

@@ -15,6 +15,9 @@ from pathlib import Path
 from dce_ray.errors import OutputError
 from dce_ray.files import append_line, finite, whole_lines, write_atomically
 
+LOCK = ".lock"
+"""The file that a process holds while it works in a folder, of a run as of a search."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:

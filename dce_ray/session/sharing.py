@@ -1,0 +1,179 @@
+"""Searches on one machine know of each other, so that a later one plans with what is free, and says so.
+
+Each Ray that a search starts for itself leaves a note of the CPUs that it gives to runs, and holds the note's lock for
+as long as the process lives: the system lets go of it however the process ends, so that a note which nobody holds is
+one of the past. A search on a cluster leaves none: there, Ray shares out what it has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from dce_ray.errors import SearchError
+from dce_ray.files import is_held, read_json, write_atomically
+from dce_ray.session.limits import usable_cpus
+from dce_ray.words import counted, written
+
+VARIABLE = "DCE_SEARCHES"
+"""Names another folder for the notes: searches that have different ones do not know of each other."""
+PATIENCE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What one running search takes of the machine."""
+
+    pid: int
+    place: str
+    """The folder that it fills."""
+    cpus: float
+    """Given to its runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What is left of the machine's CPUs for one more search."""
+
+    usable: float
+    """CPUs that this process may use at all."""
+    others: tuple[Note, ...]
+    wish: int | None = None
+    """CPUs that the user asked for; None chooses."""
+
+    @property
+    def taken(self) -> float:
+        """CPUs that the runs of the others have."""
+        return sum(note.cpus for note in self.others)
+
+    @property
+    def cpus(self) -> int:
+        """CPUs to plan with: those that are free, or where there are none an equal share of all, one at least.
+
+        >>> one = Note(1, "a", 6.0)
+        >>> Share(8.0, ()).cpus, Share(8.0, (one,)).cpus, Share(6.0, (one,)).cpus, Share(6.0, (one,), 5).cpus
+        (8, 2, 3, 5)
+        """
+        free = int(self.usable - self.taken)
+        return self.wish or (free if free >= 1 else max(1, int(self.usable / (len(self.others) + 1))))
+
+    @property
+    def line(self) -> str:
+        """What was found and what is done; empty where no other search runs here."""
+        if not self.others:
+            return ""
+        who = ", ".join(f"{note.place} (process {note.pid}, {counted(note.cpus, 'CPU')})" for note in self.others)
+        runs = "another search runs" if len(self.others) == 1 else f"{len(self.others)} other searches run"
+        usable, load = written(self.usable), os.getloadavg()[0]
+        over = self.taken + self.cpus > self.usable
+        does = f"this one takes {'the ' if not over else ''}{counted(self.cpus, 'CPU')}"
+        if self.wish:
+            does += " as ray.num_cpus= says" + (", so that they wait for each other" if over else "")
+        elif over:
+            does += ", its share where none is free: both are slower for it; ray.num_cpus= decides otherwise"
+        else:
+            does += " that are free" if self.cpus > 1 else " that is free"
+        return f"{runs} on this machine: {who}, of {usable} in all, load {load:.1f}; {does}"
+
+
+def share_of_machine(wish: int | None = None) -> Share:
+    """What is left of this machine's CPUs now.
+
+    Args:
+        wish: the user's ``ray.num_cpus``.
+    """
+    return Share(float(usable_cpus()), tuple(_held_notes()), wish)
+
+
+@contextlib.contextmanager
+def share_held(place: Path, wish: int | None = None) -> Iterator[Share]:
+    """Take a share and hold it for the time of the block; others that start meanwhile see it.
+
+    Args:
+        place: the folder that the search fills.
+        wish: the user's ``ray.num_cpus``.
+
+    Raises:
+        SearchError: the notes' folder cannot be written.
+    """
+    folder = notes_folder()
+    path = folder / f"{os.getpid()}-{time.time_ns()}.json"
+    with contextlib.ExitStack() as held:
+        with _one_at_a_time(folder):  # of two that start together the later sees the earlier
+            _tidy(folder)
+            share = share_of_machine(wish)
+            try:
+                write_atomically(path, json.dumps(asdict(Note(os.getpid(), str(place), float(share.cpus)))))
+                path.chmod(0o644)  # for the searches of other users
+                fcntl.flock(held.enter_context(path.open()), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as fault:
+                raise SearchError(_unwritable(folder, fault)) from fault
+        try:
+            yield share
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def notes_folder() -> Path:
+    """Where the notes of all users' searches lie, made where it is not there.
+
+    Raises:
+        SearchError: it cannot be made.
+    """
+    folder = Path(os.environ.get(VARIABLE) or Path(tempfile.gettempdir()) / "dce-ray-searches")
+    try:
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o1777)  # as /tmp itself: everybody's notes, and each removes its own
+    except OSError as fault:
+        raise SearchError(_unwritable(folder, fault)) from fault
+    return folder
+
+
+def _unwritable(folder: Path, fault: OSError) -> str:
+    return f"{folder}: searches of this machine leave notes there ({fault.strerror}); set {VARIABLE} to another folder"
+
+
+def _held_notes() -> Iterator[Note]:
+    """Of searches that live; a note of another form is another version's, of which nothing is known."""
+    for path in sorted(notes_folder().glob("*.json")):
+        if is_held(path):
+            told = read_json(path)
+            if set(told) >= {item.name for item in fields(Note)}:
+                yield Note(int(told["pid"]), str(told["place"]), float(told["cpus"]))
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what killed searches left."""
+    for path in folder.glob("*.json"):
+        if not is_held(path):
+            with contextlib.suppress(PermissionError):  # another user's, who removes it
+                path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as fault:
+        raise SearchError(_unwritable(folder, fault)) from fault
+    deadline = time.monotonic() + PATIENCE_S
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as fault:
+                if time.monotonic() > deadline:
+                    raise SearchError(f"{folder} is held by another process for {PATIENCE_S:.0f} s") from fault
+                time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
