@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dce_ray import confounding
-from dce_ray.ablation_runs import ablation_folder, runner, told
+from dce_ray.ablation_runs import ablation_folder, at_work, runner, told, tracking_of
 from dce_ray.commandline import apply, command, parse
 from dce_ray.config import MethodConfig, RunConfig
 from dce_ray.data.levels import LEVELS
@@ -29,9 +29,10 @@ from dce_ray.report.studies import STUDIES, Context, Setting, study_figure, stud
 from dce_ray.report.style import house_style, write_figure
 from dce_ray.search.ledger import run_key
 from dce_ray.search.plan import Planned
+from dce_ray.search.settings import TrackingOptions
 from dce_ray.search.tune_run import Stop
 from dce_ray.store import FeatureStore, open_store
-from dce_ray.train.configure import configure
+from dce_ray.train.configure import configure, spelled_out
 from dce_ray.words import is_name
 
 ALL_STUDIES: Mapping[str, str] = {**STUDIES, confounding.STUDY: confounding.ABOUT}
@@ -52,6 +53,7 @@ python -m dce_ray.ablate key=value ...       ablations of SCS and MCM over sever
 
 where
   results=results  name=ablation     the folder results/<data>/<baseline>/<name>, shared by all studies
+  tracking=on|off  tracking.uri=     MLflow (default on, a local database beside the results)
   cpus_per_run=  gpus_per_run=  max_failures=2  ray.address=auto|<host:port>  ray.num_cpus=
 
 study=confounding generates data=synthetic or synthetic-<size> anew at every draw and level, below its folder, and
@@ -69,6 +71,7 @@ OWN_KEYS: dict[str, Any] = {
     "gpus_per_run": None,
     "max_failures": 2,
     "ray": {"address": None, "num_cpus": None},
+    "tracking": TrackingOptions().to_mapping(),
     **confounding.KEYS,
 }
 
@@ -104,7 +107,7 @@ class Ablation:
 
 def main(arguments: list[str]) -> int:
     """Run what is not finished yet, then write the study's table and figure; the exit status."""
-    values = parse(arguments)
+    values = spelled_out(parse(arguments))
     if values.get("study") == confounding.STUDY:
         return confounding.main(*_read(values, seeds=1))
     ablation, store = build(values)
@@ -112,7 +115,7 @@ def main(arguments: list[str]) -> int:
     print(f"ablation folder: {folder.path}")
     plan = ablation.planned(folder, store.digest)
     once = {planned.record.key: planned for _, planned in plan}
-    with folder.lock():
+    with at_work(ablation.options, folder):
         stop = _run(ablation, folder, list(once.values()), store)
         measured = gather((name, planned.folder, planned.now) for name, planned in plan)
         write_study(folder, ablation, measured, [(name, planned.record.key) for name, planned in plan])
@@ -167,6 +170,7 @@ def _check(given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         raise ConfigError(f"name={options['name']!r}: must be a name and no path; results=<folder> says where it lies")
     if type(options["seeds"]) is not int or options["seeds"] < 1:
         raise ConfigError(f"seeds={options['seeds']!r}: must be a whole number from 1")
+    tracking_of(options)
 
 
 def _places(values: Any) -> list[float] | None:

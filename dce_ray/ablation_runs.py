@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,15 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.provenance import environment
 from dce_ray.search.display import Display
 from dce_ray.search.plan import PlanLedger, Planned
+from dce_ray.search.settings import TrackingOptions
 from dce_ray.search.tune_run import Stop, Workers
 from dce_ray.session.demand import resources_for
 from dce_ray.session.ray_session import ray_session
 from dce_ray.session.resources import Node
 from dce_ray.store import FeatureStore
+from dce_ray.tracking import start_mirror
+from dce_ray.tracking.address import address_of
+from dce_ray.tracking.connection import silent_server
 from dce_ray.trainables import trainable_named
 
 
@@ -33,9 +37,11 @@ def ablation_folder(options: Mapping[str, Any], run: RunConfig, data: str, data_
 
     Raises:
         SearchError: the folder holds a search, or was written by another version.
+        TrackingError: MLflow's address is none; before the folder is made.
         OutputError: it cannot be written.
     """
     path = Path(options["results"]) / data / run.baseline / options["name"]
+    _check_mlflow(options, path)
     if not path.exists():
         shared = {"kind": "ablation", "baseline": run.baseline, "data_set": data_set}
         return ExperimentFolder.create(path, {**shared, "run": run.to_mapping()}, environment())
@@ -43,6 +49,39 @@ def ablation_folder(options: Mapping[str, Any], run: RunConfig, data: str, data_
     if folder.config.get("kind") != "ablation":
         raise SearchError(f"{path} holds a search; give another name=")
     return folder
+
+
+def _check_mlflow(options: Mapping[str, Any], path: Path) -> None:
+    tracking, planned = tracking_of(options), ExperimentFolder(path.resolve())
+    if tracking.enabled:
+        for line in silent_server(planned, address_of(planned, tracking.uri), tracking.uri):
+            print(line)
+
+
+def tracking_of(options: Mapping[str, Any]) -> TrackingOptions:
+    """Whether and where MLflow is told.
+
+    Raises:
+        ConfigError: naming what is wrong.
+    """
+    return TrackingOptions.from_mapping(options["tracking"], "tracking.")
+
+
+@contextmanager
+def at_work(options: Mapping[str, Any], folder: ExperimentFolder) -> Iterator[None]:
+    """Keep others out of the folder while the block runs, and MLflow behind it; then print where it is shown.
+
+    Raises:
+        SearchError: another process works in the folder.
+    """
+    tracking, mirror = tracking_of(options), None
+    with folder.lock():
+        try:
+            with start_mirror(folder, tracking.uri) if tracking.enabled else nullcontext() as mirror:
+                yield
+        finally:  # also when a run failed: what is done is in MLflow, or waits to be sent
+            if mirror is not None:
+                print(mirror.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +98,8 @@ class Runner:
         left = len(ledger.waiting)
         wish = {"cpus": self.options["cpus_per_run"], "gpus": self.options["gpus_per_run"]}
         resources = resources_for(run, store, self.nodes, runs=left, **wish)
-        workers = Workers(trainable_named(run.baseline), resources, self.options["max_failures"])
+        system = tracking_of(self.options).system_metrics
+        workers = Workers(trainable_named(run.baseline), resources, self.options["max_failures"], system=system)
         return workers.run(ledger, Display(title, left, run.training.iterations))
 
 

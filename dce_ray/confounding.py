@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dce_ray.ablation_runs import ablation_folder, runner, told
+from dce_ray.ablation_runs import ablation_folder, at_work, runner, told
 from dce_ray.config import RunConfig
 from dce_ray.data.levels import FIRST_DRAW, LEVELS, LevelDraw, level_named
 from dce_ray.data.synthetic import DEFAULT_SIZE, NAME, SIZES
@@ -92,7 +92,7 @@ def main(given: Mapping[str, Any], options: Mapping[str, Any]) -> int:
     study = build(given, options)
     folder = ablation_folder(options, study.run, NAME, NAME)
     print(f"ablation folder: {folder.path}")
-    with folder.lock():
+    with at_work(options, folder):
         digests = Digests(folder)
         stop = run_draws(study, folder, digests)
         write_study(study, folder, digests)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -11,10 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from dce_ray import ablate
 from dce_ray.config import RunConfig
-from dce_ray.errors import ConfigError, SearchError
+from dce_ray.errors import ConfigError, SearchError, TrackingError
 from dce_ray.experiment.folder import ExperimentFolder
 
 ROOT = Path(ablate.__file__).resolve().parent.parent
@@ -64,8 +66,9 @@ class Command:
         self.results = folder / "results" / "synthetic" / "delu" / "ablation"
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
+        tracking = [] if any(word.startswith("tracking") for word in arguments) else ["tracking=off"]
         return subprocess.Popen(
-            [sys.executable, "-u", "-m", "dce_ray.ablate", *SMALL, *arguments],
+            [sys.executable, "-u", "-m", "dce_ray.ablate", *SMALL, *tracking, *arguments],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -153,9 +156,25 @@ def test_studies_share_their_runs(command):
 
 
 @pytest.mark.ray
-def test_a_finished_study_starts_no_ray(command):
-    output = command.run("study=psi", "seeds=2", "ray.address=192.0.2.1:6379")
+def test_a_finished_study_starts_no_ray_and_goes_to_mlflow(command, empty_database):
+    shutil.copy(empty_database, command.folder / "results" / "mlflow.db")
+    output = command.run("study=psi", "seeds=2", "ray.address=192.0.2.1:6379", "tracking=on")
     assert "10 runs, 10 of them finished before" in output
+    assert "Compare in MLflow:" in output
+    client = MlflowClient(f"sqlite:///{command.folder / 'results' / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("synthetic/delu").experiment_id])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert len(runs) == 1 + len(command.records())
+    parent = next(run for run in runs if run.data.tags["kind"] == "ablations")
+    tables = {item.path for item in client.list_artifacts(parent.info.run_id, "tables")}
+    assert {"tables/components.json", "tables/psi.json"} <= tables
+
+
+def test_a_mistaken_address_of_mlflow_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TrackingError, match="neither a server"):
+        ablate.main(["study=psi", *SMALL, "tracking.uri=ftp://x"])
+    assert not (tmp_path / "results").exists()
 
 
 def test_a_search_folder_is_not_taken_for_an_ablation(command, tmp_path, monkeypatch):

@@ -91,6 +91,8 @@ MISTAKES = [
     (f"search {TINY} ray.address=127.0.0.1:{{closed}}", 2, ["no Ray cluster can be joined"], ["experiment folder:"]),
     (f"search {TINY} ray.address=here", 2, ["host:port"], ["experiment folder:"]),
     (f"search {TINY} tracking.uri=ftp://x", 2, ["neither a server"], ["experiment folder:"]),
+    (f"train {TINY} {SHORT} tracking=on tracking.uri=ftp://x folder={{here}}/x", 2, ["neither a server"], ["loss"]),
+    (f"train {TINY} tracking=maybe", 2, ["tracking.enabled='maybe'", "must be on or off"], []),
     # going on, looking back
     ("search resume=", 2, ["names no folder"], []),
     ("search resume={here}/nowhere", 2, ["is no experiment folder"], []),
@@ -215,8 +217,8 @@ def test_files_of_a_users_own_are_not_taken_for_ours(tmp_path):
 
 def test_a_silent_mlflow_is_told_at_once(closed_port, tmp_path):
     from dce_ray.experiment.folder import ExperimentFolder
-    from dce_ray.search.surroundings import silent_server
     from dce_ray.tracking.address import address_of
+    from dce_ray.tracking.connection import silent_server
 
     folder = ExperimentFolder(tmp_path / "results" / "synthetic" / "delu" / "one")
     uri = f"http://127.0.0.1:{closed_port}"

@@ -23,9 +23,9 @@ SEARCHED = "search"
 PUBLISHED = ("paper", "released")
 """Origins of published scalars, the one that is compared with first."""
 STATES = ("running", "pruned", "failed", "finished")
-ROLES = ("plain", "trial", "confirm", "ablation")
+ROLES = ("plain", "trial", "confirm", "ablation", "train")
 """``plain``: the plain baseline on the selecting split; ``trial``: a trial of the study, there too; ``confirm`` and
-``ablation``: a setting measured on test."""
+``ablation``: a setting measured on test; ``train``: a run by itself."""
 ON_TEST = ("confirm", "ablation")
 """Roles whose runs read test, once, at their end."""
 

@@ -22,7 +22,8 @@ from dce_ray.search.space_checks import check_space, largest_run
 from dce_ray.searchable import SEARCHABLE, changes_of, evaluations_of
 from dce_ray.session.address import address_fault
 from dce_ray.session.resources import gpu_share_fault
-from dce_ray.words import counted, is_name, masked
+from dce_ray.train.mirrored import MlflowOptions
+from dce_ray.words import counted, is_name
 
 POLICIES = ("replicates", "single")
 ALIASES = {"search.num_trials": "search.num_runs"}
@@ -145,11 +146,10 @@ class RayOptions(Config):
 
 
 @dataclass(frozen=True, slots=True)
-class TrackingOptions(Config):
+class TrackingOptions(MlflowOptions):
     """Where MLflow is."""
 
     enabled: bool = True
-    uri: str | None = None
     system: bool = True
     """Whether runs are shown with what they take of their machines: CPU, memory, GPU."""
 
@@ -157,17 +157,6 @@ class TrackingOptions(Config):
     def system_metrics(self) -> bool:
         """Whether runs shall tell what they take: nobody is shown it without MLflow."""
         return self.enabled and self.system
-
-    def faults(self) -> list[str]:
-        """Also: an address that is kept in files, and shown to whoever reads them, holds no password."""
-        lines = Config.faults(self)
-        if not lines and self.uri is not None and masked(self.uri) != self.uri:
-            lines.append(
-                f"uri={masked(self.uri)}: holds a password or token, and what is asked for is kept in config.json; "
-                f"leave it out and set the environment variable MLFLOW_TRACKING_URI to the whole address, or give it "
-                f"without the password and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-            )
-        return lines
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,15 @@ from pathlib import Path
 from dce_ray.commandline import command, compose
 from dce_ray.errors import ConfigError, DceError, TrackingError, unknown_name
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.single import SingleRun, open_folder
+from dce_ray.train.outcome import OPTIONS
 
 USAGE = """
 python -m dce_ray.tracking sync <folder> [uri=...]   send an experiment folder to MLflow; safe to repeat
 python -m dce_ray.tracking ui <folder> [uri=...]     print how to open MLflow's UI on it
 
-  <folder>  results/<data>/<baseline>/<name>, also written folder=...; or a folder above: all experiments in it
+  <folder>  results/<data>/<baseline>/<name> of a search or of ablations, or runs/<data>/<baseline>/<time> of a single
+            run, also written folder=...; or a folder above: all that lie in it
   uri       MLflow server or database; default: MLFLOW_TRACKING_URI, else sqlite in the results folder
 """
 
@@ -24,7 +27,7 @@ def main(arguments: list[str]) -> int:
     Raises:
         DceError: for arguments that make no sense, and where something could not be sent.
     """
-    actions = {"sync": _sync, "ui": _ui, "mirror": _mirror}
+    actions = {"sync": _sync, "ui": _ui, "mirror": _mirror, "check": _check, "follow": _follow}
     if not arguments or arguments[0] not in actions:
         raise ConfigError(f"{unknown_name('command', arguments[0] if arguments else '', ('sync', 'ui'))}\n{USAGE}")
     rest = [text if "=" in text else f"folder='{text}'" for text in arguments[1:]]
@@ -35,10 +38,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _experiments(text: str) -> list[Path]:
-    """The folder ``text``, or all folders below it that searches and ablations filled."""
+    """The folder ``text``, or all folders below it that searches, ablations and single runs filled."""
     path = Path(text)
     parents = sorted(file.parent for file in path.glob("**/config.json"))
-    below = [parent for parent in parents if any((parent / runs).is_dir() for runs in ("trials", "confirm"))]
+    below = [parent for parent in parents if any((parent / sign).exists() for sign in ("trials", "confirm", OPTIONS))]
     return [path] if (path / "config.json").is_file() or not below else below
 
 
@@ -52,7 +55,7 @@ def _for_each(text: str, action: Callable[[ExperimentFolder], None]) -> int:
     paths, faults = _experiments(text), []
     for path in paths:
         try:
-            action(ExperimentFolder.open(path))
+            action(open_folder(path))
         except DceError as fault:
             if len(paths) == 1:
                 raise
@@ -95,6 +98,29 @@ def _mirror(text: str, uri: str | None, interval_s: float) -> int:
 
     folder = ExperimentFolder.open(text)
     return run_mirror(folder, address_of(folder, uri), interval_s)
+
+
+def _check(text: str, uri: str | None, interval_s: float) -> int:
+    """What a single run asks before its folder is there: whether the address is one, and answers."""
+    from dce_ray.tracking.address import address_of
+    from dce_ray.tracking.connection import silent_server
+
+    planned = SingleRun(Path(text).resolve())
+    for line in silent_server(planned, address_of(planned, uri), uri):
+        print(line)
+    return 0
+
+
+def _follow(text: str, uri: str | None, interval_s: float) -> int:
+    """The mirror of a single run, which says at the end itself where the run is shown."""
+    from dce_ray.tracking.address import address_of
+    from dce_ray.tracking.mirror import closing_lines, run_mirror
+
+    folder = open_folder(text)
+    address = address_of(folder, uri)
+    status = run_mirror(folder, address, interval_s)
+    print("\n".join(closing_lines(folder, uri, address)), flush=True)
+    return status
 
 
 if __name__ == "__main__":

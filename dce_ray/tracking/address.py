@@ -50,12 +50,6 @@ class Address:
         return Path(self.uri.removeprefix("sqlite:///")).expanduser().resolve()
 
 
-def results_root(folder: ExperimentFolder) -> Path:
-    """The folder that holds ``<data>/<baseline>/<name>``."""
-    parents = folder.path.parents
-    return parents[min(2, len(parents) - 1)]
-
-
 def address_of(folder: ExperimentFolder, uri: str | None = None) -> Address:
     """Where the runs of ``folder`` go: ``uri``, else ``MLFLOW_TRACKING_URI``, else the database of its results root.
 
@@ -64,7 +58,7 @@ def address_of(folder: ExperimentFolder, uri: str | None = None) -> Address:
     """
     if importlib.util.find_spec("mlflow") is None:
         raise TrackingError("mlflow is not installed; pip install mlflow, or search with tracking=off")
-    root = results_root(folder)
+    root = folder.root
     text = uri or os.environ.get(VARIABLE) or f"sqlite:///{root / 'mlflow.db'}"
     scheme = urlsplit(text).scheme.split("+")[0]
     if scheme not in (*DATABASES, *SERVERS):

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
 from dce_ray.experiment.record import RunRecord
 from dce_ray.experiment.records import Records, Stamp, stamp_of
-from dce_ray.tracking.artifacts import run_files, run_tables, search_files, search_tables, values_on_test
+from dce_ray.experiment.single import SingleRun
+from dce_ray.tracking.artifacts import (
+    run_files,
+    run_tables,
+    search_files,
+    search_tables,
+    single_files,
+    single_on_test,
+    single_tables,
+    values_on_test,
+)
 from dce_ray.tracking.content import RunContent, Value, progress_values, run_content, search_content
 from dce_ray.tracking.points import PointContent, PointReader
 from dce_ray.tracking.tables import Table
@@ -56,6 +66,9 @@ class Uploads:
         Args:
             live: whether the search is running.
         """
+        if isinstance(self.folder, SingleRun):
+            yield _single_upload(self.folder, live=live, identity=self.identity)
+            return
         searched = self.records.trials()  # before the points: a run that starts now has no point yet
         runs = [*searched, *self.records.confirmations()]
         yield _search_upload(self.folder, [record for _, record in runs], live=live, identity=self.identity)
@@ -106,6 +119,20 @@ def _run_upload(folder: ExperimentFolder, run: RunFolder, record: RunRecord, *, 
         readings=lambda: progress_values(run),
         results=lambda: [] if content.status == "RUNNING" else [*content.results, *values_on_test(run, content)],
         tables=lambda: run_tables(run),
+    )
+
+
+def _single_upload(folder: SingleRun, *, live: bool, identity: str) -> RunUpload:
+    """A run by itself: nested below nothing, with a table for each split that it was measured on."""
+    content = replace(run_content(folder, folder.record(), live=live), identity=identity)
+    files = () if content.status == "RUNNING" else tuple(single_files(folder))
+    return RunUpload(
+        content=content,
+        files=files,
+        fingerprint=_fingerprint(content, (*files, (folder.run.progress, ""))),
+        readings=lambda: progress_values(folder.run),
+        results=lambda: [] if content.status == "RUNNING" else [*content.results, *single_on_test(folder, content)],
+        tables=lambda: single_tables(folder),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dce_ray.errors import DceError
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.single import open_folder
 from dce_ray.tracking.address import Address, address_of, ui_url
 from dce_ray.tracking.connection import connect, short_requests
 from dce_ray.tracking.content import (
@@ -44,7 +45,7 @@ def sync(folder: ExperimentFolder | Path | str, uri: str | None = None, *, patie
     """Bring an experiment folder into MLflow; a second time changes nothing.
 
     Args:
-        folder: what a search wrote, finished or not.
+        folder: what a search, ablations or a single run wrote, finished or not.
         uri: tracking URI; None is ``MLFLOW_TRACKING_URI``, else the database of the results folder.
         patience_s: how long to wait for another process that sends the same folder.
 
@@ -52,7 +53,7 @@ def sync(folder: ExperimentFolder | Path | str, uri: str | None = None, *, patie
         TrackingError: for an address that is none, or a folder that another process keeps sending.
         SearchError: for a folder that holds no experiment.
     """
-    experiment = folder if isinstance(folder, ExperimentFolder) else ExperimentFolder.open(folder)
+    experiment = folder if isinstance(folder, ExperimentFolder) else open_folder(folder)
     address = address_of(experiment, uri)
     with only_sender(experiment, address.uri, patience_s):
         return Writer(experiment, address).send(live=experiment.in_use)

@@ -6,30 +6,33 @@ import datetime
 import json
 import logging
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dce_ray.baselines import BASELINES
-from dce_ray.commandline import command, flatten, parse
+from dce_ray.commandline import command, flatten, nest, parse
 from dce_ray.config import RunConfig
 from dce_ray.datasets import ImportOptions, data_set_meant
 from dce_ray.errors import ConfigError
 from dce_ray.evaluation import MapTable
 from dce_ray.evaluation.tables import TABLE_ENDINGS
-from dce_ray.files import not_written, write_json
+from dce_ray.files import held, not_written, write_json
 from dce_ray.interrupts import stop_on_signal
 from dce_ray.keys import chosen, keys_from, keys_of, listing
 from dce_ray.presets import PRESETS, data_set_of, presets_line, run_config, run_config_from_mapping
 from dce_ray.provenance import environment
 from dce_ray.store import open_store
 from dce_ray.train.checkpoint import load_latest
-from dce_ray.train.configure import COMMAND_KEYS, COMMAND_MEANINGS, configure
+from dce_ray.train.configure import COMMAND_KEYS, COMMAND_MEANINGS, configure, spelled_out
 from dce_ray.train.curves import draw_curves
 from dce_ray.train.display import RunDisplay
 from dce_ray.train.driver import Driver
+from dce_ray.train.mirrored import MlflowOptions, check_mlflow, mirrored
+from dce_ray.train.outcome import OPTIONS, keep_finished, outcome_kept
 from dce_ray.train.run import Run
-from dce_ray.train.run_files import RunFiles
+from dce_ray.train.run_files import LOCK, RunFiles
 
 USAGE: str = f"""
 python -m dce_ray.train key=value ...        train one run, print its mAP table
@@ -54,7 +57,8 @@ often used
   seed=0  device=auto|cpu|cuda:0  training.iterations=  training.learning_rate=  training.eval_every=
   test=on               evaluate the selected weights on the test set, once, at the end
   folder=<new folder>   where the run is written (default runs/<data>/<baseline>/<time>)
-  resume=<folder>       go on with a stopped run; takes no other key but device=
+  tracking=on  tracking.uri=   MLflow is told of the run (default off), by default in a database beside the folder
+  resume=<folder>       go on with a stopped run; takes no other key but device= and tracking=
 
 All keys, with their defaults for a baseline and a data set, choices and meaning:
   python -m dce_ray.train keys [baseline=] [data=] [words to look for]
@@ -70,20 +74,26 @@ def main(arguments: list[str]) -> int:
         own = keys_from({key: COMMAND_KEYS[key] for key in COMMAND_MEANINGS}, COMMAND_MEANINGS)
         print(listing([*own, *keys_of(ImportOptions()), *keys_of(_defaults(given))], words))
         return 0
-    values = parse(arguments, lambda: flatten(_defaults({}).to_mapping() | COMMAND_KEYS))
+    values = spelled_out(parse(arguments, lambda: flatten(_defaults({}).to_mapping() | COMMAND_KEYS)))
     if values.get("resume"):
         return _go_on(values)
     config, options = configure(values)
+    mlflow = MlflowOptions.from_mapping(options["tracking"], "tracking.")
     folder = Path(options["folder"] or _default_folder(config))
     if (folder / "config.json").exists():
         raise ConfigError(f"folder={folder}: holds a run already; go on with resume={folder} or choose another folder")
-    print(presets_line(config, data_set_of(open_store(config.data).name)))
+    store = open_store(config.data)
+    data_set = data_set_of(store.name)
+    print(presets_line(config, data_set))
+    check_mlflow(folder, mlflow)
     check_new(folder)
     run = Run(config)
     write_json(folder / "environment.json", environment())
-    write_json(folder / "options.json", {"test": bool(options["test"])})
+    asked = {"test": bool(options["test"]), "tracking": mlflow.to_mapping(), "started": time.time()}
+    data = {"data_set": store.name if data_set == "default" else data_set, "digest": store.digest}
+    write_json(folder / OPTIONS, asked | data)
     write_json(folder / "config.json", config.to_mapping())
-    return _train(_driver(run, folder), folder, test=bool(options["test"]))
+    return _train(_driver(run, folder), folder, mlflow, test=bool(options["test"]))
 
 
 def _defaults(given: Mapping[str, Any]) -> RunConfig:
@@ -111,22 +121,27 @@ def _default_folder(config: RunConfig) -> Path:
 
 def _go_on(values: Mapping[str, Any]) -> int:
     folder = Path(str(values["resume"]))
-    extra = sorted(set(values) - {"resume", "device"})
+    extra = sorted(set(values) - {"resume", "device", "tracking.enabled", "tracking.uri"})
     if extra:
-        raise ConfigError(f"resume={folder}: takes no other key than device=, found {', '.join(extra)}")
+        raise ConfigError(f"resume={folder}: takes no other key than device= and tracking=, found {', '.join(extra)}")
     try:
         mapping = json.loads((folder / "config.json").read_text())
-        options = json.loads((folder / "options.json").read_text())
+        options = json.loads((folder / OPTIONS).read_text())
     except OSError as fault:
         raise ConfigError(f"resume={folder}: holds no run ({fault.filename}: {fault.strerror})") from fault
     except ValueError as fault:
         raise ConfigError(f"resume={folder}: config.json or options.json is damaged ({fault}); start anew") from fault
     config = _config_of(folder, mapping | {"device": str(values.get("device", mapping["device"]))})
+    kept = {f"tracking.{key}": value for key, value in options.get("tracking", {}).items()}
+    given = {key: value for key, value in values.items() if key.startswith("tracking.")}
+    mlflow = MlflowOptions.from_mapping(nest(kept | given).get("tracking", {}), "tracking.")
+    check_mlflow(folder, mlflow)
+    write_json(folder / OPTIONS, options | {"tracking": mlflow.to_mapping()})
     driver = _driver(Run(config), folder)
     if not driver.resume():
         log.info("%s holds no checkpoint yet; starting at the first iteration", folder)
     driver.files.keep_until(driver.run.iteration)
-    return _train(driver, folder, test=bool(options["test"]))
+    return _train(driver, folder, mlflow, test=bool(options["test"]))
 
 
 def _config_of(folder: Path, mapping: Mapping[str, Any]) -> RunConfig:
@@ -146,7 +161,14 @@ def _driver(run: Run, folder: Path) -> Driver:
     return Driver(run, RunFiles(folder), read_every=run.config.training.log_every, keep_best=True)
 
 
-def _train(driver: Driver, folder: Path, *, test: bool) -> int:
+def _train(driver: Driver, folder: Path, mlflow: MlflowOptions, *, test: bool) -> int:
+    """Drive the run to its end, and MLflow behind it; the exit status."""
+    refusal = ConfigError(f"{folder}: another process trains this run; wait for it, or stop it first")
+    with held(folder / LOCK, refusal), mirrored(folder, mlflow), outcome_kept(folder):
+        return _drive(driver, folder, test=test)
+
+
+def _drive(driver: Driver, folder: Path, *, test: bool) -> int:
     """Drive the run to its end; then the tables and the picture."""
     run = driver.run
     with stop_on_signal(run.request_stop), RunDisplay(run, folder) as display:
@@ -161,6 +183,7 @@ def _train(driver: Driver, folder: Path, *, test: bool) -> int:
         _show_and_write(selected.table, folder, split)
     if run.config.protocol == "confirm" or (test and run.config.protocol == "holdout"):
         _show_and_write(driver.test(), folder, "test")
+    keep_finished(folder)
     print(f"written to {folder}")
     return 0
 

@@ -11,16 +11,23 @@ from dce_ray.config import RunConfig
 from dce_ray.datasets import IMPORT_KEYS, build_on_data, import_options
 from dce_ray.errors import ConfigError
 from dce_ray.presets import run_config, run_config_from_mapping
+from dce_ray.train.mirrored import MlflowOptions
 
-COMMAND_KEYS: dict[str, Any] = {"config": None, "folder": None, "resume": None, "test": False} | dict.fromkeys(
-    IMPORT_KEYS
-)
+COMMAND_KEYS: dict[str, Any] = {
+    "config": None,
+    "folder": None,
+    "resume": None,
+    "test": False,
+    "tracking": MlflowOptions().to_mapping(),
+    **dict.fromkeys(IMPORT_KEYS),
+}
 """Keys of ``python -m dce_ray.train`` that are none of a run."""
 COMMAND_MEANINGS: dict[str, str] = {
     "config": "A YAML file with nested keys, laid over the presets (best.yaml of a search).",
     "folder": "Where the run is written; empty: runs/<data>/<baseline>/<time>.",
-    "resume": "Folder of a stopped run that goes on; takes no other key but device=.",
+    "resume": "Folder of a stopped run that goes on; takes no other key but device= and tracking=.",
     "test": "Evaluate the selected weights on the test set, once, at the end.",
+    "tracking": "Whether MLflow is told of the run (tracking=on), and where it is: tracking.uri=.",
 }
 """What they mean."""
 
@@ -38,6 +45,11 @@ def configure(values: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
     importing = import_options(given)
     (config, options), _ = build_on_data(data, lambda store, data_set: configure_for(given, store, data_set), importing)
     return config, options
+
+
+def spelled_out(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values with every key under its own name: ``tracking=off`` is ``tracking.enabled=off``."""
+    return {("tracking.enabled" if key == "tracking" else key): value for key, value in values.items()}
 
 
 def given_values(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,23 +11,12 @@ from mirrored import Server, finished_without_model, new_experiment
 
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.tracking import sync
-from dce_ray.tracking.address import Address
-from dce_ray.tracking.connection import connect, short_requests
 
 
 @pytest.fixture(autouse=True)
 def _no_outer_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow takes seconds to make its tables: they are made once and copied."""
-    folder = tmp_path_factory.mktemp("empty")
-    with short_requests():
-        connect(Address(f"sqlite:///{folder / 'mlflow.db'}"))
-    return folder / "mlflow.db"
 
 
 @pytest.fixture

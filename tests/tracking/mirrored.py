@@ -23,7 +23,6 @@ from dce_ray.evaluation.tables import map_table
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
 from dce_ray.experiment.record import PLAIN, WITHOUT_METHOD, RunRecord
 from dce_ray.files import write_json
-from dce_ray.tracking.address import results_root
 
 START_S = 1_790_000_000.0
 RUN = {
@@ -188,7 +187,7 @@ def new_experiment(results: Path, name: str, database: Path | None = None) -> Ex
 
 
 def client_of(folder: ExperimentFolder) -> MlflowClient:
-    return MlflowClient(f"sqlite:///{results_root(folder) / 'mlflow.db'}")
+    return MlflowClient(f"sqlite:///{folder.root / 'mlflow.db'}")
 
 
 def runs_of(client: MlflowClient, search: str, name: str = "hapt/delu") -> dict[str, Run]:

@@ -22,7 +22,7 @@ from dce_ray.files import write_json
 from dce_ray.points.standing import Standing, read_standing
 from dce_ray.report import __main__ as report
 from dce_ray.tracking import start_mirror, sync
-from dce_ray.tracking.address import address_of, results_root
+from dce_ray.tracking.address import address_of
 from dce_ray.tracking.points import PointReader
 from dce_ray.tracking.upload import Uploads
 from dce_ray.tracking.writer import Writer
@@ -158,7 +158,7 @@ def test_sending_twice_changes_nothing(copied: ExperimentFolder):
     again = sync(copied)
     assert (again.created, again.values, again.complete) == (0, 0, True)
     assert rows(copied) == before
-    with sqlite3.connect(results_root(copied) / "mlflow.db") as database:  # the store forgets what was sent
+    with sqlite3.connect(copied.root / "mlflow.db") as database:  # the store forgets what was sent
         database.execute("delete from tags where key = 'dce.sent'")
     assert sync(copied).created == 0
     assert rows(copied) == before, "the same values a second time made new rows"
@@ -216,10 +216,10 @@ def test_a_search_without_any_end_yet_has_points_without_numbers(tmp_path: Path,
 
 
 def test_a_report_reads_the_search_from_folder_and_store_alike(sent: ExperimentFolder, capsys: pytest.CaptureFixture):
-    report.main([f"folders={results_root(sent)}", "format=csv"])
+    report.main([f"folders={sent.root}", "format=csv"])
     expected = capsys.readouterr().out
     assert expected.count("measured") > 0
-    report.main([f"mlflow=sqlite:///{results_root(sent) / 'mlflow.db'}", "format=csv"])
+    report.main([f"mlflow=sqlite:///{sent.root / 'mlflow.db'}", "format=csv"])
     assert capsys.readouterr().out == expected
 
 
@@ -256,7 +256,7 @@ def test_a_mirror_killed_while_it_writes_points_is_mended_by_sync(
 ):
     """A real process, and SIGKILL in the middle of its first pass; nothing is there twice afterwards."""
     watched = "runs" if moment == "first runs" else "metrics"
-    with start_mirror(copied) as mirror, sqlite3.connect(results_root(copied) / "mlflow.db") as database:
+    with start_mirror(copied) as mirror, sqlite3.connect(copied.root / "mlflow.db") as database:
         assert mirror.process is not None
         while not database.execute(f"select count(*) from {watched}").fetchone()[0]:
             assert mirror.process.poll() is None, copied.log.read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,6 @@ from dce_ray.presets import merge
 from dce_ray.report.from_mlflow import fetch_experiments
 from dce_ray.tracking import __main__ as tracking
 from dce_ray.tracking import sync
-from dce_ray.tracking.address import results_root
 
 Make = Callable[..., ExperimentFolder]
 
@@ -57,10 +57,16 @@ def test_ablations_are_runs_of_one_parent_that_no_report_takes_for_a_search(tmp_
         run = folder.confirm(record.key)
         run.write(record.replace(config=RUN | {"scs": scs, "mcm": False}, value=0.5, ended=2.0))
         write_json(run.table, table_of(0.6).to_mapping())
+    for ending, text in (("csv", "setting,seed,value\nscs,0,50.0\n"), ("md", "| scs |\n"), ("json", "{}")):
+        (folder.path / f"components.{ending}").write_text(text)
     assert tracking.main(["sync", str(results)]) == 0, "found below, though it has no trials"
     runs = runs_of(client_of(folder), "ablation")
     assert {run.data.tags["kind"] for run in runs.values()} == {"ablations", "ablation"}
     assert runs["ablation"].info.status == "FINISHED"
+    listed = client_of(folder).list_artifacts(runs["ablation"].info.run_id)
+    assert {"components.csv", "components.md", "components.json"} <= {item.path for item in listed}
+    table = (results / "mlartifacts").glob("**/artifacts/tables/components.json")
+    assert json.loads(next(table).read_text())["data"] == [["scs", 0.0, 50.0]]
     assert runs["ablation ablation scs, seed 0"].data.metrics["test_score"] == 0.5
     assert fetch_experiments(f"sqlite:///{results / 'mlflow.db'}", tmp_path / "fetched") == []
 
@@ -87,7 +93,7 @@ def test_a_report_reads_the_runs_of_the_newest_plan(finished: ExperimentFolder, 
     sync(finished)
     run.write(run.record().replace(config=merge(run.record().config, {"method": {"delta": 0.9}})))
     sync(finished)
-    (path,) = fetch_experiments(f"sqlite:///{results_root(finished) / 'mlflow.db'}", tmp_path / "fetched")
+    (path,) = fetch_experiments(f"sqlite:///{finished.root / 'mlflow.db'}", tmp_path / "fetched")
     fetched = [item.record() for item in ExperimentFolder.open(path).confirmations()]
     assert fetched == [item.record() for item in finished.confirmations()]
 
@@ -98,6 +104,6 @@ def test_a_search_of_an_older_format_is_left_out_of_reports_and_named(
     old, new = make_experiment("old"), make_experiment("new")
     sync(outdated(old))
     sync(new)
-    paths = fetch_experiments(f"sqlite:///{results_root(new) / 'mlflow.db'}", tmp_path / "fetched")
+    paths = fetch_experiments(f"sqlite:///{new.root / 'mlflow.db'}", tmp_path / "fetched")
     assert [path.name for path in paths] == ["new"]
     assert "left out old: written in format 1" in caplog.text

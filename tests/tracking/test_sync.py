@@ -28,7 +28,7 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.provenance import environment
 from dce_ray.search.settings import Settings
 from dce_ray.tracking import start_mirror, sync
-from dce_ray.tracking.address import Address, results_root
+from dce_ray.tracking.address import Address
 from dce_ray.tracking.mirror import closing_lines
 from dce_ray.tracking.state import keep_report, only_sender, search_identity
 from dce_ray.tracking.sync_report import SyncReport
@@ -38,7 +38,7 @@ Make = Callable[..., ExperimentFolder]
 
 def rows(folder: ExperimentFolder) -> Counter[str]:
     """Rows of the tables that grow when something is sent."""
-    with sqlite3.connect(results_root(folder) / "mlflow.db") as database:
+    with sqlite3.connect(folder.root / "mlflow.db") as database:
         names = ("runs", "metrics", "params", "inputs", "datasets", "experiments", "logged_models")
         return Counter({name: database.execute(f"select count(*) from {name}").fetchone()[0] for name in names})
 
@@ -149,7 +149,7 @@ def test_syncing_twice_changes_nothing(finished: ExperimentFolder):
     again = sync(finished)
     assert (again.created, again.values, again.complete) == (0, 0, True)
     assert rows(finished) == before
-    with sqlite3.connect(results_root(finished) / "mlflow.db") as database:  # the store forgets what was sent
+    with sqlite3.connect(finished.root / "mlflow.db") as database:  # the store forgets what was sent
         database.execute("delete from tags where key = 'dce.sent'")
     forced = sync(finished)
     assert forced.created == 0
@@ -162,7 +162,7 @@ def test_a_copy_of_the_folder_is_the_same_search(finished: ExperimentFolder, tmp
     before = rows(finished)
     copy = tmp_path / "elsewhere" / "copy"
     shutil.copytree(finished.path, copy)
-    report = sync(copy, f"sqlite:///{results_root(finished) / 'mlflow.db'}")
+    report = sync(copy, f"sqlite:///{finished.root / 'mlflow.db'}")
     assert report.complete
     assert report.experiment == "hapt/delu"
     assert rows(finished) == before
@@ -254,7 +254,7 @@ def test_a_damaged_run_is_named_and_hides_no_other(finished: ExperimentFolder):
 
 def test_an_archive_that_cannot_be_written_is_one_search(finished: ExperimentFolder, monkeypatch: pytest.MonkeyPatch):
     """Root may write anywhere, so the system's refusal is put in its place."""
-    uri = f"sqlite:///{results_root(finished) / 'mlflow.db'}"
+    uri = f"sqlite:///{finished.root / 'mlflow.db'}"
 
     def refuse(path: Path, *args: object, **kwargs: object) -> None:
         raise PermissionError(13, "Permission denied", str(path))

@@ -11,7 +11,6 @@ from mirrored import client_of, outdated, runs_of
 from dce_ray.errors import SearchError, TrackingError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.tracking import __main__ as tracking
-from dce_ray.tracking.address import results_root
 
 Make = Callable[..., ExperimentFolder]
 
@@ -29,9 +28,9 @@ def test_one_old_folder_does_not_hide_the_others(make_experiment: Make, capsys: 
     folders = [make_experiment(name) for name in ("a", "b", "c")]
     outdated(folders[1])
     with pytest.raises(TrackingError) as refusal:
-        tracking.main([action, str(results_root(folders[0]))])
+        tracking.main([action, str(folders[0].root)])
     text = str(refusal.value)
-    assert f"1 of 3 experiments below {results_root(folders[0])}" in text
+    assert f"1 of 3 experiments below {folders[0].root}" in text
     assert f"{folders[1].path}: written in format 1" in text
     printed = capsys.readouterr().out
     if action == "sync":
