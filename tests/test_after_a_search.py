@@ -83,6 +83,20 @@ def test_a_fourth_baseline_comes_to_a_verdict(printed, searched):
     assert space["first_points"] == []
 
 
+def test_tiny_holdouts_and_the_best_point_beside_plain_are_told(printed, searched):
+    """On the terminal and in the report."""
+    sizes = json.loads((searched / "config.json").read_text())["holdout_videos"]
+    assert len(sizes) == 2
+    note = f"each fold holds out only {' to '.join(map(str, sorted(set(sizes))))} videos"
+    page = (searched / "report.html").read_text()
+    assert f"note: {note}" in printed
+    assert f"Note: {note}" in page
+    assert re.search(
+        r"(best point|leading by the model): point \d+.*plain baseline|plain baseline.*best point", printed
+    )
+    assert re.search(r"<dt>plain baseline there</dt><dd>\d+\.\d\d %", page)
+
+
 def test_the_report_has_learning_curves(searched):
     page = (searched / "report.html").read_text()
     section = page[page.index('<section id="learning"') :].split("</section>")[0]

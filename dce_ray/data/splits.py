@@ -113,6 +113,17 @@ def make_splits(store: LabelledVideos, sampling: SamplingConfig, *, hold_out: bo
     return Splits(train_all[~held_N], train_all[held_N], train_all, test, tuple(notices))
 
 
+def holdout_sizes(store: LabelledVideos, sampling: SamplingConfig) -> list[int]:
+    """Videos that each fold holds out, ``(K,)``.
+
+    Raises:
+        DataError: as :func:`make_splits` does.
+    """
+    train = _long_enough(store, "train", sampling.min_snippets, [])
+    fold_N = balanced_folds(np.asarray(store.labels(train)) > 0, sampling.folds, sampling.fold_seed)
+    return [int((fold_N == fold).sum()) for fold in range(sampling.folds)]
+
+
 def _long_enough(store: LabelledVideos, subset: str, min_snippets: int, notices: list[str]) -> Rows:
     rows = np.flatnonzero(np.asarray(store.subsets) == subset).astype(np.int64)
     if not len(rows):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dce_ray.experiment.record import PUBLISHED, origin_label
+from dce_ray.words import counted
 
 
 def seeds_text(counts: Sequence[int]) -> str:
@@ -56,6 +57,30 @@ def selection_text(protocol: str, metric: str) -> str:
             "no temporal label was used."
         )
     return "Selection ranked by detection mAP on the holdout videos and so used their temporal labels."
+
+
+FEW_VIDEOS = 10
+"""A fold that holds out fewer is told of."""
+
+
+def holdout_note(config: Mapping[str, Any]) -> str | None:
+    """What it means that folds hold out very few videos; None where they do not, or none are held out.
+
+    >>> holdout_note({"holdout_videos": [12, 11]}) is None, holdout_note({}) is None
+    (True, True)
+    >>> print(holdout_note({"holdout_videos": [4, 3], "policy": "replicates"}).split(":")[0])
+    each fold holds out only 3 to 4 videos
+    """
+    sizes = sorted(set(config.get("holdout_videos", ())))
+    if not sizes or sizes[0] >= FEW_VIDEOS:
+        return None
+    videos = f"{sizes[0]} to {sizes[-1]} videos" if len(sizes) > 1 else counted(sizes[0], "video")
+    which = "the holdout has only" if config["policy"] == "single" else "each fold holds out only"
+    key = "sampling.folds" if config["policy"] == "single" else "search.folds"
+    return (
+        f"{which} {videos}: a score on so few is mostly chance, and a choice by it too; fewer folds ({key}=) hold out "
+        f"more videos each, more runs average more of the chance, and only the confirmation on test says what is true"
+    )
 
 
 def test_text(config: Mapping[str, Any], *, confirmed: bool) -> str:

@@ -17,7 +17,7 @@ from dce_ray.experiment.record import PLAIN, PUBLISHED, origin_label
 from dce_ray.files import read_json, write_atomically
 from dce_ray.points.threads import one_thread
 from dce_ray.report import html
-from dce_ray.report.captions import selection_text, test_text
+from dce_ray.report.captions import holdout_note, selection_text, test_text
 from dce_ray.report.confirmation import chosen_identity, looks_at, settings_table
 from dce_ray.report.learning import DESCRIPTION, learning_figure
 from dce_ray.report.measured import Measured, confirmed_settings
@@ -80,6 +80,7 @@ def _page(
         "selection",
         "Selection",
         html.paragraph(f"{supervision} {test_text(config, confirmed=measured)}".rstrip(), "notice"),
+        html.paragraph(f"Note: {few}.", "notice") if (few := holdout_note(config)) else "",
         view.choice,
     )
     page.add("confirmation", "Confirmation", *_confirmation(folder, confirmed, drawn, verdict))

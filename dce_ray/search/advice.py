@@ -1,13 +1,15 @@
-"""What a search says of data that no preset knows: whose schedule it uses, and how to find one."""
+"""What a search says of its data: whose schedule it uses where no preset knows them, how few a fold holds out."""
 
 from __future__ import annotations
 
 import shlex
 
 from dce_ray.commandline import flatten
+from dce_ray.data.splits import holdout_sizes
 from dce_ray.presets import run_config
 from dce_ray.search.settings import Experiment, Request
 from dce_ray.searchable import ITERATIONS, evaluations_of
+from dce_ray.store import FeatureStore
 
 LEARNING_RATE = "training.learning_rate"
 RATE_SPAN = (0.2, 20.0)
@@ -51,3 +53,13 @@ def schedule_command(request: Request, experiment: Experiment) -> str:
     words += [f"space.{LEARNING_RATE}={{low: {rates[0]}, high: {rates[1]}, log: true}}"]
     words += [f"space.{ITERATIONS}={{low: {lengths[0]}, high: {lengths[1]}, log: true}}"]
     return f"python -m dce_ray.search {shlex.join(words)}"
+
+
+def holdout_videos(experiment: Experiment, store: FeatureStore) -> list[int]:
+    """How many videos the folds hold out on which runs are scored: all of them, or the one of ``policy=single``."""
+    sampling = experiment.run.sampling
+    if experiment.run.protocol != "holdout":
+        return []
+    if experiment.settings.policy == "single":
+        return [holdout_sizes(store, sampling)[sampling.fold]]
+    return holdout_sizes(store, sampling.replace(folds=experiment.folds))

@@ -18,7 +18,7 @@ from dce_ray.experiment.study import read_study
 from dce_ray.points.standing import Standing, read_standing
 from dce_ray.presets import presets_line
 from dce_ray.provenance import environment
-from dce_ray.search.advice import schedule_note
+from dce_ray.search.advice import holdout_videos, schedule_note
 from dce_ray.search.next_steps import next_lines
 from dce_ray.search.seed_stages import refuse_other_seeds
 from dce_ray.search.selection import select
@@ -208,7 +208,8 @@ def check(request: Request) -> tuple[Experiment, Path]:
 
     experiment, store = build_on_data(request.data, build, request.importing)
     space = at_equal_shares(experiment.space, experiment.run)
-    experiment = replace(experiment, digest=store.digest, space=space)
+    held = tuple(holdout_videos(experiment, store))
+    experiment = replace(experiment, digest=store.digest, space=space, holdout_videos=held)
     check_skipped(experiment.run.evaluation.skip_videos, store.video_names)
     if note := schedule_note(request, experiment):
         print(note)
@@ -272,10 +273,13 @@ def conduct(experiment: Experiment, folder: ExperimentFolder) -> SearchResult:
         SearchError: a fault of the environment; the message says what is kept and how to go on.
     """
     from dce_ray.report.acting import idle_lines
+    from dce_ray.report.captions import holdout_note
     from dce_ray.search.stages import Search
     from dce_ray.search.tune_hooks import INTERRUPTED, OUT_OF_TIME
 
     print(f"experiment folder: {folder.path}")
+    if few := holdout_note(folder.config):
+        print(f"note: {few}")
     if experiment.settings.confirm.seeds == 1:
         print("note: confirm.seeds=1 gives no interval, so the verdict will be undecided; take 2 or more (default 5)")
     elif 1 < experiment.settings.confirm.seeds < FEW_SEEDS:

@@ -55,6 +55,8 @@ class Display(Observer):
         self.began = time.monotonic()
         trials = [record for record in ended if _is_ranked(record) and not standing]
         self.best = max(trials, key=lambda record: record.value or 0.0, default=None)
+        self.plain = next((record for record in ended if _is_plain(record)), None)
+        """The plain baseline's one run, where single runs decide."""
         self.running: dict[str, tuple[RunRecord, int, float | None]] = {}
         self.notice = ""
         self.live = False
@@ -98,6 +100,8 @@ class Display(Observer):
         leads = self._leads(record)
         if leads:
             self.best = record
+        if _is_plain(record):
+            self.plain = record
         outcome = {
             "finished": f"{measured(record)} at iteration {record.iteration}" + (", best so far" if leads else ""),
             "pruned": f"best {measured(record)} at iteration {record.iteration}",
@@ -149,6 +153,8 @@ class Display(Observer):
             table.add_row(
                 f"best: {self.best.label}", str(self.best.iteration), percent(self.best.value), parameters(self.best)
             )
+        if self.best and self.plain:
+            table.add_row(self.plain.label, str(self.plain.iteration), percent(self.plain.value))
         table.caption = "\n".join(filter(None, [self.rate(), self.notice]))
         return table
 
@@ -159,7 +165,8 @@ class Display(Observer):
 
     def summary(self) -> str:
         """One line when all is over."""
-        best = f"best trial: {self.best.label} with {measured(self.best)}" if self.best else ""
+        beside = f"plain baseline {measured(self.plain)}" if self.plain else "plain baseline not measured"
+        best = f"best trial: {self.best.label} with {measured(self.best)}, {beside}" if self.best else ""
         leads = self.standing() if self.standing else best
         text = f"{self.title}: {self._counts()} of {self.total}"
         if self.done == self.before:
@@ -189,6 +196,11 @@ class Display(Observer):
 def _is_ranked(record: RunRecord) -> bool:
     """Whether the run is a trial that ran to its full length."""
     return record.role == "trial" and record.state == "finished" and record.value is not None
+
+
+def _is_plain(record: RunRecord) -> bool:
+    """Whether the run is the plain baseline's on the selecting split, to its full length."""
+    return record.role == "plain" and record.state == "finished" and record.value is not None
 
 
 def replicate_text(record: RunRecord) -> str:

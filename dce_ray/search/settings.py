@@ -238,6 +238,8 @@ class Experiment:
     """Published values by preset name, and those of earlier searches by the search's."""
     digest: str = ""
     """Of the feature store: its content, wherever it lies."""
+    holdout_videos: tuple[int, ...] = ()
+    """How many videos each fold holds out that a run is scored on; none where nothing is held out."""
     campaign: str | None = None
     """Name of the campaign that the search belongs to: its searches share an experiment in MLflow."""
 
@@ -343,6 +345,7 @@ class Experiment:
             "first_points": {name: dict(point) for name, point in self.first_points.items()},
             "run": run,
             "digest": self.digest,
+            "holdout_videos": list(self.holdout_videos),
             **({"campaign": self.campaign} if self.campaign else {}),
         }
 
@@ -367,6 +370,7 @@ class Experiment:
             mapping["data_set"],
             mapping["first_points"],
             mapping["digest"],
+            tuple(mapping.get("holdout_videos", ())),  # not kept before
             mapping.get("campaign"),
         )
         experiment.check_budget()

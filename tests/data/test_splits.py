@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dce_ray.config import SamplingConfig
-from dce_ray.data.splits import make_splits
+from dce_ray.data.splits import holdout_sizes, make_splits
 from dce_ray.errors import DataError
 
 
@@ -79,6 +79,7 @@ def test_the_folds_share_out_all_train_videos_but_sole_ones():
     assert all(sole[0] in splits.train for splits in parts)
     assert all(not set(splits.train) & set(splits.holdout) for splits in parts)
     assert sorted(len(splits.holdout) for splits in parts) == [3, 3, 4, 4]
+    assert holdout_sizes(store, SamplingConfig(folds=4)) == [len(splits.holdout) for splits in parts]
 
 
 def test_a_class_of_few_videos_is_one_notice_whichever_fold_is_held_out():

@@ -203,6 +203,16 @@ def test_components_that_never_acted_are_told(tmp_path):
     assert f'<p class="notice">{line}.</p>' in (folder.path / "report.html").read_text()
 
 
+def test_a_tiny_holdout_is_told_and_the_verdict_stands_first(tmp_path):
+    folder = make_experiment(tmp_path / "hapt" / "delu" / "a", STUDIES["empty"])
+    for sizes, told in (([3, 4], True), ([10, 12], False)):
+        folder.keep_config(folder.config | {"holdout_videos": sizes})
+        write_outputs(folder)
+        page = (folder.path / "report.html").read_text()
+        assert ("the holdout has only 3 to 4 videos" in page) == told
+        assert re.findall(r'<section id="(\w+)"', page)[0] == "verdict"
+
+
 @pytest.mark.browser
 @NEEDED
 def test_the_confirmation_fits_a_page_of_1300_pixels(tmp_path):

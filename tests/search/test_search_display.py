@@ -72,7 +72,18 @@ def test_best_so_far_counts_earlier_sessions():
     with display.shown():
         display.ended(ended(2, "finished", 0.3))
     assert "best so far" not in stream.getvalue()
-    assert "best trial: trial 0 with 40.00" in display.summary()
+    assert "best trial: trial 0 with 40.00, plain baseline not measured" in display.summary()
+
+
+def test_the_plain_baseline_s_value_stands_beside_the_best():
+    plain = ended(0, "finished", 0.33).replace(role="plain", setting="baseline")
+    display = Display("search", 4, 27, [plain, ended(0, "finished", 0.4)], stream=StringIO())
+    assert display.summary().endswith("; best trial: trial 0 with 40.00, plain baseline 33.00")
+    fresh = Display("search", 4, 27, stream=StringIO())
+    for record in (plain, ended(0, "finished", 0.4)):
+        fresh.ended(record)
+    assert fresh.summary().endswith("; best trial: trial 0 with 40.00, plain baseline 33.00")
+    assert any("plain baseline" in str(cell) for cell in fresh.table().columns[0].cells)
 
 
 def test_states_that_no_run_has_are_left_out_and_a_session_without_work_says_so():
