@@ -19,6 +19,7 @@ from dce_ray.points.standing import Standing, read_standing
 from dce_ray.presets import presets_line
 from dce_ray.provenance import environment
 from dce_ray.search.advice import holdout_videos, schedule_note
+from dce_ray.search.needed import import_needed
 from dce_ray.search.next_steps import next_lines
 from dce_ray.search.seed_stages import refuse_other_seeds
 from dce_ray.search.selection import select
@@ -216,6 +217,7 @@ def check(request: Request) -> tuple[Experiment, Path]:
     settings, data_set = experiment.settings, experiment.data_set
     data = store.name if data_set == "default" else data_set
     parent = Path(settings.results) / data / experiment.run.baseline
+    import_needed()
     for line in check_surroundings(experiment, store, parent / (settings.name or "by-time")):
         print(line, file=sys.stderr)
     print(presets_line(experiment.run, data_set))
@@ -226,6 +228,7 @@ def reopen(path: str | Path, changes: Mapping[str, Any]) -> tuple[Experiment, Ex
     """What an experiment folder holds, with the changes of dotted keys; the data must be what it was."""
     folder = ExperimentFolder.open(path)
     experiment = Experiment.from_mapping(folder.config, unaliased(changes))
+    import_needed()
     refuse_fewer_runs(folder, experiment)
     refuse_other_seeds(folder, experiment.settings.confirm)
     same_data(folder, experiment.run.data, experiment.digest)
