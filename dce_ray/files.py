@@ -10,12 +10,16 @@ import fcntl
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
 
 from dce_ray.errors import DceError, OutputError
+
+EXPONENT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+\Z")
+"""Numbers with an exponent, with or without a point."""
 
 
 def cache_folder() -> Path:
@@ -80,6 +84,24 @@ def read_json(path: Path) -> Any:
 def read_back(value: Any) -> Any:
     """``value`` as :func:`read_json` would give it after :func:`write_json`: tuples are lists, and so on."""
     return json.loads(json.dumps(finite(value), allow_nan=False))
+
+
+def parse_yaml(text: str) -> Any:
+    """What YAML text holds; ``1e-4`` is a number, as in YAML 1.2, where PyYAML's 1.1 takes it for a text.
+
+    >>> parse_yaml("{low: 1e-4, high: 2E+3, name: 1e, version: 1.0e-4}")
+    {'low': 0.0001, 'high': 2000.0, 'name': '1e', 'version': 0.0001}
+
+    Raises:
+        yaml.YAMLError: it is none.
+    """
+    import yaml  # here: a bare GPU box without it trains from mappings
+
+    class Loader(yaml.SafeLoader):
+        """Reads plain values alone."""
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.0123456789"))
+    return yaml.load(text, Loader)
 
 
 def append_line(path: Path, value: Any) -> None:

@@ -11,6 +11,7 @@ from dce_ray.commandline import flatten
 from dce_ray.config import SCALARS, RunConfig
 from dce_ray.errors import ConfigError, SearchSpaceError
 from dce_ray.experiment.record import PLAIN, components_of, values_in
+from dce_ray.files import parse_yaml
 from dce_ray.presets import published, run_config, run_config_from_mapping
 from dce_ray.search.space import SearchSpace, is_path
 from dce_ray.searchable import SEARCHABLE
@@ -62,7 +63,7 @@ def _read(path: Path, run: RunConfig) -> dict[str, float]:
     """
     remedy = "give the best.yaml of an earlier search"
     try:
-        content: Any = yaml.safe_load(path.read_text())
+        content: Any = parse_yaml(path.read_text())
     except OSError as fault:
         raise SearchSpaceError(f"space.first_points: {path}: cannot be read ({fault.strerror}); {remedy}") from fault
     except (yaml.YAMLError, UnicodeDecodeError) as fault:

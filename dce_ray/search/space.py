@@ -17,6 +17,7 @@ from typing import Any
 
 from dce_ray.config import SCALARS, ScalarRange
 from dce_ray.errors import SearchSpaceError, nearest, unknown_name
+from dce_ray.files import parse_yaml
 from dce_ray.presets import PRESETS
 from dce_ray.searchable import BOUNDS, LIMITS, SEARCHABLE, split_bound, typed, unknown_space_key
 
@@ -175,7 +176,7 @@ def read_space_file(path: str, data_set: str) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
+        content = parse_yaml(Path(path).expanduser().read_text(encoding="utf-8"))
     except OSError as fault:
         raise SearchSpaceError(f"space={path}: cannot be read ({fault.strerror}); give a YAML file") from fault
     except (yaml.YAMLError, UnicodeDecodeError) as fault:
@@ -230,7 +231,7 @@ def _sections(where: str) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load((resources.files(SPACES) / where.rpartition("/")[2]).read_text())
+        content = parse_yaml((resources.files(SPACES) / where.rpartition("/")[2]).read_text())
     except yaml.YAMLError as fault:
         raise SearchSpaceError(f"{where} is not YAML: {' '.join(str(fault).split())}") from fault
     if not isinstance(content, dict) or "default" not in content:

@@ -10,6 +10,7 @@ from dce_ray.commandline import apply, flatten
 from dce_ray.config import RunConfig
 from dce_ray.datasets import IMPORT_KEYS, build_on_data, import_options
 from dce_ray.errors import ConfigError
+from dce_ray.files import parse_yaml
 from dce_ray.presets import run_config, run_config_from_mapping
 from dce_ray.train.mirrored import MlflowOptions
 
@@ -85,7 +86,7 @@ def _read_config(path: str | None) -> dict[str, Any]:
     import yaml  # here: a bare GPU box without it trains from mappings
 
     try:
-        content = yaml.safe_load(Path(path).read_text())
+        content = parse_yaml(Path(path).read_text())
     except OSError as fault:
         raise ConfigError(f"config={path}: cannot be read ({fault.strerror}); give a YAML file") from fault
     except (yaml.YAMLError, UnicodeDecodeError) as fault:

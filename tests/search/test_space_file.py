@@ -28,8 +28,9 @@ def test_what_the_file_names_takes_the_place_of_the_shipped_range(tmp_path):
 
 def test_further_keys_are_dotted_or_nested(tmp_path):
     nested = space_of(tmp_path, "training:\n  learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}\n")
-    dotted = space_of(tmp_path, "training.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}\n")
+    dotted = space_of(tmp_path, "training.learning_rate: {low: 1e-4, high: 1E-2, log: true}\n")  # a text in YAML 1.1
     assert nested.dimensions == dotted.dimensions
+    assert dotted.further["training.learning_rate"].low == 1e-4
     assert list(nested.further) == ["training.learning_rate"]
 
 
