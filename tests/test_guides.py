@@ -13,7 +13,7 @@ from dce_ray.commandline import parse
 from dce_ray.datasets import import_options
 from dce_ray.search.__main__ import request_of
 from dce_ray.search.settings import CHANGEABLE, build_experiment
-from dce_ray.train.configure import configure_for
+from dce_ray.train.configure import configure_for, spelled_out
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -59,6 +59,7 @@ def check_search(values: dict[str, object]) -> None:
 def check_train(values: dict[str, object]) -> None:
     if values.pop("resume", None) or "config" in values:
         return
+    values = spelled_out(values)
     import_options(values)
     configure_for({**values, "baseline": "delu"}, "store", "synthetic")
 
@@ -70,7 +71,7 @@ def test_the_command_is_one(page, line):
     module, rest = importlib.import_module(f"{words[at + 1]}"), words[at + 2 :]
     if not hasattr(module, "USAGE"):
         module = importlib.import_module(f"{words[at + 1]}.__main__")
-    rest = [word for word in rest if not word.startswith("results")]  # folders given without a key
+    rest = [word for word in rest if not word.startswith(("results", "runs/"))]  # folders given without a key
     if rest and "=" not in rest[0]:
         assert re.search(rf"^python -m {re.escape(words[at + 1])} {rest[0]}\b", module.USAGE, flags=re.MULTILINE)
         rest = rest[1:]
