@@ -3,6 +3,9 @@
 A process that is cut off without being killed (a network that parts, a machine that sleeps) may go on writing when its
 run has long been taken up elsewhere. It only knows the folder of its own attempt, and whoever comes later reads a
 whole attempt: weights and readings never mix.
+
+Where processes share no disk the attempts lie at a place (``storage=``) and each process works in a folder of its own,
+from which it publishes whole files: readings and detections first, the checkpoint that knows of them last.
 """
 
 from __future__ import annotations
@@ -11,12 +14,13 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dce_ray.errors import CheckpointError
 from dce_ray.files import finite, write_atomically
+from dce_ray.places import Place
 from dce_ray.train.run_files import Reading, RunFiles
 
 if TYPE_CHECKING:
@@ -26,24 +30,69 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedFiles(RunFiles):
+    """Files of an attempt whose process keeps them in a folder of its own and publishes them at a place."""
+
+    place: Place
+    """Of the attempt."""
+    _sent: dict[str, tuple[int, int]] = field(default_factory=dict, compare=False, repr=False)
+    """Time and size of what was published, by name."""
+
+    @property
+    def _all(self) -> tuple[Path, ...]:
+        return (self.progress, self.detections, self.checkpoint)
+
+    def publish(self) -> None:
+        """Bring what has changed to the place, the checkpoint behind what it knows of.
+
+        Raises:
+            StorageError: the place does not answer, or refuses.
+        """
+        for path in self._all:
+            if not path.is_file():
+                continue
+            state = path.stat()
+            mark = (state.st_mtime_ns, state.st_size)
+            if self._sent.get(path.name) != mark:
+                self.place.send(path, path.name)
+                self._sent[path.name] = mark
+
+    def bring(self) -> None:
+        """Have here what an attempt has published, and nothing else.
+
+        Raises:
+            StorageError: the place does not answer, or refuses.
+        """
+        shutil.rmtree(self.path, ignore_errors=True)
+        there = self.place.files()
+        for path in reversed(self._all):  # readings may be ahead of the checkpoint, never behind it
+            if path.name in there:
+                self.place.fetch(path.name, path)
+
+
+@dataclass(frozen=True, slots=True)
 class Attempts:
-    """The attempts of one run, numbered from 1."""
+    """The attempts of one run, numbered from 1 in each session."""
 
     root: Path
-    """Folder that every process of the run reaches; it need not exist."""
+    """Folder that every process of the run reaches, or, with a place, one of this process's own; it need not exist."""
+    place: Place | None = None
+    """What every process of the run reaches, where that is no folder of this machine."""
+    session: int = 0
+    """How often the search was taken up anew at its place: a driver that was cut off may still number attempts."""
 
     def of(self, number: int) -> RunFiles:
-        """Files of one attempt, whether or not they exist."""
-        return RunFiles(self.root / str(number))
+        """Files of one attempt of this session, whether or not they exist."""
+        return self._files((self.session, number))
 
     def before(self, number: int) -> list[RunFiles]:
         """Earlier attempts that left something, the latest first."""
-        return [self.of(earlier) for earlier in sorted(self._numbers(), reverse=True) if earlier < number]
+        return [self._files(each) for each in sorted(self._known(), reverse=True) if each < (self.session, number)]
 
     def latest(self) -> RunFiles | None:
         """The last attempt that left something."""
-        numbers = self._numbers()
-        return self.of(max(numbers)) if numbers else None
+        known = self._known()
+        return self._files(max(known)) if known else None
 
     def resume(self, run: Run, number: int) -> Sequence[Reading]:
         """Let a run go on from the latest attempt up to this one with a checkpoint that can be read.
@@ -58,8 +107,12 @@ class Attempts:
 
         Returns:
             The readings up to the iteration from which it goes on.
+
+        Raises:
+            StorageError: the place does not answer, or refuses.
         """
         for earlier in self.before(number + 1):
+            earlier.bring()
             try:
                 if not run.restore(earlier.checkpoint):
                     continue
@@ -76,12 +129,30 @@ class Attempts:
     def forget_before(self, number: int) -> None:
         """Remove earlier attempts: this one has a checkpoint of its own."""
         for earlier in self.before(number):
-            shutil.rmtree(earlier.path, ignore_errors=True)
+            self._remove(earlier.path.name)
 
     def clear(self) -> None:
-        """Remove all of them."""
+        """Remove all of them; those of a later session are another driver's."""
+        if self.place:
+            for each in self._known():
+                if each[0] <= self.session:
+                    self._remove(self._files(each).path.name)
         shutil.rmtree(self.root, ignore_errors=True)
 
-    def _numbers(self) -> list[int]:
-        found = self.root.iterdir() if self.root.is_dir() else ()
-        return [int(path.name) for path in found if path.name.isdigit()]
+    def _remove(self, name: str) -> None:
+        if self.place:
+            self.place.below(name).clear()
+        shutil.rmtree(self.root / name, ignore_errors=True)
+
+    def _files(self, which: tuple[int, int]) -> RunFiles:
+        session, number = which
+        name = f"{session}-{number}" if session else f"{number}"
+        return PublishedFiles(self.root / name, self.place.below(name)) if self.place else RunFiles(self.root / name)
+
+    def _known(self) -> list[tuple[int, int]]:
+        if self.place:
+            names = self.place.folders()
+        else:
+            names = [path.name for path in self.root.iterdir()] if self.root.is_dir() else []
+        parts = [(head if tail else "0", tail or head) for head, _, tail in (name.partition("-") for name in names)]
+        return [(int(session), int(number)) for session, number in parts if session.isdigit() and number.isdigit()]

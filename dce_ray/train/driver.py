@@ -105,6 +105,7 @@ class Driver:
             run.restore_exactly(self.files.best_checkpoint, run.best.iteration)
         outcome = run.evaluate("test")
         outcome.export(self.files.detections)
+        self.files.publish()
         return outcome.table
 
     def _select(self) -> tuple[float, MapTable]:
@@ -124,6 +125,7 @@ class Driver:
         affordable = now - self._written >= self._writing_s / CHECKPOINT_SHARE
         if run.finished or run.stop_requested or (due and affordable):
             run.save(self.files.checkpoint)
+            self.files.publish()
             self._written = time.monotonic()
             self._writing_s = self._written - now
 

@@ -58,6 +58,12 @@ class RunFiles:
         """One line per reading."""
         return self.path / "progress.jsonl"
 
+    def publish(self) -> None:
+        """Let others have what was written so far; nothing to do where they see the folder itself."""
+
+    def bring(self) -> None:
+        """Have here what others have published; nothing to do where this is the folder itself."""
+
     def append(self, iteration: int, metrics: Mapping[str, float | None], time_s: float | None = None) -> Reading:
         """Append one reading, after cutting off what a killed writer left of its last line.
 
