@@ -17,6 +17,7 @@ from dce_ray.search.plan import PlanLedger, Planned
 from dce_ray.search.settings import TrackingOptions
 from dce_ray.search.tune_run import Stop, Workers
 from dce_ray.session.demand import resources_for
+from dce_ray.session.nodes import check_nodes
 from dce_ray.session.ray_session import ray_session
 from dce_ray.session.resources import Node
 from dce_ray.store import FeatureStore
@@ -96,6 +97,8 @@ class Runner:
         """Run what is not finished of a plan; None when all was run, else why not."""
         ledger = PlanLedger(plan)
         left = len(ledger.waiting)
+        if left:
+            check_nodes(ExperimentFolder(plan[0].folder.path.parents[1]).mark, run.data, store.digest)
         wish = {"cpus": self.options["cpus_per_run"], "gpus": self.options["gpus_per_run"]}
         resources = resources_for(run, store, self.nodes, runs=left, **wish)
         system = tracking_of(self.options).system_metrics

@@ -18,6 +18,7 @@ from dce_ray.config import LARGEST_SEED
 from dce_ray.errors import ConfigError, SearchError
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.mirrored import at_storage
 from dce_ray.files import read_json
 from dce_ray.presets import run_config_from_mapping
 from dce_ray.provenance import environment
@@ -29,6 +30,7 @@ from dce_ray.search.display import Display
 from dce_ray.search.plan import PlanLedger, plan_confirmation
 from dce_ray.search.tune_run import Stop, Workers
 from dce_ray.session.demand import resources_for
+from dce_ray.session.nodes import check_nodes
 from dce_ray.session.ray_session import ray_session
 from dce_ray.store import FeatureStore
 from dce_ray.trainables import trainable_named
@@ -80,7 +82,9 @@ def main(arguments: list[str]) -> int:
     options = compose(DEFAULTS, arguments)
     look = prepare(options)
     print(f"confirmation folder: {look.folder.path}")
-    with look.folder.lock():
+    storage = look.search.config.get("storage")
+    with look.folder.lock(), at_storage(look.folder, storage, look.store.digest) as folder:
+        look = replace(look, folder=folder)
         stop = run(look, options)
         if stop is None:
             print(f"\n{write_confirmation(look.folder, look.pair)}")
@@ -211,6 +215,8 @@ def run(look: Look, options: Mapping[str, Any]) -> Stop | None:
     config = max(settings, key=lambda one: one.sampling.batch * one.sampling.segments)  # it takes most memory
     wish = {"cpus": options["cpus_per_run"], "gpus": options["gpus_per_run"]}
     with ray_session(options["ray"]["address"], look.folder.log, options["ray"]["num_cpus"]) as nodes:
+        storage = look.search.config.get("storage")
+        check_nodes(look.folder.mark, look.search.config["run"]["data"], look.store.digest, storage)
         resources = resources_for(config, look.store, nodes, runs=len(ledger.waiting), **wish)
         print(resources.text(nodes))
         workers = Workers(trainable_named(config.baseline), resources, options["max_failures"])

@@ -11,6 +11,9 @@ import json
 import math
 import os
 import re
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,11 +23,40 @@ from dce_ray.errors import DceError, OutputError
 
 EXPONENT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+\Z")
 """Numbers with an exponent, with or without a point."""
+STARTING_S = 60.0
+"""A scratch folder that nobody holds belongs to somebody who is just starting, unless it is older than this."""
+_held: list[int] = []
+"""Locks of this process's scratch folders."""
 
 
 def cache_folder() -> Path:
     """Where imported, generated and fetched stores lie: ``DCE_CACHE``, else ``~/.cache/dce-ray``."""
     return Path(os.environ.get("DCE_CACHE", "~/.cache/dce-ray")).expanduser()
+
+
+def scratch_folder(prefix: str) -> Path:
+    """A new folder for what this process must write somewhere; those that dead processes left are removed.
+
+    A living process holds a lock on its folder, whichever container or host name it runs under.
+    """
+    place = Path(tempfile.gettempdir())
+    for left in place.glob(f"{prefix}-*"):
+        with contextlib.suppress(OSError):  # it is somebody else's, or has just gone
+            _remove_abandoned(left)
+    folder = Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir=place))
+    _held.append(os.open(folder, os.O_RDONLY))
+    fcntl.flock(_held[-1], fcntl.LOCK_EX)
+    return folder
+
+
+def _remove_abandoned(folder: Path) -> None:
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        if time.time() - os.fstat(lock).st_mtime > STARTING_S:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(lock)
 
 
 @contextlib.contextmanager

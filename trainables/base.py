@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
+from dce_ray.trainables.keeping import attempts_for, forget, is_own, parcel_of, require_digest
 from dce_ray.trainables.system import SystemMeter, gpu_of
 from ray import tune
 
@@ -32,18 +33,19 @@ if TYPE_CHECKING:
 class RunTrainable(tune.Trainable):  # type: ignore[misc]
     """One run, step by step.
 
-    The Tune configuration is ``{"record": <the record as a mapping>, "state": <folder of the run's attempts>,
-    "threads": <CPU threads>, "share": <the run's CPU, GPU and memory>, "nodes": <where it may go>, "system": <whether
-    to tell what the process takes of its machine>}``; the last four may be left out. Results carry ``node`` (Ray's id
-    of it), ``iteration``, ``score`` (None while nothing is selected), ``readings`` (those that no result told before;
-    of a run that goes on, all up to its checkpoint), ``finished``, at the end of a run on test its ``table`` (JSON:
-    Tune takes mappings apart), ``lacks`` (what of the machine cannot be told, and why), and for what the same process
-    cannot mend ``fault`` and ``fault_kind``. Other exceptions are raised: the run goes on in another process, up to
-    ``search.max_failures`` times.
+    The Tune configuration is what ``RunFolder.for_worker`` gives, and ``threads`` (CPU threads), ``share`` (the run's
+    CPU, GPU and memory), ``nodes`` (where it may go) and ``system`` (whether to tell what the process takes of its
+    machine); these four may be left out. Results carry ``node`` (Ray's id of it), ``iteration``, ``score`` (None while
+    nothing is selected), ``readings`` (those that no result told before; of a run that goes on, all up to its
+    checkpoint), ``finished``, at the end of a run on test its ``table`` (JSON: Tune takes mappings apart) and, where
+    only this process sees its files, these as ``files`` (a list of one object of Ray's), ``lacks`` (what of the machine
+    cannot be told, and why), and for what the same process cannot mend ``fault`` and ``fault_kind``. Other exceptions
+    are raised: the run goes on in another process, up to ``search.max_failures`` times.
     """
 
     baseline: str
     """Name of the baseline, set by each subclass."""
+    attempts: Attempts | None = None
     _untold: Sequence[Reading] = ()
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -68,12 +70,16 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
         if config.get("threads"):
             torch.set_num_threads(int(config["threads"]))
         self.record = _on_its_device(RunRecord.from_mapping(config["record"]), config.get("share"))
-        self.attempts = Attempts(Path(config["state"]))
+        self.cleanup()
         self.fault: DceError | None = None
         self.meter: SystemMeter | None = None
+        self._forgotten = False
         resident = self._forget()
         try:
+            self.attempts = attempts_for(config)
             self.run = self.make_run(self.record)
+            if store := getattr(self.run, "store", None):
+                require_digest(store.digest, config.get("digest"))
             self._untold = self.attempts.resume(self.run, self.record.attempt)
             files = self.attempts.of(self.record.attempt)
             self.driver = Driver(self.run, files, keep_last=self.record.on_test)
@@ -97,13 +103,18 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
         try:
             if self.fault:
                 raise self.fault
+            attempts = self.attempts
+            assert attempts is not None, "no fault, so they were found"
             step = self.driver.step()
-            score, ended = step.score, {}
+            score, ended = step.score, dict[str, Any]()
             if step.finished and self.record.on_test:
                 table = self.driver.test()
                 score, ended = self.run.score(table), {"table": json.dumps(finite(table.to_mapping()))}
-            if self.driver.files.checkpoint.is_file():
-                self.attempts.forget_before(self.record.attempt)
+                if is_own(attempts):
+                    ended["files"] = [parcel_of(self.driver.files)]
+            if not self._forgotten and self.driver.files.checkpoint.is_file():
+                attempts.forget_before(self.record.attempt)
+                self._forgotten = True
         except DceError as fault:
             kind = "run" if isinstance(fault, NonFiniteError) else "environment"
             return {"done": True, "finished": False, "fault": f"{type(fault).__name__}: {fault}", "fault_kind": kind}
@@ -120,6 +131,12 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
             **({"lacks": self.meter.lacks} if self.meter and self.meter.lacks else {}),
             **ended,
         }
+
+    def cleanup(self) -> None:
+        """Remove what only this process sees; the run has ended, or another process goes on with it."""
+        if self.attempts:
+            forget(self.attempts)
+            self.attempts = None
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """For Tune's own checkpoints, which the search does not use."""

@@ -20,6 +20,7 @@ from dce_ray.commandline import parse
 from dce_ray.config_base import Config, choice
 from dce_ray.data.synthetic import SIZES
 from dce_ray.errors import ClusterError, ConfigError
+from dce_ray.places import Place, is_bucket
 from dce_ray.presets import DATA_SETS
 from dce_ray.provenance import COMMIT_VARIABLE, commit
 from dce_ray.search.__main__ import known_keys, request_of, spelled_out
@@ -78,16 +79,19 @@ def check_search(arguments: Sequence[str]) -> None:
         if not values["resume"]:
             raise ConfigError("resume=: names no folder; give the experiment folder on the cluster to go on with")
         changes = spelled_out({key: value for key, value in values.items() if key != "resume"})
-        if wrong := [key for key in changes if key not in CHANGEABLE]:
+        allowed = (*CHANGEABLE, "results") if is_bucket(values["resume"]) else CHANGEABLE
+        if wrong := [key for key in changes if key not in allowed]:
             raise ConfigError(
                 f"resume= goes on with what was asked; {', '.join(wrong)} cannot be changed. "
-                f"These may be: {', '.join(CHANGEABLE)}"
+                f"These may be: {', '.join(allowed)}"
             )
         return
     for one in spread_out(values) or [values]:
         request = request_of(one)
         build_experiment(request, request.data, "default")
         _check_data(request.data)
+        if request.settings.storage:
+            Place.at(request.settings.storage)
 
 
 def _check_data(data: str) -> None:

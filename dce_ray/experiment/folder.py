@@ -22,18 +22,22 @@ import contextlib
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from dce_ray.errors import OutputError, SearchError
 from dce_ray.experiment.record import ROLES, RunRecord
 from dce_ray.files import held, is_held, not_written, read_back, read_json, write_atomically, write_json
+from dce_ray.places import Place
 from dce_ray.train.attempts import Attempts
 from dce_ray.train.run_files import LOCK, RunFiles
 from dce_ray.words import shown_path
 
 RECORD = "record.json"
+MARK = ".session"
+"""Written anew by who takes the lock: a process elsewhere tells the folder from one that only has its path."""
 FORMAT = 3
 """Of the folder; what another version wrote is refused, since it says otherwise which run is which."""
 
@@ -72,8 +76,22 @@ class Asked(dict[str, Any]):
 
 
 @dataclass(frozen=True, slots=True)
+class Common:
+    """What the processes of all runs of an experiment need to know beside the record."""
+
+    digest: str | None = None
+    """Of the feature store, where it is to be compared."""
+    place: Place | None = None
+    """Of the experiment below ``storage=``, for what runs go on from."""
+    session: int = 0
+    """See :class:`dce_ray.train.attempts.Attempts`."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunFolder(RunFiles):
     """Folder of one run of an experiment."""
+
+    common: Common = field(default=Common(), compare=False)
 
     @property
     def key(self) -> str:
@@ -112,11 +130,26 @@ class RunFolder(RunFiles):
     @property
     def attempts(self) -> Attempts:
         """What the run goes on from while it has not ended."""
-        return Attempts(self.path / "state")
+        place = self.common.place and self.common.place.below(self.path.parent.name, self.key, "state")
+        return Attempts(self.path / "state", place, self.common.session)
+
+    def for_worker(self) -> dict[str, Any]:
+        """What the run's process is told: its record, where it keeps what it goes on from, what data it must find."""
+        attempts, mark = self.attempts, self.path.parents[1] / MARK
+        return {
+            "record": self.record().to_mapping(),
+            "state": str(attempts.root),
+            "mark": mark.read_text() if mark.is_file() else None,
+            "storage": attempts.place.address if attempts.place else None,
+            "session": attempts.session,
+            "digest": self.common.digest,
+        }
 
     def adopt(self) -> None:
         """Take over the last attempt's checkpoint and detections: those of a run on test are kept."""
         last = self.attempts.latest()
+        if last:
+            last.bring()
         for name in ("checkpoint", "detections"):
             source: Path | None = getattr(last, name) if last else None
             if source and source.is_file():
@@ -137,6 +170,7 @@ class ExperimentFolder:
     """All files of one search. Make one with :meth:`create` or :meth:`open`."""
 
     path: Path
+    common: Common = field(default=Common(), compare=False)
 
     @classmethod
     def create(cls, path: Path | str, config: Mapping[str, Any], environment: Mapping[str, Any]) -> ExperimentFolder:
@@ -262,11 +296,11 @@ class ExperimentFolder:
 
     def trial(self, key: str) -> RunFolder:
         """Folder of a run on the selecting split, whether or not it exists."""
-        return RunFolder(self.path / "trials" / key)
+        return RunFolder(self.path / "trials" / key, self.common)
 
     def confirm(self, key: str) -> RunFolder:
         """Folder of a run on test, whether or not it exists."""
-        return RunFolder(self.path / "confirm" / key)
+        return RunFolder(self.path / "confirm" / key, self.common)
 
     def look(self, number: int) -> Path:
         """Folder of a confirmation that was made anew, beside this one: look ``number`` at test, from 2."""
@@ -274,11 +308,16 @@ class ExperimentFolder:
 
     def trials(self) -> list[RunFolder]:
         """Folders of all runs on the selecting split: the plain baseline's, then the trials by their number."""
-        return _with_record(self.path / "trials")
+        return self._with_record("trials")
 
     def confirmations(self) -> list[RunFolder]:
         """Folders of all runs on test, in the order in which they were planned."""
-        return _with_record(self.path / "confirm")
+        return self._with_record("confirm")
+
+    def _with_record(self, part: str) -> list[RunFolder]:
+        path = self.path / part
+        folders = [RunFolder(child, self.common) for child in path.iterdir()] if path.is_dir() else []
+        return [folder for folder, _ in in_order([(folder, folder.record()) for folder in folders if folder.exists()])]
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -288,12 +327,18 @@ class ExperimentFolder:
             SearchError: another process works in this folder.
         """
         with held(self._lock, SearchError(f"{self.path} is in use by another search; wait for it, or stop it first")):
+            write_atomically(self.mark, uuid4().hex)
             yield
 
     @property
     def in_use(self) -> bool:
         """Whether a search holds the lock now, on this machine."""
         return is_held(self._lock)
+
+    @property
+    def mark(self) -> Path:
+        """What tells it from a folder of the same path elsewhere; there once it was locked."""
+        return self.path / MARK
 
     @property
     def _lock(self) -> Path:
@@ -308,11 +353,6 @@ def _those_below(path: Path) -> str:
     found.sort(key=lambda folder: (folder / "config.json").stat().st_mtime, reverse=True)
     more = f"\n  and {len(found) - NAMED} more" if len(found) > NAMED else ""
     return "; below it lie:" + "".join(f"\n  {shown_path(folder)}" for folder in found[:NAMED]) + more
-
-
-def _with_record(path: Path) -> list[RunFolder]:
-    folders = [RunFolder(child) for child in path.iterdir()] if path.is_dir() else []
-    return [folder for folder, _ in in_order([(folder, folder.record()) for folder in folders if folder.exists()])]
 
 
 def in_order(runs: Sequence[tuple[RunFolder, RunRecord]]) -> list[tuple[RunFolder, RunRecord]]:

@@ -53,7 +53,8 @@ where
   name=  results=results                   the folder results/<data>/<baseline>/<name>
   tracking=on|off  tracking.uri=           MLflow (default on, a local database beside the results)
   tracking.system=on|off                   also what each run takes of its machine: CPU, memory, GPU (default on)
-  resume=<folder>                          go on after Ctrl-C, a kill or a crash; also with more search.num_runs=
+  storage=<shared folder>|s3://...|gs://...   what runs go on from, and a copy of the results: on several nodes
+  resume=<folder>|s3://...                 go on after Ctrl-C, a kill or a crash; also with more search.num_runs=
 
 several searches as one (a campaign)
   baseline=co2net,delu  data=thumos14,hapt   every baseline on every data set: one search after the other, each on all

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dce_ray.datasets import ImportOptions, build_on_data
-from dce_ray.errors import ConfigError, SearchError
+from dce_ray.errors import ConfigError, DceError, SearchError
 from dce_ray.evaluation import check_skipped
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.mirrored import at_storage
 from dce_ray.experiment.study import read_study
+from dce_ray.places import Place
 from dce_ray.points.standing import Standing, read_standing
 from dce_ray.presets import presets_line
 from dce_ray.provenance import environment
@@ -35,7 +37,8 @@ from dce_ray.search.settings import (
     unaliased,
 )
 from dce_ray.search.space_checks import at_equal_shares
-from dce_ray.search.surroundings import check_surroundings, nothing_left
+from dce_ray.search.storage import brought_here, check_storage, with_data_there
+from dce_ray.search.surroundings import check_surroundings, nothing_left, remove
 from dce_ray.store import FeatureStore, open_store
 from dce_ray.words import command_line, counted, runnable
 
@@ -97,6 +100,7 @@ def run_search(
     confirm_max_seeds: int = 20,
     name: str | None = None,
     results: str | Path = "results",
+    storage: str | None = None,
     tracking: bool = True,
     tracking_uri: str | None = None,
     ray_address: str | None = None,
@@ -108,7 +112,8 @@ def run_search(
 
     Args:
         baseline: name in ``dce_ray.baselines.BASELINES``.
-        data: named data set, feature store, folder in the released layout, or folder of per-video features.
+        data: named data set, feature store (a folder, ``s3://``, ``gs://``), folder in the released layout, or folder
+            of per-video features.
         annotations: ActivityNet JSON of per-video features; None takes the only JSON file in their folder.
         fps: frames per second at which the features were extracted, while importing; None takes what the data says.
         stride_frames: frames from one snippet to the next likewise; None takes 16.
@@ -134,6 +139,7 @@ def run_search(
         confirm_max_seeds: most seeds of winner and plain baseline.
         name: of the experiment folder ``<results>/<data>/<baseline>/<name>``; None takes the time.
         results: where experiment folders lie.
+        storage: what all nodes reach (a folder, ``s3://``, ``gs://``): runs go on from there, and the search anywhere.
         tracking: whether MLflow is told.
         tracking_uri: MLflow's address; None takes ``MLFLOW_TRACKING_URI``, else a database in ``results``.
         ray_address: ``auto`` or ``host:port``; None starts a local Ray unless ``RAY_ADDRESS`` is set.
@@ -160,6 +166,7 @@ def run_search(
         scheduler=scheduler,
         name=name,
         results=str(results),
+        storage=storage,
         search=SearchOptions(
             num_runs=num_runs,
             folds=folds,
@@ -183,7 +190,7 @@ def resume_search(folder: str | Path, changes: Mapping[str, Any] | None = None) 
     """Go on with a search after a stop, a kill or a crash, also with more trials.
 
     Args:
-        folder: the experiment folder.
+        folder: the experiment folder, or an experiment at its storage (``s3://...``).
         changes: settings by dotted key, such as ``{"search.num_runs": 64}``: how much is run and where.
 
     Raises:
@@ -196,6 +203,7 @@ def resume_search(folder: str | Path, changes: Mapping[str, Any] | None = None) 
 def create(request: Request) -> tuple[Experiment, ExperimentFolder]:
     """Check everything, then make the folder: a wrong value starts nothing and leaves nothing behind."""
     experiment, parent = check(request)
+    experiment = with_data_there(experiment)
     if name := experiment.settings.name:
         return experiment, ExperimentFolder.create(parent / name, experiment.to_mapping(), environment())
     return experiment, ExperimentFolder.create_by_time(parent, experiment.to_mapping(), environment())
@@ -220,15 +228,29 @@ def check(request: Request) -> tuple[Experiment, Path]:
     import_needed()
     for line in check_surroundings(experiment, store, parent / (settings.name or "by-time")):
         print(line, file=sys.stderr)
+    check_storage(settings, parent)
     print(presets_line(experiment.run, data_set))
     return experiment, parent
 
 
 def reopen(path: str | Path, changes: Mapping[str, Any]) -> tuple[Experiment, ExperimentFolder]:
     """What an experiment folder holds, with the changes of dotted keys; the data must be what it was."""
+    here, changes, moved = brought_here(str(path), changes)
+    try:
+        return _reopened(here, changes, moved)
+    except DceError:
+        if moved:
+            remove(Path(here))
+        raise
+
+
+def _reopened(path: str, changes: Mapping[str, Any], moved: Mapping[str, Any]) -> tuple[Experiment, ExperimentFolder]:
     folder = ExperimentFolder.open(path)
     experiment = Experiment.from_mapping(folder.config, unaliased(changes))
+    experiment = replace(experiment, settings=replace(experiment.settings, **moved))
     import_needed()
+    if experiment.settings.storage:
+        Place.at(experiment.settings.storage).check()
     refuse_fewer_runs(folder, experiment)
     refuse_other_seeds(folder, experiment.settings.confirm)
     same_data(folder, experiment.run.data, experiment.digest)
@@ -293,8 +315,9 @@ def conduct(experiment: Experiment, folder: ExperimentFolder) -> SearchResult:
     kept = contextlib.nullcontext() if experiment.campaign else nothing_left(folder)  # a campaign names its folders
     with kept, folder.lock():
         folder.keep_config(experiment.to_mapping())  # what resume= changed holds for the next one too
-        with _tracked(experiment, folder):
-            search = Search(experiment, folder)
+        storage, digest = experiment.settings.storage, experiment.digest
+        with at_storage(folder, storage, digest) as working, _tracked(experiment, folder):
+            search = Search(experiment, working)
             try:
                 stop = search.run()
             except (KeyboardInterrupt, SystemExit):  # Ctrl-C or SIGTERM where no run can be stopped tidily

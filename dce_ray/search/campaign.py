@@ -23,6 +23,7 @@ from dce_ray.report.gather import find_experiments, make_tables, write_report
 from dce_ray.search.api import SearchResult, check, conduct, reopen
 from dce_ray.search.cost import Runs
 from dce_ray.search.settings import Experiment, Request
+from dce_ray.search.storage import with_data_there
 from dce_ray.verdict.verdict import Verdict
 from dce_ray.words import command_line
 
@@ -70,7 +71,6 @@ def create_campaign(requests: Sequence[Request]) -> tuple[CampaignFolder, list[E
     settings = requests[0].settings
     name = settings.name or time.strftime("%Y%m%d-%H%M%S")
     checked = _check([replace(one, settings=replace(one.settings, name=name)) for one in requests])
-    experiments = [replace(experiment, campaign=name) for experiment, _ in checked]
     paths = [parent / name for _, parent in checked]
     own = Path(settings.results) / "campaigns" / name
     if there := [path for path in (own, *paths) if path.exists()]:
@@ -78,6 +78,7 @@ def create_campaign(requests: Sequence[Request]) -> tuple[CampaignFolder, list[E
             f"{', '.join(map(str, there))}: exists; give another name=, or go on with what is there: "
             f"resume={own if own in there else there[0]}"
         )
+    experiments = [with_data_there(replace(experiment, campaign=name)) for experiment, _ in checked]
     for experiment, path in zip(experiments, paths, strict=True):
         ExperimentFolder.create(path, experiment.to_mapping(), environment())
     searches = [(request.data, request.baseline, path.resolve()) for request, path in zip(requests, paths, strict=True)]

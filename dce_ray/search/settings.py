@@ -174,6 +174,9 @@ class Settings(Config):
     """Name of the experiment folder; None takes the time. A name and no path."""
     results: str = "results"
     """Where experiment folders lie."""
+    storage: str | None = None
+    """A folder, ``s3://`` or ``gs://`` that all nodes reach: what runs go on from lies there, and a copy of the
+    experiment folder. None: in the experiment folder, which the nodes then must see."""
     search: SearchOptions = SearchOptions()
     confirm: ConfirmOptions = ConfirmOptions()
     ray: RayOptions = RayOptions()
@@ -202,6 +205,8 @@ class Settings(Config):
                 )
         if not lines and self.name is not None and not is_name(self.name):
             lines.append(f"name={self.name!r}: must be a name and no path; results=<folder> says where it lies")
+        if not lines and self.storage is not None and not self.storage.strip():
+            lines.append("storage=: names nothing; give a folder that all nodes reach or s3://..., or leave it out")
         return lines
 
 
@@ -362,7 +367,8 @@ class Experiment:
                 f"resume= goes on with what was asked; {', '.join(wrong)} cannot be changed. "
                 f"These may be: {', '.join(CHANGEABLE)}"
             )
-        own = {key: mapping[key] for key in Settings().to_mapping()}
+        own = {key: mapping[key] for key in Settings().to_mapping() if key != "storage"}
+        own["storage"] = mapping.get("storage")  # a folder that knows of none is gone on with as it is
         experiment = cls(
             Settings.from_mapping(apply(own, changes)),
             run_config_from_mapping(mapping["run"]),

@@ -24,6 +24,7 @@ from dce_ray.search.settings import Experiment, seconds
 from dce_ray.search.tune_hooks import OUT_OF_TIME
 from dce_ray.search.tune_run import Stop, Workers
 from dce_ray.session.demand import resources_for
+from dce_ray.session.nodes import check_nodes
 from dce_ray.session.ray_session import ray_session
 from dce_ray.session.resources import Node, Resources
 from dce_ray.store import open_store
@@ -53,6 +54,7 @@ class Search:
         settings = self.experiment.settings
         go_on = command_line("dce_ray.search", resume=self.folder.path)
         with ray_session(settings.ray.address, self.folder.log, settings.ray.num_cpus, go_on=go_on) as nodes:
+            check_nodes(self.folder.mark, self.experiment.run.data, self.experiment.digest, settings.storage)
             resources = self.resources(nodes)
             print(resources.text(nodes))
             cost = self.cost(resources.slots(nodes), resources)

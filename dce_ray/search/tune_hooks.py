@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -23,7 +24,7 @@ from ray.tune.stopper import Stopper
 
 from dce_ray.experiment.folder import RunFolder
 from dce_ray.experiment.record import RunRecord
-from dce_ray.files import write_json
+from dce_ray.files import write_atomically, write_json
 from dce_ray.search.fleet import NOTHING_STARTS_S, Fleet
 from dce_ray.search.ledger import Ledger
 from dce_ray.session.resources import Resources
@@ -201,8 +202,7 @@ class RunsInFlight:
         record = folder.record()
         self.observer.started(record)
         return {
-            "record": record.to_mapping(),
-            "state": str(folder.attempts.root),
+            **folder.for_worker(),
             "threads": share.threads,
             "share": {"CPU": share.cpus, "GPU": share.gpus, "memory": share.memory},
             "nodes": self.fleet.where(share),
@@ -263,6 +263,9 @@ class RunsInFlight:
             self.failed(folder, str(result["fault"]), its_own=True)
         elif result.get("finished"):
             self._report(run, result)
+            if lost := receive(folder, result):
+                self._try_again(folder, lost)
+                return
             if "table" in result:
                 write_json(folder.table, json.loads(result["table"]))
             self.ledger.finish(folder.key)
@@ -319,6 +322,25 @@ class RunsInFlight:
     def _ended(self, folder: RunFolder, failures: int = 0) -> None:
         self._failures = failures
         self.observer.ended(folder.record())
+
+
+def receive(folder: RunFolder, result: Mapping[str, Any]) -> str | None:
+    """Write down the files that a run on test sends along where nobody else sees what its process wrote.
+
+    Returns:
+        Why they were lost on the way, as with their node; None where they were not.
+    """
+    parcels = result.get("files", [])
+    try:
+        for parcel in parcels:
+            files = folder.attempts.of(folder.record().attempt)
+            for name, content in ray.get(parcel).items():
+                write_atomically(files.path / name, content)
+    except ray.exceptions.RayError as fault:
+        return f"its checkpoint and detections were lost with its process: {type(fault).__name__}"
+    finally:
+        parcels.clear()  # Tune keeps results, and with them the objects would stay
+    return None
 
 
 class LedgerSearcher(Searcher):  # type: ignore[misc]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 
 from ray import tune
 
-from dce_ray.files import not_written
+from dce_ray.files import not_written, scratch_folder
 from dce_ray.interrupts import stop_on_signal
 from dce_ray.search.display import Display
 from dce_ray.search.fleet import Fleet
@@ -112,7 +110,7 @@ def run_ledger(
     """
     fleet = fleet or Fleet(resources)
     runs = RunsInFlight(ledger, fleet, observer or Observer(), out_of_time, max_failures, system)
-    scratch = _scratch()
+    scratch = scratch_folder("dce-ray-tune")
     tuner = tune.Tuner(
         tune.with_resources(trainable, placement),
         tune_config=tune.TuneConfig(
@@ -149,26 +147,6 @@ def placement(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
     amounts = {name: amount for name, amount in share.items() if amount}
     allowed = {} if nodes is None else {"bundle_label_selector": [{NODE_ID: f"in({','.join(nodes)})"}]}
     return tune.PlacementGroupFactory([amounts], **allowed)
-
-
-def _scratch() -> Path:
-    """A folder for what Tune must write somewhere; those of killed drivers are removed."""
-    place = Path(tempfile.gettempdir())
-    for left in place.glob("dce-ray-tune-*"):
-        owner = left.name.split("-")[3]
-        if owner.isdigit() and not _lives(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"dce-ray-tune-{os.getpid()}-", dir=place))
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True
 
 
 def _name(trial: Any) -> str:

@@ -1,0 +1,86 @@
+"""Who works on an experiment at its storage: ``session.json`` there, and what its folder remembers of it.
+
+Who takes an experiment up anew writes a session of its own; a driver that was cut off and comes back finds that, brings
+nothing more and ends.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from dce_ray.errors import SearchError
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.files import write_json
+from dce_ray.places import Place
+
+SESSION = "session.json"
+OWN_SESSIONS = ".sessions.json"
+"""In the experiment folder: the sessions that were its own."""
+LEVELS = 3
+"""Data, baseline and name lead from a results folder, and from the storage, to an experiment."""
+
+
+def place_of(folder: ExperimentFolder, storage: str) -> Place:
+    """Where a folder lies below the storage."""
+    return Place.at(storage).below(*folder.path.parts[-LEVELS:])
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who works on an experiment."""
+
+    token: str
+    session: int
+    """How often it was taken up anew."""
+
+    @classmethod
+    def taken(cls, folder: ExperimentFolder, place: Place) -> Claim:
+        """Take an experiment up; whoever worked on it before learns of it.
+
+        Raises:
+            SearchError: it was taken up on another machine since this folder was last worked in.
+            StorageError: the place does not answer, or refuses.
+        """
+        before, known = session_at(place), folder.path / OWN_SESSIONS
+        own = json.loads(known.read_text()) if known.is_file() else []
+        if before and before["token"] not in own:
+            raise SearchError(
+                f"{place} was taken up on {before['host']} since, and {folder.path} is behind it; go on with "
+                f"resume={place} results=<another folder>"
+            )
+        claim = cls(uuid4().hex, before["session"] + 1 if before else 0)
+        write_json(known, [*own, claim.token])  # before the place knows it: a kill in between is no other session
+        said = {"token": claim.token, "session": claim.session, "host": socket.gethostname(), "since": time.time()}
+        place.write(SESSION, json.dumps(said).encode())
+        return claim
+
+    def holds(self, place: Place) -> bool:
+        """Whether nobody has taken the experiment up since."""
+        now = session_at(place)
+        return now is None or now["token"] == self.token
+
+
+def session_at(place: Place) -> dict[str, Any] | None:
+    """What ``session.json`` says there; None where nobody ever worked on it."""
+    content = place.read(SESSION)
+    return None if content is None else dict(json.loads(content))
+
+
+def refuse_taken(storage: str, names: tuple[str, ...]) -> None:
+    """Raise where an experiment of that name lies at the storage.
+
+    Args:
+        storage: what ``storage=`` says.
+        names: data, baseline and name of the new one.
+
+    Raises:
+        SearchError: with the remedy.
+    """
+    place = Place.at(storage).below(*names)
+    if place.read("config.json") is not None:
+        raise SearchError(f"{place} exists; give another name=, or go on with it: resume={place}")

@@ -1,0 +1,246 @@
+"""The copy of an experiment folder at its storage: what it holds when, who works on it, how it comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import optuna
+import pytest
+
+from dce_ray.errors import SearchError, StorageError
+from dce_ray.experiment import mirrored
+from dce_ray.experiment.claim import Claim, place_of, refuse_taken
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.mirrored import Mirror, at_storage, fetch_experiment, is_mirror
+from dce_ray.experiment.record import RunRecord
+from dce_ray.experiment.study import STUDY, open_journal
+
+NAMES = ("synthetic", "delu", "one")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> ExperimentFolder:
+    folder = ExperimentFolder.create(tmp_path.joinpath("results", *NAMES), {"digest": "d", "policy": "single"}, {})
+    study = optuna.create_study(storage=open_journal(folder.study), study_name=STUDY)
+    study.ask().set_user_attr("key", "a")
+    return folder
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path / "storage") if request.param == "folder" else request.getfixturevalue("bucket")
+
+
+def add_run(folder: ExperimentFolder, key: str, state: str = "running") -> None:
+    folder.trial(key).write(RunRecord(key, "trial", "trial 0", 0, state, {}, 0))
+    folder.trial(key).append(2, {"score": 0.1})
+
+
+def there(folder: ExperimentFolder, storage: str) -> set[str]:
+    return set(place_of(folder, storage).files())
+
+
+def test_at_the_end_all_is_there_and_comes_back_on_another_machine(folder, storage, tmp_path):
+    with at_storage(folder, storage, "d") as working:
+        assert working.common.place == place_of(folder, storage)
+        assert working.common.digest == "d"
+        add_run(folder, "a", "finished")
+        attempt = folder.trial("b").attempts.of(1)
+        attempt.append(2, {"score": 0.2})
+        (folder.path / "tracking").mkdir()
+        (folder.path / "tracking" / "state.json").write_text("{}")
+        (folder.path / "tracking" / "identity.json").write_text('{"search": "one"}')
+    address = place_of(folder, storage).address
+    assert is_mirror(address)
+    assert not is_mirror(str(folder.path))
+    found, known = fetch_experiment(address, str(tmp_path / "elsewhere"))
+    assert found == tmp_path.joinpath("elsewhere", *NAMES)
+    assert known == storage
+    files = {str(path.relative_to(found)) for path in found.rglob("*") if path.is_file()}
+    run = {"trials/a/record.json", "trials/a/progress.jsonl"}
+    own = {"config.json", "environment.json", "study.journal", "tracking/identity.json", ".sessions.json"}
+    assert files == own | run
+    assert (found / "study.journal").read_bytes() == folder.study.read_bytes()
+    assert ExperimentFolder.open(found).trial("a").readings() == folder.trial("a").readings()
+
+
+def test_what_is_removed_here_is_removed_there(folder, storage):
+    add_run(folder, "a", "finished")
+    with at_storage(folder, storage, "d"):
+        pass
+    assert "trials/a/record.json" in there(folder, storage)
+    folder.trial("a").clear()
+    with at_storage(folder, storage, "d") as again:
+        assert again.common.session == 1
+    assert "trials/a/record.json" not in there(folder, storage)
+
+
+def test_only_what_changed_is_brought_and_ended_runs_are_not_looked_at_again(folder, storage, monkeypatch):
+    place = place_of(folder, storage)
+    mirror = Mirror(folder, place, Claim.taken(folder, place))
+    add_run(folder, "a", "finished")
+    add_run(folder, "b")
+    mirror.bring()
+    sent = []
+    monkeypatch.setattr(Mirror, "_send", lambda self, name: sent.append(name))
+    folder.trial("b").append(4, {"score": 0.2})
+    mirror.bring()
+    assert sent == ["trials/b/progress.jsonl"]
+    assert "trials/a" in mirror._settled
+    assert not any(name.startswith("trials/a") for name in mirror._files())
+
+
+def test_the_study_there_knows_of_no_run_that_is_not_there(folder, storage, monkeypatch):
+    """Runs that end while files are being brought are not in the study that follows."""
+    place = place_of(folder, storage)
+    mirror = Mirror(folder, place, Claim.taken(folder, place))
+    send = Mirror._send
+
+    def slow(self, name):
+        with folder.study.open("a") as file:
+            file.write("later\ntorn")
+        send(self, name)
+
+    monkeypatch.setattr(Mirror, "_send", slow)
+    first = folder.study.read_bytes()
+    mirror.bring()
+    assert place.read("study.journal") == first
+    mirror.bring()
+    assert place.read("study.journal").startswith(first + b"later\n")
+    assert place.read("study.journal").endswith(b"\n")
+
+
+def test_a_record_there_says_of_no_file_that_it_is_there_before_it_is(folder, storage, monkeypatch):
+    """A run that ends while files are being brought has not ended there: its table comes the next time."""
+    place = place_of(folder, storage)
+    mirror = Mirror(folder, place, Claim.taken(folder, place))
+    add_run(folder, "a")
+    send = Mirror._send
+
+    def slow(self, name):
+        folder.trial("a").table.write_text("{}")
+        folder.trial("a").update(state="finished")
+        send(self, name)
+
+    monkeypatch.setattr(Mirror, "_send", slow)
+    mirror.bring()
+    assert b'"running"' in place.read("trials/a/record.json")
+    assert place.read("trials/a/table.json") is None
+    mirror.bring()
+    assert b'"finished"' in place.read("trials/a/record.json")
+    assert place.read("trials/a/table.json") == b"{}"
+
+
+def test_what_the_study_gains_while_it_is_read_is_brought_the_next_time(folder, storage, monkeypatch):
+    place = place_of(folder, storage)
+    mirror = Mirror(folder, place, Claim.taken(folder, place))
+    read = mirrored.whole_lines
+
+    def grows(path):
+        lines = read(path)
+        with path.open("a") as file:
+            file.write("later\n")
+        return lines
+
+    monkeypatch.setattr(mirrored, "whole_lines", grows)
+    mirror.bring()
+    monkeypatch.setattr(mirrored, "whole_lines", read)
+    mirror.bring()
+    assert place.read("study.journal") == folder.study.read_bytes()
+
+
+def test_runs_that_the_study_there_does_not_know_are_left_out(folder, storage, tmp_path):
+    with at_storage(folder, storage, "d"):
+        add_run(folder, "a", "finished")
+        add_run(folder, "asked later", "finished")
+        folder.trial("p").write(RunRecord("p", "plain", "plain", 0, "finished", {}, 0))
+    found, _ = fetch_experiment(place_of(folder, storage).address, str(tmp_path / "elsewhere"))
+    assert {run.key for run in ExperimentFolder.open(found).trials()} == {"a", "p"}
+
+
+def test_a_search_that_could_not_begin_leaves_nothing_there(folder, storage):
+    with pytest.raises(SearchError), at_storage(folder, storage, "d"):
+        raise SearchError("no node can run it")
+    assert there(folder, storage) == set()
+    refuse_taken(storage, NAMES)
+
+
+def test_in_the_background_files_are_brought_while_the_search_goes_on(folder, storage, monkeypatch):
+    monkeypatch.setattr(mirrored, "EVERY_S", 0.1)
+    with at_storage(folder, storage, "d"):
+        add_run(folder, "a")
+        for _ in range(300):
+            if "trials/a/progress.jsonl" in there(folder, storage):
+                break
+            mirrored.time.sleep(0.1)
+        else:
+            pytest.fail("nothing was brought")
+
+
+def test_who_takes_it_up_anew_ends_whoever_worked_on_it(folder, storage, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(mirrored, "EVERY_S", 0.1)
+    ended = []
+    monkeypatch.setattr(os, "kill", lambda process, what: ended.append((process, what)))
+    with at_storage(folder, storage, "d"):
+        first = place_of(folder, storage)
+        while "config.json" not in first.files():
+            mirrored.time.sleep(0.1)
+        elsewhere = ExperimentFolder.open(fetch_experiment(first.address, str(tmp_path / "elsewhere"))[0])
+        with at_storage(elsewhere, storage, "d") as second:
+            assert second.common.session == 1
+            for _ in range(300):
+                if ended:
+                    break
+                mirrored.time.sleep(0.1)
+        add_run(folder, "stale", "finished")
+    assert ended == [(os.getpid(), signal.SIGINT)]
+    assert "was taken up elsewhere" in capsys.readouterr().out
+    assert "trials/stale/record.json" not in there(folder, storage)
+    with pytest.raises(SearchError, match=r"was taken up on .* since, and .* is behind it; go on with resume="):
+        Claim.taken(folder, first)
+
+
+def test_a_kill_between_the_two_notes_of_a_session_takes_nothing_away(folder, storage, monkeypatch):
+    place = place_of(folder, storage)
+    Claim.taken(folder, place)
+    own = folder.path / ".sessions.json"
+    own.write_text(json.dumps([*json.loads(own.read_text()), "noted here and killed"]))
+    assert Claim.taken(folder, place).session == 1
+
+
+def test_a_name_that_is_taken_there_is_refused(folder, storage):
+    refuse_taken(storage, NAMES)
+    with at_storage(folder, storage, "d"):
+        pass
+    with pytest.raises(SearchError, match=r"one exists; give another name=, or go on with it: resume=.*one"):
+        refuse_taken(storage, NAMES)
+
+
+def test_what_is_no_experiment_is_refused_with_those_below(folder, storage, tmp_path):
+    with at_storage(folder, storage, "d"):
+        pass
+    address = place_of(folder, storage).address
+    above = address.removesuffix("/delu/one")
+    with pytest.raises(SearchError, match=rf"resume={above}: no experiment lies there .* below it lie:\n  {address}"):
+        fetch_experiment(above, str(tmp_path / "elsewhere"))
+    with pytest.raises(SearchError, match=r"exists here already; go on with it: resume=.*, or give another results="):
+        fetch_experiment(address, str(tmp_path / "results"))
+
+
+def test_a_bucket_that_does_not_exist_is_told(bucket, tmp_path):
+    with pytest.raises(StorageError, match="resume=s3://no-such-bucket/a/b/c: the bucket does not exist"):
+        fetch_experiment("s3://no-such-bucket/a/b/c", str(tmp_path))
+
+
+def test_results_that_cannot_be_brought_at_the_end_are_kept_and_told(folder, bucket, s3, capsys):
+    try:
+        with at_storage(folder, bucket, "d"):
+            s3.tell("key", only="another")
+    finally:
+        s3.tell("key")
+    said = capsys.readouterr().out
+    assert "storage: not all results are there: " in said
+    assert f"They are kept in {folder.path}; resume= brings them." in said
