@@ -46,7 +46,7 @@ def working_folder(tmp_path, monkeypatch):
 
 def check_search(values: dict[str, object]) -> None:
     if values.pop("resume", None):
-        assert values.keys() <= set(CHANGEABLE)
+        assert values.keys() <= {*CHANGEABLE, "results"}  # where to bring what lies in a bucket
         return
     if values.get("baseline") == "linear":  # of the guide that adds it
         values["baseline"] = "delu"
