@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 from cluster.loopback import LoopbackCluster, marked
+from s3_server import S3
 
 
 @pytest.fixture(scope="session")
-def shared_cluster() -> Iterator[LoopbackCluster]:
-    """The cluster itself; use ``loopback``, which repairs it after each test."""
-    with LoopbackCluster(2, head_cpus=0, token=True, dashboard=True) as cluster:
+def shared_cluster(s3: S3) -> Iterator[LoopbackCluster]:
+    """The cluster itself, whose nodes reach a local S3; use ``loopback``, which repairs it after each test."""
+    with LoopbackCluster(2, head_cpus=0, token=True, dashboard=True, environment=s3.environment) as cluster:
         yield cluster
     assert not list(marked(f"{cluster.folder}/"))
     assert not cluster.folder.exists()
