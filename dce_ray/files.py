@@ -84,6 +84,26 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             partial.unlink(missing_ok=True)
 
 
+def check_writable(folder: Path) -> None:
+    """Refuse a folder in which none can be made; no more than what was there is left.
+
+    Raises:
+        OutputError: with the reason.
+    """
+    absent = [each for each in (folder, *folder.parents) if not each.exists()]
+    probe = folder / f".writable-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as fault:
+        raise not_written(folder, fault) from fault
+    finally:
+        for each in absent:
+            if each.is_dir():
+                each.rmdir()
+
+
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Replace ``path`` as a whole; see :func:`atomic_file`.
 

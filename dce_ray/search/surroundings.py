@@ -13,7 +13,7 @@ import torch
 from dce_ray.data.splits import make_splits
 from dce_ray.errors import DceError, SearchError
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.files import not_written
+from dce_ray.files import check_writable
 from dce_ray.search.settings import Experiment
 from dce_ray.session.demand import resources_for
 from dce_ray.session.ray_session import check_address, local_memory
@@ -73,26 +73,6 @@ def check_machine(experiment: Experiment, store: FeatureStore) -> None:
         resources_for(experiment.largest, store, here, runs=wish.num_runs, **wishes)
     except SearchError as fault:
         raise SearchError("\n".join(filter(None, [str(fault), share.line]))) from fault
-
-
-def check_writable(folder: Path) -> None:
-    """Refuse a folder in which none can be made; no more than what was there is left.
-
-    Raises:
-        OutputError: with the reason.
-    """
-    absent = [each for each in (folder, *folder.parents) if not each.exists()]
-    probe = folder / f".writable-{os.getpid()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.mkdir()
-        probe.rmdir()
-    except OSError as fault:
-        raise not_written(folder, fault) from fault
-    finally:
-        for each in absent:
-            if each.is_dir():
-                each.rmdir()
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from dce_ray.tracking.sync_report import SyncReport
 LIMIT_S = 60.0
 """How long a search waits at its end for what is still to be sent."""
 SILENT_LIMIT_S = 10.0
-"""The same where the store did not answer when it was last asked."""
+"""How long it waits for a store that does not answer; once it does, the whole limit holds again."""
 REST = 4.0
 """After a pass the mirror rests this many times the processor time that it took."""
 LONGEST_REST_S = 15.0
@@ -66,22 +66,16 @@ class Mirror:
         finally:
             self.lines = closing_lines(self.folder, self.uri, self.address, self.died)
 
-    def _answered(self) -> bool:
-        """Whether the store answered when it was last asked, or was not asked yet."""
-        report = self.report
-        return report is None or not report.faults
-
     def _end(self) -> None:
         process = self.process
         if process is None:
             return
-        limit_s = self.limit_s if self._answered() else min(self.limit_s, SILENT_LIMIT_S)
         with contextlib.suppress(OSError):  # it has died
             assert process.stdin is not None
-            process.stdin.write(f"{limit_s}\n".encode())
+            process.stdin.write(f"{self.limit_s}\n".encode())
             process.stdin.close()
         try:
-            ended = process.wait(limit_s + GRACE_S)
+            ended = process.wait(self.limit_s + GRACE_S)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):  # a second Ctrl-C: the user has waited enough
             process.kill()
             process.wait()
@@ -182,10 +176,11 @@ def run_mirror(folder: ExperimentFolder, address: Address, interval_s: float) ->
             rest_s = REST * (time.process_time() - computed)
             pause = min(LONGEST_PAUSE_S, 2 * pause) if report.faults else max(interval_s, min(LONGEST_REST_S, rest_s))
             limit_s = _wait_for_end(pause)
-        deadline = time.monotonic() + limit_s
+        ended = time.monotonic()
         while True:
             report = writer.send(live=False)
-            if report.complete or time.monotonic() + 2 > deadline:
+            allowed_s = min(limit_s, SILENT_LIMIT_S) if report.experiment_id is None else limit_s
+            if report.complete or time.monotonic() + 2 > ended + allowed_s:
                 return 0 if report.complete else INCOMPLETE
             time.sleep(2)
 

@@ -18,7 +18,7 @@ from dce_ray.datasets import ImportOptions, data_set_meant
 from dce_ray.errors import ConfigError
 from dce_ray.evaluation import MapTable
 from dce_ray.evaluation.tables import TABLE_ENDINGS
-from dce_ray.files import held, not_written, write_json
+from dce_ray.files import check_writable, held, write_json
 from dce_ray.interrupts import stop_on_signal
 from dce_ray.keys import chosen, keys_from, keys_of, listing
 from dce_ray.presets import PRESETS, data_set_of, presets_line, run_config, run_config_from_mapping
@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> int:
     data_set = data_set_of(store.name)
     print(presets_line(config, data_set))
     check_mlflow(folder, mlflow)
-    check_new(folder)
+    check_writable(folder)
     run = Run(config)
     write_json(folder / "environment.json", environment())
     asked = {"test": bool(options["test"]), "tracking": mlflow.to_mapping(), "started": time.time()}
@@ -100,18 +100,6 @@ def _defaults(given: Mapping[str, Any]) -> RunConfig:
     """What a run is without further keys."""
     baseline, data = str(given.get("baseline", "delu")), str(given.get("data", "synthetic"))
     return run_config(baseline, data, data_set=data_set_meant(data), preset=given.get("preset"))
-
-
-def check_new(folder: Path) -> None:
-    """Refuse a folder that cannot be made, before anything is trained.
-
-    Raises:
-        OutputError: with the reason.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as fault:
-        raise not_written(folder, fault) from fault
 
 
 def _default_folder(config: RunConfig) -> Path:

@@ -61,10 +61,11 @@ class WeakTrainable(DeluTrainable):
 
 
 class VanishingTrainable(DeluTrainable):
-    """The store is removed under the third trial, whose process then dies."""
+    """The store is removed under the second run, whose process then dies."""
 
     def step(self):
-        if self.record.number == 1:
-            shutil.rmtree(Path(self.record.config["data"]), ignore_errors=True)
+        store = Path(self.record.config["data"])
+        if self.record.number == 1 and store.exists():
+            shutil.rmtree(store)
             os.kill(os.getpid(), signal.SIGKILL)
         return super().step()

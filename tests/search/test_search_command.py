@@ -288,7 +288,10 @@ def test_store_that_vanishes_stops_the_search_and_comes_back(cluster, tiny, tmp_
 
     store = tmp_path / "store"
     shutil.copytree(tiny, store)
-    values = parse(arguments(store, tmp_path / "results", "search.num_runs=5", "confirm.seeds=0"))
+    # One slot: a second process would have the store open already, and would train on with what it has mapped.
+    values = parse(
+        arguments(store, tmp_path / "results", "search.num_runs=5", "confirm.seeds=0", "search.cpus_per_trial=2")
+    )
     experiment, folder = create(request_of(values))
     stop = Search(experiment, folder, VanishingTrainable).run()
     assert stop.failure

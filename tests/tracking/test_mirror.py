@@ -59,7 +59,7 @@ def test_a_server_that_is_killed_and_comes_back_has_everything_once(make_experim
 
 
 def test_a_server_that_hangs_holds_nobody_up(make_experiment: Make, server: Server, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     folder = make_experiment("slow")
     with start_mirror(folder, server.uri) as mirror:
         wait_until(lambda: current(mirror) == 6, "the mirror did not send what was there")
@@ -72,7 +72,7 @@ def test_a_server_that_hangs_holds_nobody_up(make_experiment: Make, server: Serv
             # Requests now time out, and the hanging server has them in its queue: it carries them out later.
             wait_until(lambda: mirror.report.faults, "no request timed out")
         finally:
-            threading.Timer(4.0, server.signal, [signal.SIGCONT]).start()
+            threading.Timer(2.0, server.signal, [signal.SIGCONT]).start()
     assert mirror.report.complete, mirror.message
     assert_all_there_once(MlflowClient(server.uri), folder)
 
@@ -176,7 +176,7 @@ def test_a_mirror_that_cannot_start_costs_nothing(make_experiment: Make, monkeyp
 BREAKING = """
 import sys
 from dce_ray.tracking import points
-def broken(self, *, live):
+def broken(self, *given, **named):
     raise KeyError("nobody foresaw this")
 points.PointReader.read = broken
 """
