@@ -18,7 +18,7 @@ search: $(STAMP)  ## the main job on the embedded data
 	$(BIN)/python -m dce_ray.search baseline=delu $(ARGS)
 
 test: $(STAMP)  ## every test; those that need data from beside the project skip with a reason
-	$(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP)  ## style and types
 	$(BIN)/ruff check .

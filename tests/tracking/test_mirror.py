@@ -144,10 +144,10 @@ def _zombie(pid: int) -> bool:
         return True
 
 
-def test_eight_writers_make_one_database_and_lose_nothing(tmp_path: Path):
+def test_four_writers_make_one_database_and_lose_nothing(tmp_path: Path):
     """MLflow's own creation of a database by several processes at once leaves it unusable."""
     results = tmp_path / "results"
-    folders = [new_experiment(results, f"search{number}") for number in range(8)]
+    folders = [new_experiment(results, f"search{number}") for number in range(4)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     commands = [[sys.executable, "-m", "dce_ray.tracking", "sync", str(folder.path)] for folder in folders]
     writers = [
@@ -155,12 +155,12 @@ def test_eight_writers_make_one_database_and_lose_nothing(tmp_path: Path):
         for command in commands
     ]
     outputs = [writer.communicate(timeout=240)[0] for writer in writers]
-    assert [writer.returncode for writer in writers] == [0] * 8, "\n".join(outputs)
+    assert [writer.returncode for writer in writers] == [0] * 4, "\n".join(outputs)
     client = MlflowClient(f"sqlite:///{results / 'mlflow.db'}")
     for folder in folders:
         assert_all_there_once(client, folder)
     with sqlite3.connect(results / "mlflow.db") as database:
-        assert database.execute("select count(*) from runs").fetchone() == (48,)
+        assert database.execute("select count(*) from runs").fetchone() == (24,)
         assert database.execute("select count(*) from experiments where name = 'hapt/delu'").fetchone() == (1,)
 
 
