@@ -221,8 +221,13 @@ def held(path: Path, refusal: DceError) -> Iterator[None]:
 
     Raises:
         DceError: ``refusal``, where another process holds it.
+        OutputError: the file cannot be made.
     """
-    with path.open("w") as file:
+    try:
+        opened = path.open("w")
+    except OSError as fault:
+        raise not_written(path, fault) from fault
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as fault:

@@ -231,6 +231,7 @@ def test_a_silent_mlflow_is_told_at_once(closed_port, tmp_path):
 def test_a_search_that_cannot_begin_leaves_no_folder(tmp_path):
     from dce_ray.errors import SearchError
     from dce_ray.experiment.folder import ExperimentFolder
+    from dce_ray.experiment.record import RunRecord
     from dce_ray.search.surroundings import nothing_left
 
     folder = ExperimentFolder.create(tmp_path / "results" / "data" / "delu" / "one", {"run": {}}, {})
@@ -238,7 +239,7 @@ def test_a_search_that_cannot_begin_leaves_no_folder(tmp_path):
         raise SearchError("Ray does not start")
     assert listing(tmp_path) == {tmp_path / "results"}
     begun = ExperimentFolder.create(tmp_path / "results" / "data" / "delu" / "one", {"run": {}}, {})
-    begun.clock.write_text("{}\n")
+    begun.trial("a").write(RunRecord("a", "trial", "trial 0", 0, "running", {}, 0))
     with pytest.raises(SearchError), nothing_left(begun):
         raise SearchError("Ray does not start")
     assert begun.path.is_dir()

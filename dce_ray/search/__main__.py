@@ -77,12 +77,12 @@ def main(arguments: list[str]) -> int:
         raise ConfigError("resume=: names no folder; give the experiment folder to go on with, or leave it out")
     resume = values.pop("resume", None)
     if resume and CampaignFolder.holds(str(resume)):
-        interrupted = conduct_campaign(*reopen_campaign(str(resume), spelled_out(values)))
+        interrupted = conduct_campaign(*reopen_campaign(str(resume), spelled_out(values)), changed=bool(values))
     elif not resume and (each := spread_out(values)):
         interrupted = conduct_campaign(*create_campaign([request_of(one) for one in each]))
     else:
         prepared = reopen(str(resume), spelled_out(values)) if resume else create(request_of(values))
-        interrupted = conduct(*prepared).interrupted
+        interrupted = conduct(*prepared, made=not resume).interrupted
     return 130 if interrupted else 0
 
 

@@ -291,8 +291,14 @@ def refuse_fewer_runs(folder: ExperimentFolder, experiment: Experiment) -> None:
         )
 
 
-def conduct(experiment: Experiment, folder: ExperimentFolder) -> SearchResult:
+def conduct(experiment: Experiment, folder: ExperimentFolder, *, made: bool = False) -> SearchResult:
     """Run the search of a folder, mirror it to MLflow, and write its tables and pictures, also after a stop.
+
+    Args:
+        experiment: what to search.
+        folder: of it.
+        made: whether the caller has just made the folder; a fault before the first run then removes it again. A
+            campaign names its folders, which stay.
 
     Raises:
         SearchError: a fault of the environment; the message says what is kept and how to go on.
@@ -312,8 +318,8 @@ def conduct(experiment: Experiment, folder: ExperimentFolder) -> SearchResult:
             f"note: confirm.seeds={experiment.settings.confirm.seeds}: the spread of so few pairs is itself chance, "
             f"and the interval wide or, with luck, deceptively narrow; take 5 or more (default 5)"
         )
-    kept = contextlib.nullcontext() if experiment.campaign else nothing_left(folder)  # a campaign names its folders
-    with kept, folder.lock():
+    kept = nothing_left(folder) if made and not experiment.campaign else contextlib.nullcontext()
+    with folder.lock(), kept:  # in this order: who is refused the lock removes nothing of who has it
         folder.keep_config(experiment.to_mapping())  # what resume= changed holds for the next one too
         storage, digest = experiment.settings.storage, experiment.digest
         with at_storage(folder, storage, digest) as working, _tracked(experiment, folder):

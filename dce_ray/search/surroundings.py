@@ -77,12 +77,11 @@ def check_machine(experiment: Experiment, store: FeatureStore) -> None:
 
 @contextmanager
 def nothing_left(folder: ExperimentFolder) -> Iterator[None]:
-    """Inside, a fault before the first run removes the folder again where this session has made it."""
-    fresh = not folder.clock.is_file()
+    """Inside, a fault before the first run removes the folder again; for who has just made it, and holds its lock."""
     try:
         yield
     except DceError:
-        if fresh and not folder.trials():
+        if not folder.trials():
             remove(folder.path)
         raise
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dce_ray.commandline import parse
 from dce_ray.errors import ConfigError, DataError, EvaluationError, SearchError, SearchSpaceError, StoreError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import decisive
@@ -237,8 +238,6 @@ def test_other_baselines_run_to_the_end(cluster, tiny, tmp_path, baseline):
 def test_search_never_reads_a_test_video(cluster, tiny, tmp_path):
     from guarded import GuardedStore, GuardedTrainable
 
-    from dce_ray.commandline import parse
-
     guarded = GuardedStore.open(tiny)
     with pytest.raises(RuntimeError, match="test videos"):
         guarded.labels([guarded.subsets.index("test")])
@@ -261,8 +260,6 @@ def test_by_class_a_search_needs_no_temporal_label_of_a_train_video(cluster, tin
     from guarded import WeakTrainable
     from unread import write_weak_store
 
-    from dce_ray.commandline import parse
-
     weak = write_weak_store(tiny, tmp_path / "weak")
     values = parse(arguments(weak, tmp_path / "results", "search.num_runs=5", *ONCE, "metric=classification"))
     assert Search(*create(request_of(values)), WeakTrainable).run() is None
@@ -281,10 +278,15 @@ def test_by_class_a_search_needs_no_temporal_label_of_a_train_video(cluster, tin
     assert Verdict.read(folder).pairs == 1
 
 
+def test_a_second_search_in_a_folder_that_has_just_begun_leaves_it_alone(tiny, tmp_path):
+    folder = create(request_of(parse(arguments(tiny, tmp_path, "search.num_runs=5"))))[1]
+    with folder.lock(), pytest.raises(SearchError, match="is in use by another search"):
+        main([f"resume={folder.path}"])
+    assert (folder.path / "config.json").is_file()
+
+
 def test_store_that_vanishes_stops_the_search_and_comes_back(cluster, tiny, tmp_path):
     from guarded import VanishingTrainable
-
-    from dce_ray.commandline import parse
 
     store = tmp_path / "store"
     shutil.copytree(tiny, store)
@@ -418,7 +420,6 @@ def test_two_searches_at_once_and_one_driver_killed_then_resumed(cluster, tiny, 
 
 
 def test_store_of_other_content_is_refused(tiny, tmp_path):
-    from dce_ray.commandline import parse
 
     experiment, folder = create(request_of(parse(arguments(tiny, tmp_path))))
     config = folder.config
@@ -452,7 +453,6 @@ def test_time_budget_that_ends_before_any_trial(cluster, tiny, tmp_path):
 @pytest.mark.parametrize(("state", "runs"), [("failed", 0), ("running", 1), ("finished", 0)])
 def test_a_plain_baseline_that_just_failed_is_not_trained_again(tiny, tmp_path, state, runs):
     """Only one that the time budget cut off is: a run that ended in NaN would end so again."""
-    from dce_ray.commandline import parse
 
     runs_of_search = searching(*create(request_of(parse(arguments(tiny, tmp_path, *SINGLE)))))
     (plain,) = runs_of_search.plain.plan
