@@ -3,10 +3,12 @@
 ``results/<data>/<baseline>/<name>/``::
 
     config.json  environment.json  study.journal  log.txt     what was asked, where, and Optuna's study (the truth)
+    changes.jsonl                                              what resume= changed: when, and what was asked before
     clock.json                                                 how long all sessions took together
     trials/<key>/{record.json, progress.jsonl}                 one per run on the selecting split, plain ones included
     tracking/                                                  what the mirror into MLflow knows of itself
     confirm/<key>/{record.json, progress.jsonl, checkpoint.pt, table.json, detections.json}   one per run on test
+    set-aside/<key>/                                           runs on test that a later plan does not name
     <run's folder>/state/<attempt>/                            while it trains: what it goes on from
     seed_plan.json  confirmation.json                          how many seeds, fixed once; the result with its verdict
 
@@ -29,7 +31,7 @@ from uuid import uuid4
 
 from dce_ray.errors import OutputError, SearchError
 from dce_ray.experiment.record import ROLES, RunRecord
-from dce_ray.files import held, is_held, not_written, read_back, read_json, write_atomically, write_json
+from dce_ray.files import append_line, held, is_held, not_written, read_back, read_json, write_atomically, write_json
 from dce_ray.places import Place
 from dce_ray.train.attempts import Attempts
 from dce_ray.train.run_files import LOCK, RunFiles
@@ -181,14 +183,19 @@ class ExperimentFolder:
             OutputError: ``path`` cannot be written.
         """
         folder = cls(Path(path).resolve())
-        try:
-            folder.path.mkdir(parents=True)
-        except FileExistsError as fault:
-            raise SearchError(f"{path} exists; give another name=, or go on with it: resume={path}") from fault
+        taken = SearchError(f"{path} exists; give another name=, or go on with it: resume={path}")
+        if folder.path.exists():
+            raise taken
+        beside = folder.path.with_name(f".{folder.path.name}-{uuid4().hex[:8]}")
+        try:  # beside, and moved as a whole: a kill leaves no folder of this name that nobody can go on with
+            beside.mkdir(parents=True)
+            write_json(beside / "environment.json", environment)
+            write_json(beside / "config.json", {"format": FORMAT, **config})
+            beside.rename(folder.path)
         except OSError as fault:
-            raise not_written(folder.path, fault) from fault
-        write_json(folder.path / "environment.json", environment)
-        write_json(folder.path / "config.json", {"format": FORMAT, **config})
+            raise (taken if folder.path.exists() else not_written(folder.path, fault)) from fault
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
         return folder
 
     @classmethod
@@ -239,13 +246,15 @@ class ExperimentFolder:
         return Asked.of(read_json(path), path)
 
     def keep_config(self, config: Mapping[str, Any]) -> None:
-        """Replace ``config.json`` where it says otherwise.
+        """Replace ``config.json`` where it says otherwise; what it said before goes into ``changes.jsonl``.
 
         Raises:
             OutputError: the folder cannot be written.
         """
-        new = {"format": FORMAT, **config}
-        if self.config != read_back(new):
+        old, new = self.config, read_back({"format": FORMAT, **config})
+        if old != new:
+            changed = {key: old.get(key) for key in new if old.get(key) != new[key]}
+            append_line(self.path / "changes.jsonl", {"time": time.time(), "before": changed})
             write_json(self.path / "config.json", new)
 
     @property
@@ -298,6 +307,10 @@ class ExperimentFolder:
         """Folder of a run on the selecting split, whether or not it exists."""
         return RunFolder(self.path / "trials" / key, self.common)
 
+    def aside(self, key: str) -> Path:
+        """Where a run on test goes that the present plan does not name."""
+        return self.path / "set-aside" / key
+
     def confirm(self, key: str) -> RunFolder:
         """Folder of a run on test, whether or not it exists."""
         return RunFolder(self.path / "confirm" / key, self.common)
@@ -325,6 +338,7 @@ class ExperimentFolder:
 
         Raises:
             SearchError: another process works in this folder.
+            OutputError: the folder cannot be written.
         """
         with held(self._lock, SearchError(f"{self.path} is in use by another search; wait for it, or stop it first")):
             write_atomically(self.mark, uuid4().hex)

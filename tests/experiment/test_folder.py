@@ -2,6 +2,8 @@
 
 import json
 import math
+import time
+from pathlib import Path
 
 import pytest
 
@@ -138,8 +140,13 @@ def test_config_is_written_anew_only_where_it_says_otherwise(folder):
     before = path.stat().st_mtime_ns
     folder.keep_config({"run": {}})
     assert path.stat().st_mtime_ns == before
+    began = time.time()
     folder.keep_config({"run": {}, "values": (1, 2)})
-    assert folder.config == {"format": 3, "run": {}, "values": [1, 2]}
+    folder.keep_config({"run": {}, "values": (3,)})
+    assert folder.config == {"format": 3, "run": {}, "values": [3]}
+    changes = [json.loads(line) for line in (folder.path / "changes.jsonl").read_text().splitlines()]
+    assert [change["before"] for change in changes] == [{"values": None}, {"values": [1, 2]}]
+    assert all(began <= change["time"] <= time.time() for change in changes)
 
 
 def test_scores_leave_out_what_is_not_finite(tmp_path):
@@ -171,6 +178,11 @@ def test_second_lock_is_refused(folder):
     with folder.lock(), pytest.raises(SearchError, match="in use"), folder.lock():
         pass
     with folder.lock():
+        pass
+
+
+def test_a_lock_that_cannot_be_made_is_told():
+    with pytest.raises(OutputError, match="cannot be written"), ExperimentFolder(Path("/proc/self")).lock():
         pass
 
 
