@@ -126,21 +126,27 @@ def reopen_campaign(path: str, changes: Mapping[str, Any]) -> tuple[CampaignFold
             faults.append(f"{_name(member)}: {fault}")
     if faults:
         raise ConfigError("no search of the campaign went on:\n" + "\n".join(faults))
-    if changes:  # what has ended may have more to do now
-        for member in campaign.members:
-            campaign.note(member, "waiting")
     return campaign, experiments
 
 
-def conduct_campaign(campaign: CampaignFolder, experiments: Sequence[Experiment]) -> bool:
+def conduct_campaign(campaign: CampaignFolder, experiments: Sequence[Experiment], *, changed: bool = False) -> bool:
     """Run every search that has not ended, one after the other; whether the user ended it.
 
+    Args:
+        campaign: its folder.
+        experiments: what each of its searches is asked.
+        changed: whether that is something else than before: all folders are told first, so that a kill in the first
+            search forgets nothing of the others.
+
     Raises:
-        SearchError: at the end, where searches failed; the others were run all the same.
+        SearchError: another process works on the campaign or on one of its searches; or, at the end, where searches
+            failed: the others were run all the same.
     """
     print(f"campaign: {campaign.path}")
     interrupted = False
     with campaign.lock():
+        if changed:
+            _keep_changes(campaign, experiments)
         waiting = [
             (member, experiment)
             for member, experiment in zip(campaign.members, experiments, strict=True)
@@ -160,6 +166,17 @@ def conduct_campaign(campaign: CampaignFolder, experiments: Sequence[Experiment]
             f"{', '.join(map(_name, failed))}; to go on with them: {_resume_command(campaign)}"
         )
     return interrupted
+
+
+def _keep_changes(campaign: CampaignFolder, experiments: Sequence[Experiment]) -> None:
+    """Write what every search is asked from now on; what has ended may have more to do."""
+    with contextlib.ExitStack() as held:
+        folders = [ExperimentFolder.open(campaign.search(member)) for member in campaign.members]
+        for folder in folders:  # all of them before the first is changed
+            held.enter_context(folder.lock())
+        for member, folder, experiment in zip(campaign.members, folders, experiments, strict=True):
+            folder.keep_config(experiment.to_mapping())
+            campaign.note(member, "waiting")
 
 
 def _conduct_all(campaign: CampaignFolder, waiting: Sequence[tuple[Member, Experiment]]) -> bool:

@@ -5,13 +5,14 @@ import re
 
 import pytest
 
+from dce_ray.commandline import parse
 from dce_ray.errors import ConfigError, SearchError
 from dce_ray.experiment.campaign import CampaignFolder
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.presets import run_config
 from dce_ray.search import estimate as module
-from dce_ray.search.__main__ import main
-from dce_ray.search.campaign import spread_out
+from dce_ray.search.__main__ import main, request_of
+from dce_ray.search.campaign import SEVERAL, create_campaign, spread_out
 from dce_ray.search.cost import Runs
 from dce_ray.search.estimate import Estimate, Planned, RunTime, total_text
 from dce_ray.session.resources import Resources
@@ -111,6 +112,23 @@ def test_the_cost_is_measured_and_told_before_the_first_search_begins(cluster, t
     assert first, told
     assert re.search(r"^cost: about \S+ core hours \(.*\), \S+ s on these slots$", told, re.M)
     assert told.index("cost: about") < told.index("experiment folder:")
+
+
+def test_what_a_resume_changes_holds_for_every_search_before_the_first_begins(tiny, tmp_path, monkeypatch):
+    command = ["baseline=co2net,delu", f"data={tiny}", f"results={tmp_path}", "name=changed", "tracking=off", *SHORT]
+    campaign, _ = create_campaign([request_of(one) for one in spread_out(parse(command, several=SEVERAL))])
+
+    def killed(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dce_ray.search.campaign._conduct_all", killed)
+    with ExperimentFolder(campaign.path).lock(), pytest.raises(SearchError, match="in use"):
+        main([f"resume={campaign.path}", "search.num_runs=6"])
+    asked = lambda: [ExperimentFolder.open(campaign.search(one)).config["search"] for one in campaign.members]  # noqa: E731
+    assert [each["num_runs"] for each in asked()] == [5, 5]
+    with pytest.raises(KeyboardInterrupt):
+        main([f"resume={campaign.path}", "search.num_runs=6"])
+    assert [each["num_runs"] for each in asked()] == [6, 6]
 
 
 def planned(name="delu"):
