@@ -9,7 +9,7 @@ from typing import Any
 from dce_ray.errors import ConfigError
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.search.plan import Planned, plan_confirmation, plan_second_stage
+from dce_ray.search.plan import Planned, hold_planned, plan_confirmation, plan_second_stage
 from dce_ray.search.settings import ConfirmOptions
 from dce_ray.verdict.judge import differences_of, paired_runs
 from dce_ray.verdict.stein import SeedPlan, identity_of, plan_seeds
@@ -32,8 +32,12 @@ def confirmation_stages(
     if options.seeds == 0:
         return
     first = plan_confirmation(folder, candidates, options.seeds)
-    yield first
     winner, plain = candidates[0], next((one for one in candidates if one.plain), None)
+    fixed, second = SeedPlan.read(folder), list[Planned]()
+    if plain is not None and fixed is not None and fixed.identity == identity_of(winner, plain) and fixed.more:
+        second = plan_second_stage(folder, [winner, plain], options.seeds, fixed.more, after=len(first))
+    hold_planned(folder, [*first, *second])
+    yield first
     if plain is not None:
         if any(not item.finished for item in first if item.record.setting in (winner.setting, plain.setting)):
             yield first  # once more what failed: the pairs of the first stage decide how many there are in all
@@ -71,7 +75,15 @@ def refuse_other_seeds(folder: ExperimentFolder, options: ConfirmOptions) -> Non
         ConfigError: a number that the written plan was not made with.
     """
     plan = SeedPlan.read(folder)
-    if plan is None or options.seeds == 0:
+    if options.seeds == 0:
+        return
+    if plan is None:
+        begun = len({run.record().seed for run in folder.confirmations()})
+        if options.seeds < begun:
+            raise ConfigError(
+                f"confirm.seeds={options.seeds}: {folder.path} has begun {counted(begun, 'seed')} on test; to stop "
+                f"sooner after a look at them would make the interval too narrow. Give {begun} or more, or leave it out"
+            )
         return
     asked: Mapping[str, Any] = {name: getattr(options, name) for name in FIXED}
     wrong = [f"confirm.{name}={value}" for name, value in asked.items() if value != getattr(plan, name)]

@@ -9,6 +9,7 @@ from dce_ray.commandline import parse
 from dce_ray.errors import ConfigError
 from dce_ray.files import read_json, write_json
 from dce_ray.report.confirmation import write_confirmation
+from dce_ray.report.measured import confirmed_settings
 from dce_ray.search.__main__ import request_of
 from dce_ray.search.plan import PlanLedger, plan_second_stage
 from dce_ray.search.seed_stages import confirmation_stages, refuse_other_seeds
@@ -58,6 +59,23 @@ def test_all_first_and_then_winner_and_plain_alone(experiment_folder):
     plan = SeedPlan.read(experiment_folder)
     assert (plan.seeds, plan.precision, plan.max_seeds) == (2, 12.0, 9)
     assert (plan.pairs, plan.total, plan.deviation) == (2, 3, pytest.approx(2**0.5))
+
+
+def test_runs_that_a_later_plan_does_not_name_are_set_aside_and_come_back(experiment_folder):
+    """Killed before anything was fixed, a search may go on with fewer seeds and settings: only those count."""
+    write_json(experiment_folder.path / "config.json", {"format": 3, **CONFIG})
+    five, two = ConfirmOptions(seeds=3, precision=None), ConfirmOptions(seeds=2, precision=None)
+    stages = confirmation_stages(experiment_folder, ALL, five)
+    run_all(next(stages), FIRST)
+    first = next(confirmation_stages(experiment_folder, [WINNER, PLAIN], two))
+    left = {"top1-1000", "top1-1001", "baseline-1000", "baseline-1001"}
+    assert {item.folder.key for item in first} == left
+    assert all(item.finished for item in first)
+    assert {run.key for run in experiment_folder.confirmations()} == left
+    assert len(confirmed_settings(experiment_folder)[0].scores) == 2
+    again = next(confirmation_stages(experiment_folder, ALL, five))
+    assert all(item.finished for item in again)
+    assert len(experiment_folder.confirmations()) == 9
 
 
 @pytest.mark.parametrize(
