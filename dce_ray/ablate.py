@@ -198,7 +198,7 @@ def write_study(
     """Print the table and write ``<study>.{md,csv,tex,html,json}`` and ``figures/<study>.{svg,png}``.
 
     Raises:
-        SearchError: the folder cannot be written.
+        OutputError: the folder cannot be written.
     """
     context = ablation.context
     table = study_table(context, measured)

@@ -82,7 +82,7 @@ def confirmation_figure(settings: Sequence[Measured], winner: str | None, planne
 def components_figure(title: str, settings: Mapping[str, Sequence[Measured]]) -> Figure:
     """Figure 5: baseline, + SCS, + MCM and both, per baseline."""
     column = ranking_column([one for members in settings.values() for one in members])
-    groups = {name: [point_of(one, column) for one in members] for name, members in settings.items()}
+    groups = {name: [described(point_of(one, column)) for one in members] for name, members in settings.items()}
     return group_chart(groups, title, column_measure(column))
 
 
@@ -90,7 +90,7 @@ def settings_figure(title: str, settings: Sequence[Measured], reference: str) ->
     """Table 5 as a chart: one line per setting, with the paired difference to ``reference``."""
     column = ranking_column(settings)
     plain = next((one for one in settings if one.name == reference), None)
-    points = [point_of(one, column, plain) for one in settings]
+    points = [described(point_of(one, column, plain)) for one in settings]
     return interval_chart(points, title, f"{column_measure(column)} on test", setting_label(reference))
 
 
@@ -110,7 +110,7 @@ def sweep_figure(
     figure, grid = new_figure(6.6, 3.2, ncols=len(sweeps), sharey=True, squeeze=False)
     points: list[Point] = []
     for axes, (name, members) in zip(grid.flat, sweeps.items(), strict=True):
-        curve = Curve("SCS + MCM", list(members), [point_of(one, column) for one in members.values()])
+        curve = Curve("SCS + MCM", list(members), [described(point_of(one, column)) for one in members.values()])
         points += curve.points
         curve_chart(axes, [curve], column_measure(column), SYMBOLS.get(name, name))
         if name in default:

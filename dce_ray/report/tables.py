@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from dce_ray.experiment.candidate import WINNER
 from dce_ray.experiment.record import PLAIN, PLAIN_LABEL, origin_label
@@ -156,6 +157,10 @@ def described(cells: Mapping[str, Estimate]) -> dict[str, Estimate]:
     return {column: cell.described for column, cell in cells.items()}
 
 
+PLANNED_ALONE = "± is half a 95 % interval and stands at the planned comparison alone; all else describes."
+NONE_PLANNED = "No comparison was planned as a test, so there are no intervals: all of it describes."
+
+
 def sweep_table(
     name: str,
     caption: str,
@@ -163,7 +168,7 @@ def sweep_table(
     plain: str | None,
     notes: Sequence[str] = (),
     *,
-    planned: Mapping[str, Mapping[str, Estimate]] | None = None,
+    planned: Mapping[str, Mapping[str, Estimate]] = MappingProxyType({}),
 ) -> Table:
     """One line per setting of an ablation, and its paired difference to the setting called ``plain``.
 
@@ -179,19 +184,16 @@ def sweep_table(
         settings: in the order of the lines.
         plain: name of the setting that the others are compared with; None for no differences.
         notes: below the table.
-        planned: differences that were planned as tests, by setting and column: these alone have intervals. None: all
-            cells have.
+        planned: differences that were planned as tests, by setting and column: these alone have intervals.
     """
     columns = _ordered(column for one in settings for score in one.scores.values() for column in score)
     reference = next((one for one in settings if one.name == plain), None)
     rows = []
     for one in settings:
-        cells = one.cells() if planned is None else described(one.cells())
-        rows.append(Row(origin_label(one.name), "mAP", MEASURED, cells, len(one.scores)))
+        rows.append(Row(origin_label(one.name), "mAP", MEASURED, described(one.cells()), len(one.scores)))
         if reference is not None and one is not reference:
             gain, pairs = one.gain(reference)
-            if planned is not None:
-                gain = described(gain) | (dict(planned.get(one.name, {})) if gain else {})
+            gain = described(gain) | (dict(planned.get(one.name, {})) if gain else {})
             rows.append(
                 Row(origin_label(one.name), f"difference to {reference.name}", MEASURED, gain, pairs, difference=True)
             )
@@ -200,12 +202,8 @@ def sweep_table(
         for one in settings
         if len(one.scores) < one.planned
     ]
-    spread = (
-        "Mean over seeds; ± is half a 95 % interval (Student's t; differences are paired by seed)."
-        if planned is None
-        else "Mean over seeds, standard deviation in brackets; differences are paired by seed. ± is half a 95 % "
-        "interval and stands at the planned comparison alone; all else describes."
-    )
+    spread = "Mean over seeds, standard deviation in brackets; differences are paired by seed."
+    spread += f" {PLANNED_ALONE if any(planned.values()) else NONE_PLANNED}"
     return Table(name, caption, columns, tuple(rows), (spread, *notes, *short))
 
 

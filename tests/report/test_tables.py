@@ -147,9 +147,9 @@ def test_markdown_by_hand():
         "difference to baseline",
         "measured",
         "3",
-        "+3.0 ± 2.5",
+        "+3.0 (1.0)",
         "—",
-        "+1.5 ± 1.2",
+        "+1.5 (0.5)",
     ]
 
 
