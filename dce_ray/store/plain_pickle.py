@@ -27,6 +27,10 @@ DEEPEST = 50
 OBJECTS_PER_BYTE, BYTES_PER_BYTE = 10, 100
 """As many objects, and bytes in arrays and text, a file may describe per byte of its own, shared ones as often as they
 are named. Without sharing an object takes a byte at least; class names are shared, a few dozen bytes for two."""
+BYTES_PER_CALL_BYTE = 10
+"""As many bytes all calls of :data:`COPYING` may give per byte of the file: each copies what it is given."""
+COPYING = ("encode", "scalar")
+TOO_MUCH = "describes far more data than its size can hold, by naming the same parts again and again"
 DICTIONARIES = (pickle.EMPTY_DICT, pickle.DICT, pickle.SETITEM, pickle.SETITEMS)
 SETS = (pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET)
 
@@ -158,11 +162,24 @@ class _PlainUnpickler(pickle._Unpickler):
         },
     }
 
+    def __init__(self, file: Any, file_size: int) -> None:
+        # 'bytes' reads Python 2 text without decoding a gigabyte of features into it first.
+        super().__init__(file, encoding="bytes")
+        self.bytes_left = BYTES_PER_CALL_BYTE * file_size
+
     def find_class(self, module: str, name: str) -> Any:
         permitted = _PERMITTED.get((module, name))
         if permitted is None:
             raise Refused(f"asks for {module}.{name}, which no data set needs")
-        return permitted
+        return _Permitted(partial(self._counted, permitted)) if name in COPYING else permitted
+
+    def _counted(self, copying: _Permitted, *arguments: Any) -> Any:
+        """What a call that copies bytes gives, as long as all of them give no more than the file can hold."""
+        made = copying(*arguments)
+        self.bytes_left -= len(made) if isinstance(made, bytes) else made.nbytes
+        if self.bytes_left < 0:
+            raise Refused(TOO_MUCH)
+        return made
 
     def persistent_load(self, pid: Any) -> Any:
         raise Refused(f"asks for the outside object {reprlib.repr(pid)}, which no data set needs")
@@ -225,7 +242,7 @@ class _Builder:
         self.objects += objects
         self.size += size
         if self.objects > self.most_objects or self.size > self.most_bytes:
-            raise Refused("describes far more data than its size can hold, by naming the same parts again and again")
+            raise Refused(TOO_MUCH)
 
 
 def load_plain(file: Any, file_size: int) -> Any:
@@ -238,5 +255,4 @@ def load_plain(file: Any, file_size: int) -> Any:
     Raises:
         Refused: it asks for anything else, or for more than the file can hold. A damaged pickle can raise anything.
     """
-    # 'bytes' reads Python 2 text without decoding a gigabyte of features into it first.
-    return _Builder(file_size).plain(_PlainUnpickler(file, encoding="bytes").load())
+    return _Builder(file_size).plain(_PlainUnpickler(file, file_size).load())

@@ -193,6 +193,29 @@ def test_a_part_named_very_often_is_refused(tmp_path):
         read_npy(npy(tmp_path / "features.npy", pickle.dumps(many, protocol=4), many.shape))
 
 
+COPIED = {
+    "text": (b"V" + b"x" * 100_000 + b"\nq\x000", b"c_codecs\nencode\n(h\x00tRa"),
+    "scalar": (
+        b"B"
+        + (100_000).to_bytes(4, "little")
+        + b"x" * 100_000
+        + b"q\x000cnumpy\ndtype\n(X\x07\x00\x00\x00S100000tRq\x010",
+        b"cnumpy.core.multiarray\nscalar\n(h\x01h\x00tRa",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COPIED)
+def test_calls_that_copy_one_part_very_often_are_refused(tmp_path, name):
+    """20,000 of them, each a copy of 100 kB, are 2 GB; refused while they are made."""
+    constant, call = COPIED[name]
+    stream = b"\x80\x03" + constant + b"]" + 20_000 * call + b"."
+    began = time.process_time()
+    with pytest.raises(ImportFault, match="far more data than its size can hold"):
+        read_npy(npy(tmp_path / "labels.npy", stream))
+    assert time.process_time() - began < 1.0
+
+
 def test_class_names_may_be_shared(tmp_path):
     name = b"a name of forty bytes, which is very long"
     labels = np.empty(1000, dtype=object)
