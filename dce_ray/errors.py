@@ -42,6 +42,10 @@ class EvaluationError(DceError):
     """Predictions or ground truth that no table can be made of."""
 
 
+class NonFiniteOutputError(EvaluationError):
+    """A network's outputs are NaN or infinite: it has diverged, which is its run's own fault."""
+
+
 class OutputError(DceError):
     """A file of results cannot be written, or read back."""
 

@@ -18,7 +18,7 @@ from dce_ray.trainables.keeping import attempts_for, forget, is_own, parcel_of, 
 from dce_ray.trainables.system import SystemMeter, gpu_of
 from ray import tune
 
-from dce_ray.errors import DceError, NonFiniteError
+from dce_ray.errors import DceError, NonFiniteError, NonFiniteOutputError
 from dce_ray.experiment.record import RunRecord
 from dce_ray.files import finite
 from dce_ray.train.attempts import Attempts
@@ -116,7 +116,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
                 attempts.forget_before(self.record.attempt)
                 self._forgotten = True
         except DceError as fault:
-            kind = "run" if isinstance(fault, NonFiniteError) else "environment"
+            kind = "run" if isinstance(fault, NonFiniteError | NonFiniteOutputError) else "environment"
             return {"done": True, "finished": False, "fault": f"{type(fault).__name__}: {fault}", "fault_kind": kind}
         told = [asdict(reading) for reading in (*self._untold, *([step.reading] if step.reading else []))]
         self._untold = ()

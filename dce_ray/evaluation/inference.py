@@ -124,7 +124,7 @@ def evaluate(
         try:
             evidence[place] = observe(outputs.logits, outputs.attention, config)
         except EvaluationError as fault:
-            raise EvaluationError(f"video {store.video_names[videos[place]]}: {fault}") from fault
+            raise type(fault)(f"video {store.video_names[videos[place]]}: {fault}") from fault
         scores_NC[place] = video_scores(outputs.logits)
     found = propose_from([evidence[place] for place in predicted.tolist()], config)
     found = Proposals(predicted[found.video], found.start, found.end, found.label, found.score)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dce_ray.config import EvaluationConfig
-from dce_ray.errors import EvaluationError
+from dce_ray.errors import EvaluationError, NonFiniteOutputError
 from dce_ray.localize.nms import suppress
 from dce_ray.records import Proposals
 
@@ -76,7 +76,8 @@ def observe(logits_TC: NDArray[Any], attention_T: NDArray[Any], config: Evaluati
         config: reads ``class_threshold``.
 
     Raises:
-        EvaluationError: for a video without snippets, shapes that do not fit, NaN or infinity.
+        EvaluationError: for a video without snippets, shapes that do not fit; ``NonFiniteOutputError`` for NaN or
+            infinity.
     """
     length = len(attention_T)
     if length == 0 or logits_TC.ndim != 2 or attention_T.ndim != 1 or len(logits_TC) != length:
@@ -93,7 +94,7 @@ def observe(logits_TC: NDArray[Any], attention_T: NDArray[Any], config: Evaluati
     sums = np.zeros((len(classes), length + 1))
     np.cumsum(weighted_CT[classes], axis=1, dtype=np.float64, out=sums[:, 1:])
     if not (np.isfinite(scores).all() and np.isfinite(sums[:, -1]).all()):  # these see every NaN of the outputs
-        raise EvaluationError(
+        raise NonFiniteOutputError(
             f"{np.count_nonzero(~np.isfinite(weighted_CT))} of {weighted_CT.size} logits times attention are NaN or "
             f"infinite; the network has diverged or the features hold NaN"
         )

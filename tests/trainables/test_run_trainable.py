@@ -181,6 +181,23 @@ def test_not_finite_loss_is_the_runs_fault(make_trial):
     assert "NonFiniteError" in result["fault"]
 
 
+def test_outputs_that_are_not_finite_are_the_runs_fault(make_trial):
+    """The last step may diverge: the loss before it was finite, and the evaluation is what meets it."""
+    trainable = DeluTrainable(configuration(make_trial("a")))
+    advance = trainable.run.advance
+
+    def diverge(*given, **named):
+        told = advance(*given, **named)
+        with torch.no_grad():
+            next(trainable.run.network.parameters()).fill_(float("nan"))
+        return told
+
+    trainable.run.advance = diverge
+    result = trainable.train()
+    assert (result["finished"], result["fault_kind"]) == (False, "run")
+    assert "NonFiniteOutputError" in result["fault"]
+
+
 def test_store_that_is_gone_is_the_environments_fault(make_trial, tmp_path):
     place = make_trial("a")
     record = place.record()
