@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dce_ray.cluster.connection import Connection
-from dce_ray.commandline import parse
+from dce_ray.commandline import apply, parse
 from dce_ray.config_base import Config, choice
 from dce_ray.data.synthetic import SIZES
 from dce_ray.errors import ClusterError, ConfigError
@@ -25,7 +25,7 @@ from dce_ray.presets import DATA_SETS
 from dce_ray.provenance import COMMIT_VARIABLE, commit
 from dce_ray.search.__main__ import known_keys, request_of, spelled_out
 from dce_ray.search.campaign import SEVERAL, spread_out
-from dce_ray.search.settings import CHANGEABLE, build_experiment
+from dce_ray.search.settings import CHANGEABLE, Settings, build_experiment
 from dce_ray.version import VERSION
 
 PACKAGES = ("dce_ray", "trainables", "search_spaces")
@@ -85,6 +85,7 @@ def check_search(arguments: Sequence[str]) -> None:
                 f"resume= goes on with what was asked; {', '.join(wrong)} cannot be changed. "
                 f"These may be: {', '.join(allowed)}"
             )
+        Settings.from_mapping(apply(Settings().to_mapping(), changes))  # refuses wrong values, and passwords
         return
     for one in spread_out(values) or [values]:
         request = request_of(one)

@@ -20,6 +20,7 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.files import read_json, write_json
 from dce_ray.tracking.locks import wait_for_lock
 from dce_ray.tracking.sync_report import SyncReport
+from dce_ray.words import masked
 
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -89,7 +90,7 @@ def only_sender(folder: ExperimentFolder, uri: str, patience_s: float) -> Iterat
         wait_for_lock(
             file.fileno(),
             patience_s,
-            f"{folder.path} is being sent to {uri} by another process (a running search does so by itself); "
+            f"{folder.path} is being sent to {masked(uri)} by another process (a running search does so by itself); "
             f"try again when it has ended",
         )
         yield

@@ -34,6 +34,8 @@ ROOT = Path(__file__).resolve().parents[2]
         (["data=synthetic-tinny"], "or the name of a data set"),
         (["resume="], "names no folder"),
         (["resume=results/x", "baseline=delu"], "baseline cannot be changed"),
+        (["resume=results/x", "search.num_runs=few"], "search.num_runs='few': must be a whole number"),
+        (["resume=results/x", "tracking.uri=https://me:s3cret@h"], "tracking.uri=https://me:***@h: holds a password"),
     ],
 )
 def test_a_wrong_search_is_refused_here(arguments, told):

@@ -293,6 +293,17 @@ def test_a_server_that_is_not_there_is_named_and_nothing_is_lost(make_experiment
     assert sync(folder).complete
 
 
+def test_another_sender_is_told_without_the_password(make_experiment: Make):
+    folder, uri = make_experiment(), "http://me:s3cret@127.0.0.1:9"
+    with (
+        only_sender(folder, uri, patience_s=1.0),
+        pytest.raises(TrackingError, match=r"http://me:\*\*\*@127.0.0.1:9 by another process") as refused,
+        only_sender(folder, uri, patience_s=0.1),
+    ):
+        pass
+    assert "s3cret" not in str(refused.value)
+
+
 def test_no_password_is_written_whoever_gives_it(make_experiment: Make, monkeypatch: pytest.MonkeyPatch):
     """A search refuses it in its own keys; from the environment it reaches MLflow and no file; sys.argv is masked."""
     uri = "http://me:s3cret@127.0.0.1:9"
