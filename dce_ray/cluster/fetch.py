@@ -32,6 +32,8 @@ CAMPAIGNS = "campaigns"
 """Folder in ``results`` of campaigns, which name their searches' folders from there."""
 PLACE_LINE = re.compile(rf"^{re.escape(PLACE)}(.+) on \S+$", re.MULTILINE)
 PACKED_LINE = re.compile(r"^packed (\S+) (\d+) ([0-9a-f]{64})$", re.MULTILINE)
+GOES_ON = ("study.journal", "clock.json", "campaign.json")
+"""Of a fetched folder: written by a search that goes on, and by no report."""
 FETCHED = "fetched.json"
 """Marks a folder here as a copy that a later fetch may replace."""
 PACK_S = 600.0
@@ -114,11 +116,22 @@ def experiment_folders(log: str, job: str) -> list[str]:
 
 
 def _check_targets(homes: list[Path]) -> None:
+    for home in homes:
+        if any(_written(home / name) > _written(home / FETCHED) for name in GOES_ON if (home / FETCHED).is_file()):
+            raise ClusterError(
+                f"{home}: was fetched and then gone on with here; to fetch would put the older state in its place. "
+                f"Give target=<another folder>, or move it away"
+            )
     foreign = [str(home) for home in homes if home.exists() and not (home / FETCHED).is_file()]
     if foreign:
         raise ClusterError(
             f"{', '.join(foreign)}: is there already and was not fetched; give target=<another folder>, or move it away"
         )
+
+
+def _written(path: Path) -> float:
+    """When a file was written, seconds since 1970; 0 where there is none."""
+    return path.stat().st_mtime if path.is_file() else 0.0
 
 
 @contextlib.contextmanager
