@@ -30,8 +30,9 @@ search/test_kills.py parity/test_method_golden.py cluster/test_scheduling.py clu
 search/test_search_command.py parity/test_baselines_parity.py search/test_search_running.py search/test_confirm_anew.py
 test_confounding.py cluster/test_submission.py tracking/test_mirror.py test_examples.py search/test_campaign.py
 test_after_a_search.py search/test_further_search.py search/test_api.py tracking/test_ui.py tracking/test_single_runs.py
-test_ablate.py train/test_train_command.py test_mistakes.py train/test_run.py points/test_model.py cluster/test_loopback.py
-search/test_policy.py store/test_node_cache.py store/test_store_crash.py test_evaluate.py method/test_em.py
+test_ablate.py train/test_train_command.py test_mistakes.py train/test_run.py points/test_model.py
+cluster/test_loopback.py search/test_policy.py store/test_node_cache.py store/test_store_crash.py test_evaluate.py
+method/test_em.py
 """
 """Files that take minutes, and that begin first: at the end they would keep one process busy while the others idle."""
 BESIDE = ROOT.parent / "shared"
@@ -98,6 +99,8 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with short_requests():
         connect(Address(f"sqlite:///{folder / 'mlflow.db'}"))
     return folder / "mlflow.db"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first; the others stay in their order."""
     place = {ROOT / "tests" / name: number for number, name in enumerate(LONG.split())}

@@ -121,7 +121,7 @@ class Display(Observer):
     def retried(self, record: RunRecord, error: str) -> None:
         """A worker was lost."""
         self.running.pop(record.key, None)
-        self._line(f"{record.label} lost its process and goes on in another: {error}")
+        self._line(f"{record.label} goes on in another process: {error}")
 
     def noted(self, text: str) -> None:
         """Something of no run in particular."""

@@ -143,5 +143,8 @@ def first_resource(scheduler: str, iterations: int, eval_every: int) -> int:
     """What a scheduler begins with where nobody says: the first rung, and Hyperband's brackets at the first evaluation.
 
     From a third of the length on Hyperband would have a single bracket and be nothing but ``asha``.
+
+    >>> first_resource("hyperband", 5000, 50), first_resource("asha", 5000, 50)
+    (50, 1700)
     """
     return eval_every if scheduler == "hyperband" else first_rung(iterations, eval_every)

@@ -133,8 +133,11 @@ def run_ledger(
     try:
         with stop_on_signal(runs.interrupt):
             tuner.fit()
-    except OSError as fault:  # the journal's and the scratch folder's; all other files raise SearchError themselves
+    except OSError as fault:  # the journal's and the scratch folder's; all other files raise OutputError themselves
         raise not_written(Path(fault.filename or scratch), fault) from fault
+    except ValueError as fault:  # stopped before Tune had written its first snapshot, which nobody reads
+        if not runs.reason or "snapshot" not in str(fault):
+            raise
     finally:
         runs.close()
         shutil.rmtree(scratch, ignore_errors=True)

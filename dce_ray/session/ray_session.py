@@ -242,7 +242,7 @@ REMEDIES = (
         ("object store memory", "minimum allowed", "memory usage", "out of memory", "cannot allocate"),
         "too little memory is free for Ray's object store (128 MiB): end other programs",
     ),
-    (("address already in use", "port"), "a port is taken: end the program that listens there, or ray stop"),
+    (("address already in use", "port"), "a port is taken: end the program that listens there"),
     (("no space left",), "the disk is full: free space, or set RAY_TMPDIR to another disk"),
     (("permission denied", "read-only file system"), "Ray writes to ~/.ray and /tmp/ray: set HOME and RAY_TMPDIR"),
     (("could not find any running ray", "failed to connect", "connection", "unreachable", "timed out"), JOIN),

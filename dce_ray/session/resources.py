@@ -191,7 +191,7 @@ def _fitting(chosen: Resources, nodes: Sequence[Node]) -> Resources:
         there = "; ".join(sorted(node.text() for node in nodes)) or "nothing"
         raise SearchError(
             f"no run fits: it needs {chosen.asked()} of one node, and there is {there}; "
-            f"lower search.cpus_per_trial or search.gpus_per_trial"
+            f"lower search.cpus_per_trial or search.gpus_per_trial (of ablate and confirm: cpus_per_run, gpus_per_run)"
         )
     return chosen
 

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import pickle
+import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,7 +58,11 @@ def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
     except OutputError as fault:
         raise CheckpointError(str(fault)) from fault
     except RuntimeError as fault:  # of torch, where the disk is full
-        raise CheckpointError(f"{path}: cannot be written ({fault}); free space or choose another folder") from fault
+        free = shutil.disk_usage(path.parent).free
+        raise CheckpointError(
+            f"{path}: cannot be written, with {free / 2**20:.0f} MiB free there ({fault}); free space or choose "
+            f"another folder"
+        ) from fault
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
