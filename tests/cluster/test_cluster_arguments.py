@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from dce_ray.cluster.connection import checked_address
 from dce_ray.cluster.entry import missing_packages, with_own_code
-from dce_ray.cluster.fetch import experiment_folders
+from dce_ray.cluster.fetch import FETCHED, _check_targets, experiment_folders
 from dce_ray.cluster.follow import Log
 from dce_ray.cluster.jobs import exit_status
 from dce_ray.cluster.submission import SubmitOptions, check_search, code_folder, entrypoint, runtime_environment
@@ -188,3 +189,15 @@ def test_folders_that_a_log_names():
         experiment_folders("nothing", "j")
     with pytest.raises(ClusterError, match="Give results=<absolute path"):
         experiment_folders("experiment folder: results/a/delu/one\n", "j")
+
+
+def test_a_fetched_search_that_was_gone_on_with_here_is_not_replaced(tmp_path):
+    (tmp_path / "study.journal").write_text("")
+    (tmp_path / FETCHED).write_text("{}")
+    os.utime(tmp_path / "study.journal", (1, 1))
+    _check_targets([tmp_path])
+    (tmp_path / "report.html").write_text("looked at")
+    _check_targets([tmp_path])
+    os.utime(tmp_path / "study.journal", (2**32, 2**32))
+    with pytest.raises(ClusterError, match="was fetched and then gone on with here"):
+        _check_targets([tmp_path])

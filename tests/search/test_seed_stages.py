@@ -61,6 +61,17 @@ def test_all_first_and_then_winner_and_plain_alone(experiment_folder):
     assert (plan.pairs, plan.total, plan.deviation) == (2, 3, pytest.approx(2**0.5))
 
 
+def test_fewer_seeds_than_have_begun_on_test_are_refused(experiment_folder):
+    stages = confirmation_stages(experiment_folder, ALL, ConfirmOptions(seeds=3, precision=None))
+    ledger = PlanLedger(next(stages))
+    while len(experiment_folder.confirmations()) < 4:  # a run of the second seed has begun
+        finish(ledger)
+    refuse_other_seeds(experiment_folder, ConfirmOptions(seeds=2, precision=None))
+    refuse_other_seeds(experiment_folder, ConfirmOptions(seeds=0, precision=None))
+    with pytest.raises(ConfigError, match=r"confirm\.seeds=1: .* has begun 2 seeds on test; .* Give 2 or more"):
+        refuse_other_seeds(experiment_folder, ConfirmOptions(seeds=1, precision=None))
+
+
 def test_runs_that_a_later_plan_does_not_name_are_set_aside_and_come_back(experiment_folder):
     """Killed before anything was fixed, a search may go on with fewer seeds and settings: only those count."""
     write_json(experiment_folder.path / "config.json", {"format": 3, **CONFIG})
