@@ -13,6 +13,22 @@ from dce_ray.presets import merge
 CONFIRMATION_SEEDS_FROM = 1000
 """Seeds of a confirmation begin so far above the search's own: no run that chose is among those that confirm."""
 
+LATE_SEEDS_FROM = 10**9
+"""A point that is trained on all folds with a thousand seeds goes on here, beyond the seeds of every confirmation."""
+
+
+def search_seed(seed: int, turn: int) -> int:
+    """The seed of a run of the search.
+
+    >>> search_seed(3, 0), search_seed(3, 999), search_seed(3, 1000)
+    (3, 1002, 1000001003)
+
+    Args:
+        seed: of the search.
+        turn: how often the run's point was on all folds before.
+    """
+    return seed + turn + (LATE_SEEDS_FROM if turn >= CONFIRMATION_SEEDS_FROM else 0)
+
 
 def top_setting(rank: int) -> str:
     """Name of the setting of a rank on the selecting split.

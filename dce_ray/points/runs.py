@@ -18,7 +18,7 @@ class Replicate:
     fold: int
     """Fold of the train videos that is held out; 0 with ``protocol=paper``, where nothing is and seeds alone differ."""
     round: int
-    """How often all folds came before: the run's seed is the search's seed plus the round."""
+    """How often all folds came before: the run's seed is :func:`~dce_ray.experiment.candidate.search_seed` of it."""
 
 
 @dataclass(frozen=True, slots=True)

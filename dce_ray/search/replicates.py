@@ -19,6 +19,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from dce_ray.config import SCALARS
+from dce_ray.experiment.candidate import search_seed
 from dce_ray.experiment.folder import RunFolder
 from dce_ray.experiment.record import PLAIN, WITHOUT_METHOD, RunRecord
 from dce_ray.experiment.study import STATE_OF
@@ -179,7 +180,7 @@ class ReplicateLedger(StudyLedger):
             config = self.configure(self.space.complete(scalars))
         else:
             config = merge(self.configure(self._middle()), WITHOUT_METHOD)
-        config = merge(config, {"seed": config["seed"] + replicate.round})
+        config = merge(config, {"seed": search_seed(config["seed"], replicate.round)})
         if config["protocol"] == "holdout":
             config = merge(config, {"sampling": {"fold": replicate.fold}})
         return config

@@ -12,7 +12,7 @@ from dce_ray.config import COMPONENT_OF, LARGEST_SEED, SCALARS, RunConfig
 from dce_ray.config_base import Config, choice, number, text
 from dce_ray.datasets import ImportOptions
 from dce_ray.errors import ConfigError, SearchSpaceError
-from dce_ray.experiment.candidate import CONFIRMATION_SEEDS_FROM
+from dce_ray.experiment.candidate import CONFIRMATION_SEEDS_FROM, search_seed
 from dce_ray.experiment.record import ALTERED, PLAIN, components_of, values_in
 from dce_ray.former import FORMER_KEYS, unknown_key
 from dce_ray.presets import PRESETS, merge, run_config, run_config_from_mapping
@@ -326,7 +326,7 @@ class Experiment:
         """
         settings, last = self.settings, 0
         if settings.policy == "replicates":
-            last = (settings.search.num_runs - 1) // self.folds  # one point in all rounds
+            last = search_seed(0, (settings.search.num_runs - 1) // self.folds)  # one point in all rounds
         if settings.confirm.seeds:
             pairs = settings.confirm.seeds + settings.confirm.further_seeds
             last = max(last, CONFIRMATION_SEEDS_FROM + pairs - 1)
