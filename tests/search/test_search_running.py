@@ -42,6 +42,20 @@ def test_as_many_processes_start_at_once_as_there_are_slots(cluster, make_ledger
     assert states(ledger) == {"COMPLETE": 2}
 
 
+def test_a_stop_before_the_first_run_is_a_stop_like_any_other(cluster, make_ledger):
+    """Tune has no snapshot then, which it misses at its end."""
+
+    def signalled():
+        os.kill(os.getpid(), signal.SIGTERM)
+        return False
+
+    ledger = make_ledger(num_trials=3, sampler="random")
+    stop = run_ledger(ledger, ToyTrainable, ONE_CPU, out_of_time=signalled)
+    assert stop is not None
+    assert stop.interrupted
+    assert ledger.started == 0
+
+
 def test_prune_fail_and_complete_are_all_in_the_study(cluster, make_ledger, experiment_folder):
     ledger = make_ledger(num_trials=16, sampler="random", scheduler="asha", nan_above=0.5)
     ledger.enqueue({"paper": PAPER})
