@@ -19,6 +19,7 @@ from dce_ray.config import RunConfig
 from dce_ray.errors import ConfigError, SearchError, TrackingError
 from dce_ray.experiment.folder import ExperimentFolder
 
+pytestmark = pytest.mark.timeout(1500)  # of a busy machine
 ROOT = Path(ablate.__file__).resolve().parent.parent
 SMALL = ["baseline=delu", "data=synthetic-tiny", "training.iterations=6", "training.eval_every=3", "ray.num_cpus=2"]
 SMALL += ["sampling.segments=24", "device=cpu"]
@@ -78,7 +79,7 @@ class Command:
 
     def run(self, *arguments: str) -> str:
         process = self.start(*arguments)
-        output, _ = process.communicate(timeout=240)
+        output, _ = process.communicate(timeout=700)
         assert process.returncode == 0, output
         return output
 
@@ -101,7 +102,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(command):
         if line.startswith("[1/8]"):
             process.send_signal(signal.SIGINT)
             break
-    seen += process.communicate(timeout=120)[0]
+    seen += process.communicate(timeout=400)[0]
     assert process.returncode == 130, seen
     assert "seeds finished." in seen
     before = {record.key: record.ended for record in command.records() if record.state == "finished"}

@@ -26,6 +26,10 @@ nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; list-style: none; 
 .notice { border-left: 4px solid var(--accent); background: var(--band); padding: .6rem .9rem; margin: 1rem 0; }
 .scroll { overflow-x: auto; margin: .75rem 0; }
 .scroll:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+.wide table { font-size: .7rem; }
+.wide th, .wide td { padding-inline: .22rem; }
+.wide td:not(.number) { white-space: normal; }
+.wide td.number, .wide th.number { padding-inline: .15rem; }
 .tall { max-height: 32rem; overflow-y: auto; }
 .tall thead th { position: sticky; top: 0; }
 table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; }
@@ -55,6 +59,8 @@ dl.facts dd { margin: 0; overflow-wrap: anywhere; }
 @media print { body { max-width: none; } .tall { max-height: none; } }
 """
 
+MANY_COLUMNS = 17
+"""Tables with more, of searches beyond the six scalars, are set smaller, so that they fit a window too."""
 THEMED = {INK: "var(--ink)", PAPER: "var(--paper)", MUTED: "var(--muted)", GRID: "var(--grid)"}
 """What the figures' own four colours become on a page."""
 
@@ -195,7 +201,7 @@ def data_table(
         f'<th scope="col"{number if place in right else ""}>{_heading(column)}</th>'
         for place, column in enumerate(columns)
     )
-    kind = "scroll tall" if tall else "scroll"
+    kind = " ".join(["scroll", *(["tall"] if tall else []), *(["wide"] if len(columns) > MANY_COLUMNS else [])])
     return (
         f'<div class="{kind}" tabindex="0" role="region" aria-label="{escape(title)}"><table>\n'
         f"<caption>{escape(title)}</caption>\n<thead><tr>{headings}</tr></thead>\n"
@@ -204,8 +210,8 @@ def data_table(
 
 
 def _heading(column: str) -> str:
-    """A column's name, which may break behind its underscores."""
-    return escape(column).replace("_", "_<wbr>")
+    """A column's name, which may break behind its underscores and dots."""
+    return escape(column).replace("_", "_<wbr>").replace(".", ".<wbr>")
 
 
 def _cell(value: Any) -> str:
