@@ -8,6 +8,7 @@ from dce_ray.errors import CheckpointError
 from dce_ray.files import read_json
 from dce_ray.train.build import Trained, load_trained
 from dce_ray.train.run_files import RunFiles
+from dce_ray.words import command_line
 
 
 def winners_checkpoint(search: Path) -> Path | None:
@@ -44,7 +45,7 @@ def checkpoint_of(path: Path) -> Path:
         if found is None:
             raise CheckpointError(
                 f"{path}: this search has no confirmed winner whose checkpoint is there; go on with it "
-                f"(python -m dce_ray.search resume={path}), with confirm.seeds of 1 or more"
+                f"({command_line('dce_ray.search', resume=path)}), with confirm.seeds of 1 or more"
             )
         return found
     for candidate in (RunFiles(path).best_checkpoint, RunFiles(path).checkpoint):

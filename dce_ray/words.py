@@ -88,16 +88,26 @@ def argument(key: str, value: object, *, pasted: bool = True) -> str:
 
 
 def command_line(module: str, **values: object) -> str:
-    """A command of this project that can be pasted; two underscores in a key stand for its dot.
+    """A command of this project that can be pasted as it stands; two underscores in a key stand for its dot.
 
-    >>> command_line("dce_ray.search", resume="results/one", confirm__seeds=5)
-    'python -m dce_ray.search resume=results/one confirm.seeds=5'
+    >>> command_line("dce_ray.search", resume="results/one", confirm__seeds=5).partition(" -m ")[2]
+    'dce_ray.search resume=results/one confirm.seeds=5'
 
     Args:
         module: what ``python -m`` runs.
-        values: its arguments, in order; paths below the working folder are written from there.
+        values: its arguments, in order.
     """
-    words = [argument(key.replace("__", "."), shown_path(value)) for key, value in values.items()]
+    return runnable(portable_command(module, **values))
+
+
+def portable_command(module: str, **values: object) -> str:
+    """The same as it is kept where programs read it again, in another place or by another interpreter; whoever shows
+    it says :func:`runnable`.
+
+    >>> portable_command("dce_ray.search", resume="results/one", confirm__seeds=5)
+    'python -m dce_ray.search resume=results/one confirm.seeds=5'
+    """
+    words = [argument(key.replace("__", "."), value) for key, value in values.items()]
     return " ".join(["python -m", module, *words])
 
 
@@ -107,16 +117,22 @@ def shown_path(value: object) -> object:
     return value.relative_to(here) if isinstance(value, Path) and value.is_relative_to(here) else value
 
 
-def runnable(command: str) -> str:
-    """A command of :func:`command_line` with the interpreter that runs now, where a shell's ``python`` is another.
+def runnable(command: str, *, anywhere: bool = False) -> str:
+    """A command that begins with ``python``, as it can be pasted: the interpreter that runs now where a shell's
+    ``python`` is another, and paths below the working folder as seen from there.
 
-    What goes into files keeps ``python``, since it is read in other places as well; what is printed can be pasted.
+    Args:
+        command: what is printed or written.
+        anywhere: whether it goes into a file, which is read from any folder: then all paths stay whole.
     """
-    return command.replace("python ", f"{_interpreter()} ", 1) if command.startswith("python ") else command
+    if not anywhere:
+        command = re.sub(rf"(?<=[=\s'\"]){re.escape(str(Path.cwd()))}/(?=[^/\s])", "", command)
+    whole = command.startswith("python ")
+    return command.replace("python ", f"{_interpreter(anywhere)} ", 1) if whole else command
 
 
-def _interpreter() -> str:
+def _interpreter(anywhere: bool) -> str:
     here, found = Path(sys.executable), shutil.which("python")
     if found is not None and Path(found).parent.resolve() == here.parent.resolve():
         return "python"
-    return shlex.quote(str(shown_path(here)))
+    return shlex.quote(str(here if anywhere else shown_path(here)))

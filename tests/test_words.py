@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from dce_ray.commandline import parse
-from dce_ray.words import argument, command_line, written
+from dce_ray.words import argument, command_line, portable_command, runnable, written
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,24 @@ def test_an_argument_survives_the_shell_and_the_command_s_grammar(value):
 def test_a_command_line_spells_dots_and_shortens_what_lies_below(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     line = command_line("dce_ray.search", resume=tmp_path / "results" / "one", confirm__seeds=5)
-    assert line == "python -m dce_ray.search resume=results/one confirm.seeds=5"
-    assert command_line("x", a=str(tmp_path)) == f"python -m x a={tmp_path}"  # a text stays as it is
+    assert line.partition(" -m ")[2] == "dce_ray.search resume=results/one confirm.seeds=5"
+    assert portable_command("x", a=str(tmp_path / "y")) == f"python -m x a={tmp_path}/y"
+
+
+def test_a_kept_command_is_shown_with_the_interpreter_that_runs_and_paths_from_here(tmp_path, monkeypatch):
+    kept = portable_command("dce_ray.confirm", search=tmp_path / "my results" / "one", seeds=16)
+    assert kept == f"python -m dce_ray.confirm \"search='{tmp_path}/my results/one'\" seeds=16"
+    monkeypatch.chdir(tmp_path)
+    interpreter = tmp_path / ".venv" / "bin" / "python"
+    monkeypatch.setattr("sys.executable", str(interpreter))
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert runnable(kept) == ".venv/bin/python -m dce_ray.confirm \"search='my results/one'\" seeds=16"
+    assert runnable(kept, anywhere=True) == kept.replace("python", str(interpreter), 1)
+    interpreter.parent.mkdir(parents=True)
+    interpreter.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(interpreter.parent))
+    assert runnable(kept, anywhere=True) == kept
+    assert runnable(f"ls {tmp_path} {tmp_path}/x") == f"ls {tmp_path} x"
 
 
 def test_numbers_are_written_without_exponents():

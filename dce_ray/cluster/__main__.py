@@ -12,6 +12,7 @@ from dce_ray.cluster.follow import follow, tell, write_out
 from dce_ray.cluster.jobs import described, exit_status, job_details, lost_contact, one_line, stop, submitted
 from dce_ray.commandline import command, compose
 from dce_ray.errors import ClusterError, ConfigError, unknown_name
+from dce_ray.words import command_line
 
 USAGE = """
 python -m dce_ray.cluster submit address=http://HEAD:8265 -- baseline=delu data=... search.num_runs=200
@@ -70,7 +71,7 @@ def shown(connection: Connection, job: str) -> int:
 
 def verb_line(verb: str, connection: Connection, job: str) -> str:
     """A command of this module for a job, that can be pasted."""
-    return f"python -m dce_ray.cluster {verb} address={connection.address} job={job}"
+    return command_line(f"dce_ray.cluster {verb}", address=connection.address, job=job)
 
 
 def list_command(arguments: list[str], _: list[str]) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 from dce_ray.cluster.connection import Connection
 from dce_ray.cluster.jobs import LostConnection, job_details, lost_contact
 from dce_ray.errors import ClusterError
+from dce_ray.words import command_line
 
 SILENCE_S = 60.0
 """After so long without a line the connection is made anew: a dead one may look like a silent job."""
@@ -108,6 +109,6 @@ async def _tail(connection: Connection, job: str, log: Log) -> None:
 def _given_up(address: str, job: str, patience_s: float) -> str:
     return (
         f"job={job}: {address} has been out of reach for {patience_s / 60:.0f} min. The job is not stopped by that: "
-        f"'python -m dce_ray.cluster logs address={address} job={job}' follows it again. Where the head itself is "
+        f"{command_line('dce_ray.cluster logs', address=address, job=job)} follows it again. Where the head itself is "
         f"gone, start the cluster and submit 'resume=<folder>'"
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from dce_ray.cluster.connection import Connection, unreachable
 from dce_ray.errors import ClusterError, nearest
+from dce_ray.words import command_line
 
 SUCCEEDED, FAILED, STOPPED = "SUCCEEDED", "FAILED", "STOPPED"
 SIGNALLED = 128
@@ -48,7 +49,7 @@ def _no_such_job(connection: Connection, job: str) -> str:
     hint = f" (did you mean {guess}?)" if guess else ""
     return (
         f"job={job}: the cluster at {connection.address} has no such job{hint}; it knows {len(names)} that were "
-        f"submitted since its head started: python -m dce_ray.cluster list address={connection.address}"
+        f"submitted since its head started: {command_line('dce_ray.cluster list', address=connection.address)}"
     )
 
 

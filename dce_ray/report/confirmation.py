@@ -22,6 +22,7 @@ from dce_ray.verdict.statistics import Estimate
 from dce_ray.verdict.stein import identity_of
 from dce_ray.verdict.text import ANEW
 from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
+from dce_ray.words import portable_command, runnable
 
 
 def write_confirmation(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> str:
@@ -75,7 +76,7 @@ def chosen_identity(search: ExperimentFolder) -> str | None:
 def verdict_markdown(verdict: Verdict) -> str:
     """The verdict in Markdown: its sentence, a list of what else is to be known, the command."""
     items = [verdict.sentence, "", *(f"- {line}" for line in verdict.details)]
-    return "\n".join([*items, "", "```", verdict.command, "```"] if verdict.command else items)
+    return "\n".join([*items, "", "```", verdict.written_command, "```"] if verdict.command else items)
 
 
 def confirmation_table(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> Table:
@@ -228,11 +229,12 @@ def write_best(folder: ExperimentFolder, winner: Candidate) -> None:
     seed = winner.confirmation_seed(0)
     mapping = winner.configuration(seed)
     split = "test" if config["protocol"] == "paper" else "holdout"
+    command = portable_command("dce_ray.train", config=folder.best)
     origin = (
         f"# Point {winner.point} of {folder.path.name}: {100 * winner.value:.2f} on {split} "
         f"at iteration {winner.iteration}, up to which the confirmation trains.\n"
         f"# {selection_text(config['protocol'], config['metric'])}\n"
         f"# seed: {seed} is that of the confirmation's first run, which this repeats; its others count up from there.\n"
-        f"# python -m dce_ray.train baseline={mapping['baseline']} config={folder.best}\n"
+        f"# {runnable(command, anywhere=True)}\n"
     )
     write_atomically(folder.best, origin + yaml.safe_dump(mapping, sort_keys=False))

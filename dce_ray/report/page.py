@@ -126,7 +126,7 @@ def verdict_parts(verdict: Verdict | None, *, open_end: bool = True) -> list[str
     """
     if verdict is None:
         return [html.paragraph(NONE_YET, "notice")]
-    details, command = verdict.details, verdict.command if open_end else ""
+    details, command = verdict.details, verdict.written_command if open_end else ""
     if not command or not details:
         return [html.paragraph(verdict.sentence, "notice"), html.bullets(details[:-1] if verdict.command else details)]
     parts = [html.paragraph(verdict.sentence, "notice"), html.bullets(details[:-1]), html.paragraph(details[-1])]

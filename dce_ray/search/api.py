@@ -40,7 +40,7 @@ from dce_ray.search.space_checks import at_equal_shares
 from dce_ray.search.storage import brought_here, check_storage, with_data_there
 from dce_ray.search.surroundings import check_surroundings, nothing_left, remove
 from dce_ray.store import FeatureStore, open_store
-from dce_ray.words import command_line, counted, runnable
+from dce_ray.words import command_line, counted
 
 FEW_SEEDS = 4
 """Fewer seeds than this are confirmed with a warning."""
@@ -392,4 +392,4 @@ def _write_outputs(folder: ExperimentFolder) -> None:
 
 
 def _resume_command(folder: ExperimentFolder) -> str:
-    return runnable(command_line("dce_ray.search", resume=folder.path))
+    return command_line("dce_ray.search", resume=folder.path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.search.settings import Experiment
 from dce_ray.winner import winners_checkpoint
-from dce_ray.words import command_line, runnable, shown_path
+from dce_ray.words import command_line, shown_path
 
 
 def next_lines(experiment: Experiment, folder: ExperimentFolder) -> list[str]:
@@ -22,4 +22,4 @@ def next_lines(experiment: Experiment, folder: ExperimentFolder) -> list[str]:
     steps["twice the runs"] = command_line("dce_ray.search", resume=folder.path, search__num_runs=more)
     width = max(map(len, steps))
     report = f"Report: {shown_path(folder.path / 'report.html')}"
-    return [report, "Next:", *(f"  {what:{width}s}  {runnable(command)}" for what, command in steps.items())]
+    return [report, "Next:", *(f"  {what:{width}s}  {command}" for what, command in steps.items())]

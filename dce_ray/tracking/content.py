@@ -16,6 +16,7 @@ from dce_ray.config import SCALARS
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
 from dce_ray.experiment.record import PLAIN, PLAIN_LABEL, RunRecord
 from dce_ray.files import read_json
+from dce_ray.words import runnable
 
 EXPERIMENT_TAG = "dce.experiment"
 """Tag with the identity of the experiment folder; see :func:`dce_ray.tracking.state.search_identity`."""
@@ -219,7 +220,7 @@ def _verdict(folder: ExperimentFolder) -> str:
     if not found:
         return NO_VERDICT
     lines = [str(found["sentence"]), *(f"- {line}" for line in found.get("details", ()))]
-    command = [f"```\n{found['command']}\n```"] if found.get("command") else []
+    command = [f"```\n{runnable(found['command'], anywhere=True)}\n```"] if found.get("command") else []
     return "\n\n".join(["\n".join([lines[0], "", *lines[1:]]).rstrip(), *command])[:LONGEST_TEXT]
 
 

@@ -33,6 +33,7 @@ from dce_ray.train.mirrored import MlflowOptions, check_mlflow, mirrored
 from dce_ray.train.outcome import OPTIONS, keep_finished, outcome_kept
 from dce_ray.train.run import Run
 from dce_ray.train.run_files import LOCK, RunFiles
+from dce_ray.words import command_line
 
 USAGE: str = f"""
 python -m dce_ray.train key=value ...        train one run, print its mAP table
@@ -163,7 +164,8 @@ def _drive(driver: Driver, folder: Path, *, test: bool) -> int:
         while not run.finished and not run.stop_requested:
             display.update(driver.step().metrics)
     if not run.finished:
-        print(f"stopped at iteration {run.iteration}; go on with: python -m dce_ray.train resume={folder}")
+        go_on = command_line("dce_ray.train", resume=folder)
+        print(f"stopped at iteration {run.iteration}; go on with: {go_on}")
         return 130
     draw_curves(driver.files.readings(), folder / "curves.png", title=run.caption("training"))
     selected, split = run.best, run.selection_split

@@ -23,6 +23,7 @@ from dce_ray.errors import CheckpointError, OutputError
 from dce_ray.files import atomic_file
 from dce_ray.former import without_former_keys
 from dce_ray.presets import run_config_from_mapping
+from dce_ray.words import command_line
 
 FORMAT = "dce-ray checkpoint"
 VERSION = 3
@@ -125,7 +126,7 @@ def _require_current(payload: Mapping[str, Any], path: Path) -> None:
         raise CheckpointError(
             f"{path}: format version {payload['version']}, but a run goes on from version {VERSION} only: an older one "
             f"held out other videos. Start the run anew in another folder; what it has learned can still be evaluated: "
-            f"python -m dce_ray.evaluate checkpoint={path}"
+            f"{command_line('dce_ray.evaluate', checkpoint=path)}"
         )
 
 

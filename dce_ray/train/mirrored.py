@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dce_ray.config_base import Config
 from dce_ray.errors import TrackingError
-from dce_ray.words import argument, command_line, masked, runnable
+from dce_ray.words import argument, command_line, masked
 
 PATIENCE_S = 70.0
 """What the mirror gets at the end; it gives up by itself after 60."""
@@ -89,7 +89,7 @@ def _end(process: subprocess.Popen[bytes], folder: Path, options: MlflowOptions)
     if ended not in (0, UNSENT):
         uri = {} if options.uri is None else {"uri": options.uri}
         rest = command_line("dce_ray.tracking sync", folder=folder, **uri)
-        print(f"warning: the mirror into MLflow ended with {ended} (see {folder}/log.txt); the rest: {runnable(rest)}")
+        print(f"warning: the mirror into MLflow ended with {ended} (see {folder}/log.txt); the rest: {rest}")
 
 
 def _command(action: str, folder: Path, options: MlflowOptions) -> list[str]:

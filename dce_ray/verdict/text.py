@@ -11,7 +11,7 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import origin_label
 from dce_ray.verdict.stein import BETTER, UNDECIDED, UNTESTED, WORSE
 from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
-from dce_ray.words import command_line, counted
+from dce_ray.words import counted, portable_command
 
 LONGEST = 40
 """Words of the sentence."""
@@ -148,9 +148,9 @@ def next_command(verdict: Verdict, folder: ExperimentFolder) -> str:
     config, confirm = folder.config, folder.config["confirm"]
     if verdict.outcome == UNCONFIRMED:
         if confirm["seeds"] > 0:
-            return command_line("dce_ray.search", resume=str(folder.path), search__time_budget="null")
+            return portable_command("dce_ray.search", resume=str(folder.path), search__time_budget="null")
         most = {"confirm__max_seeds": 5} if confirm.get("max_seeds", 5) < 5 else {}
-        return command_line("dce_ray.search", resume=str(folder.path), confirm__seeds=5, **most)
+        return portable_command("dce_ray.search", resume=str(folder.path), confirm__seeds=5, **most)
     comparable = verdict.planned_pairs > 0 and verdict.deviation != 0
     if verdict.outcome != UNDECIDED or not comparable:
         return ""
@@ -160,7 +160,7 @@ def next_command(verdict: Verdict, folder: ExperimentFolder) -> str:
     while search.look(look).exists():
         look += 1
     later = {"look": look} if look > 2 else {}
-    return command_line("dce_ray.confirm", search=str(search.path), seeds=seeds, **later)
+    return portable_command("dce_ray.confirm", search=str(search.path), seeds=seeds, **later)
 
 
 def _next(verdict: Verdict, command: str) -> Iterator[str]:

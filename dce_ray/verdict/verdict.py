@@ -12,6 +12,7 @@ from dce_ray.verdict.fairness import Fairness
 from dce_ray.verdict.statistics import Estimate
 from dce_ray.verdict.stein import UNTESTED
 from dce_ray.verdict.videos import VideoInterval
+from dce_ray.words import runnable
 
 UNCONFIRMED = "unconfirmed"
 NONE_YET = "verdict: none yet, the search and its confirmation have not come to their end."
@@ -48,7 +49,8 @@ class Verdict:
     details: tuple[str, ...] = ()
     """What else is to be known, a sentence each; the last one says what ``command`` does, where there is one."""
     command: str = ""
-    """What a user may run next, ready to be pasted; empty where nothing is open."""
+    """What a user may run next, beginning with ``python``; empty where nothing is open. Shown by
+    ``dce_ray.words.runnable``."""
     winner: str = ""
     """The winner's setting and point."""
     gain: float | None = None
@@ -96,7 +98,12 @@ class Verdict:
     @property
     def text(self) -> str:
         """All of it as lines of a terminal: sentence, details, command."""
-        return "\n".join([self.sentence, *self.details, *([self.command] if self.command else [])])
+        return "\n".join([self.sentence, *self.details, *([runnable(self.command)] if self.command else [])])
+
+    @property
+    def written_command(self) -> str:
+        """``command`` as it stands in files, to be pasted anywhere on this machine."""
+        return runnable(self.command, anywhere=True)
 
     def to_mapping(self) -> dict[str, Any]:
         """For confirmation.json."""

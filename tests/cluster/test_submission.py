@@ -151,7 +151,7 @@ def test_a_stopped_and_a_killed_search_go_on_with_nothing_doubled(cluster):
     assert stopped.returncode == 0, stopped.stderr
     assert "wild: STOPPED" in stopped.stdout
     log = run(cluster, "logs", "job=wild", "follow=off").stdout
-    place = re.search(r"Go on with: python -m dce_ray.search (resume=\S+/wild)", log)
+    place = re.search(r"Go on with: \S*python\S* -m dce_ray.search (resume=\S+/wild)", log)
     assert place, log  # it ended tidily
 
     resume = ["--", place.group(1)]

@@ -19,6 +19,7 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.files import read_json, write_json
 from dce_ray.report import __main__ as report
 from dce_ray.verdict.verdict import Verdict
+from dce_ray.words import runnable
 
 BASELINES = ("co2net", "delu", "ddgnet")
 
@@ -236,7 +237,7 @@ def test_a_folder_alone_prints_its_table_and_the_whole_verdict(tmp_path, capsys)
     assert report.main([str(folder.path)]) == 0
     text = capsys.readouterr().out
     assert "| plain baseline" in text
-    assert text.rstrip().endswith("\n".join([verdict.sentence, "One.", "Two:", "python -m x"]))
+    assert text.rstrip().endswith("\n".join([verdict.sentence, "One.", "Two:", runnable("python -m x")]))
     other = verdict_of(searched(root, "hapt", "delu", "two"))
     copy = root / "mlartifacts" / "1" / "abc" / "artifacts"  # where MLflow keeps copies of a search's files
     copy.mkdir(parents=True)

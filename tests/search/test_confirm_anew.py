@@ -92,7 +92,7 @@ def test_the_undecided_verdict_ends_with_a_command_that_works_when_pasted(search
     assert capsys.readouterr().out.rstrip().endswith(both)
     with pytest.raises(ConfigError, match=r"seeds=4: .* was begun with seeds=3, .* look=3 makes another one"):
         confirm.main([arguments[0], "seeds=4"])
-    with pytest.raises(ConfigError, match=r"look=4: look 3 has not ended; first: python -m dce_ray\.confirm .* look=3"):
+    with pytest.raises(ConfigError, match=r"look=4: look 3 has not ended; first: .* -m dce_ray\.confirm .* look=3"):
         confirm.main([arguments[0], "seeds=3", "look=4"])
 
 
@@ -149,7 +149,7 @@ def test_seeds_that_no_run_can_have_are_refused_before_the_first(searched, tmp_p
 
 def test_a_search_that_was_not_confirmed_is_sent_back(searched, tmp_path):
     folder = copied(searched, tmp_path, lambda content: content["verdict"].update(outcome="unconfirmed"))
-    with pytest.raises(SearchError, match=r"has not ended; first: python -m dce_ray\.search resume="):
+    with pytest.raises(SearchError, match=r"has not ended; first: \S*python\S* -m dce_ray\.search resume="):
         confirm.main([f"search={folder.path}"])
 
 

@@ -492,4 +492,4 @@ def test_ctrl_c_between_two_stages_says_how_to_go_on(tiny, tmp_path, capsys, mon
     monkeypatch.setattr(Search, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         main(arguments(tiny, tmp_path))
-    assert f"python -m dce_ray.search resume={opened(tmp_path).path}" in capsys.readouterr().out
+    assert f" -m dce_ray.search resume={opened(tmp_path).path}" in capsys.readouterr().out

@@ -195,7 +195,10 @@ def test_another_winner_gets_a_plan_of_its_own(experiment_folder):
     ("changes", "words"),
     [
         ({"precision": 0.5}, r"confirm\.precision=0\.5: .*confirm\.precision=12\.0.*3 pairs"),
-        ({"seeds": 4}, r"confirm\.seeds=4: .* fresh seeds, .*python -m dce_ray\.confirm search=.*/experiment seeds=4$"),
+        (
+            {"seeds": 4},
+            r"confirm\.seeds=4: .* fresh seeds, .* -m dce_ray\.confirm search=.*/experiment seeds=4$",
+        ),
         ({"max_seeds": 20}, r"confirm\.max_seeds=20: "),
         ({"precision": None}, r"confirm\.precision=None: "),
     ],

@@ -7,6 +7,7 @@ from mirrored import client_of, finished_without_model, runs_of
 from dce_ray.files import read_json, write_json
 from dce_ray.tracking import sync
 from dce_ray.tracking.content import NOTE_TAG
+from dce_ray.words import runnable
 
 
 def told(folder):
@@ -53,7 +54,8 @@ def test_details_and_command_follow_the_sentence(make_experiment):
     folder = finished_without_model(make_experiment())
     judged(folder, "verdict: undecided: x.", outcome="undecided", details=["One.", "Two:"], command="python -m y")
     sync(folder)
-    assert told(folder) == "verdict: undecided: x.\n\n- One.\n- Two:\n\n```\npython -m y\n```"
+    command = runnable("python -m y", anywhere=True)
+    assert told(folder) == f"verdict: undecided: x.\n\n- One.\n- Two:\n\n```\n{command}\n```"
 
 
 def test_a_confirmation_that_was_cut_off_leaves_its_search_interrupted(make_experiment):

@@ -16,6 +16,7 @@ from dce_ray.verdict.judge import differences_of, judge, paired_runs
 from dce_ray.verdict.stein import identity_of, plan_seeds
 from dce_ray.verdict.text import LONGEST
 from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
+from dce_ray.words import runnable
 
 WINNER, PLAIN = candidate(), candidate("baseline", value=0.49)
 PAPER, RELEASED = candidate("paper", "paper"), candidate("released", "released")
@@ -71,7 +72,7 @@ def test_undecided_says_what_it_would_take_and_tests_nothing_else(tmp_path):
     assert verdict.details[-1] == "To confirm the same setting anew, with fresh seeds:"
     search = tmp_path / "experiment"
     assert verdict.command == f"python -m dce_ray.confirm search={search} seeds={verdict.seeds_for_power}"
-    assert verdict.text.splitlines() == [verdict.sentence, *verdict.details, verdict.command]
+    assert verdict.text.splitlines() == [verdict.sentence, *verdict.details, runnable(verdict.command)]
     search.with_name("experiment-confirm-2").mkdir()  # made already: the next one is another
     again = judge(ExperimentFolder(search), [WINNER, PAPER, PLAIN])
     assert again.command == f"{verdict.command} look=3"
