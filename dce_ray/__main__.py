@@ -17,8 +17,9 @@ COMMANDS = {
     "ablate": "the paper's ablations; does deconfounding help?",
     "confirm": "a search's best setting confirmed anew, with more and fresh seeds",
     "report": "finished searches side by side, in the paper's tables",
-    "store": "the Arrow feature store: import, info, verify, export",
+    "store": "the Arrow feature store: import, copy, info, verify, export",
     "data.synthetic": "the embedded data, in any size",
+    "cluster": "searches on a Ray cluster: submit, list, status, logs, stop, fetch",
     "tracking": "experiment folders into MLflow: sync, ui",
 }
 """Modules below ``dce_ray`` that are commands, and what they do."""

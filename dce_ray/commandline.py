@@ -80,6 +80,9 @@ def parse(
     for argument in arguments:
         try:
             override = parser.parse_override(argument)
+            if override.key_or_group in values:
+                faults.append(f"{override.key_or_group}=: is given twice; give it once")
+                continue
             if override.key_or_group in several and override.is_choice_sweep():
                 values[override.key_or_group] = [getattr(one, "text", one) for one in override.value().list]
                 continue

@@ -6,6 +6,7 @@ A configuration is a tree of frozen dataclasses; :class:`RunConfig` is its root.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dce_ray.config_base import Config, choice, number, place, places
@@ -147,7 +148,7 @@ class TrainingConfig(Config):
     """Optimisation steps; the schedule of the uncertainty guide runs over them."""
     stop_at: int | None = number(None, 1, 10**9)
     """Iteration at which the run ends although its schedule goes on: the one that a search chose on holdout."""
-    learning_rate: float = number(5e-5, 0.0, 10.0)
+    learning_rate: float = number(5e-5, 1e-12, 10.0)
     """Adam's step size."""
     weight_decay: float = number(1e-3, 0.0, 10.0)
     """L2 term in the gradient, as in Adam (not AdamW)."""
@@ -199,7 +200,7 @@ class EvaluationConfig(Config):
     """Kind of non-maximum suppression."""
     nms_parameter: float = number(0.3, 1e-6, 10.0)
     """Sigma of the gaussian kind, tIoU threshold of the other two."""
-    min_length: int = number(1, 1, 100_000)
+    min_length: int = number(1, 1, 1000)
     """Shortest proposal that is kept, in snippets (2 in the published DELU)."""
     drop_ambiguous: bool = True
     """Whether proposals that touch an interval annotated as ambiguous are dropped (no effect where none is)."""
@@ -211,6 +212,37 @@ class EvaluationConfig(Config):
     """Averages of the table, each ``first:last`` threshold; the last one ranks."""
     max_snippets_per_batch: int = number(16_384, 1, 10**9)
     """Padded snippets that one inference batch may hold: the memory bound."""
+
+    def faults(self) -> list[str]:
+        """Also: the thresholds rise within (0, 1], and every average goes from one of them to another."""
+        lines = Config.faults(self)
+        if lines:
+            return lines
+        levels = list(self.tiou_thresholds)
+        if not levels or levels != sorted(set(levels)) or not 0 < levels[0] <= levels[-1] <= 1:
+            return [f"tiou_thresholds={levels}: give one or more values in (0, 1], rising, such as [0.3,0.5]"]
+        if not self.averages:
+            return [f"averages=[]: name at least one first:last of the thresholds {levels}; the last one ranks"]
+        return [
+            f"averages: {name!r}: write first:last, both of them thresholds of {levels}, such as "
+            f"averages=[{levels[0]:g}:{levels[-1]:g}]"
+            for name in self.averages
+            if not _is_span(name, levels)
+        ]
+
+
+def _is_span(name: str, levels: Sequence[float]) -> bool:
+    """Whether a name is ``first:last`` with both of them among ``levels``, the first no higher."""
+    first, _, last = name.partition(":")
+    ends = [[level for level in levels if _says(end, level)] for end in (first, last)]
+    return all(ends) and ends[0][0] <= ends[1][0]
+
+
+def _says(text: str, level: float) -> bool:
+    try:
+        return math.isclose(float(text), level, rel_tol=0, abs_tol=1e-9)
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,9 +32,16 @@ class Key:
 
     def text(self, width: int) -> str:
         """The key with its default, and below it what it is about, in lines of at most ``width``."""
-        value = {True: "on", False: "off", None: ""}.get(self.default, self.default) if _plain(self.default) else "..."
+        value = _written(self.default)
         about = textwrap.fill(self.about, width, initial_indent=" " * INDENT, subsequent_indent=" " * INDENT)
         return f"{self.name}={value}" + (f"\n{about}" if about else "")
+
+
+def _written(value: Any) -> Any:
+    """A default as it is typed."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "..." if not _plain(value) else "" if value is None else value
 
 
 def _plain(value: Any) -> bool:

@@ -129,7 +129,7 @@ def run_config(
     entry, parts = data_set_named(data_set), baseline_named(baseline)
     preset = preset or ("paper" if ("paper", entry.variant, baseline) in METHOD_PRESETS else "released")
     if preset not in PRESETS:
-        raise ConfigError(unknown_name("preset", preset, PRESETS))
+        raise ConfigError(unknown_name("preset", str(preset), PRESETS))
     own = not any(name == baseline for _, _, name in METHOD_PRESETS)
     if not own and not published(preset, baseline, data_set):
         raise ConfigError(
@@ -139,9 +139,7 @@ def run_config(
     mapping: dict[str, Any] = {"baseline": baseline, "data": str(data), "preset": preset}
     layers = [
         dict(parts.variants.get(entry.variant, {})),
-        {"training": entry.training, "sampling": entry.sampling, "objective": entry.objective},
-        _released_training(entry) if preset == "released" else {},
-        dict(entry.baselines.get(baseline, {})),
+        *_schedule(entry, baseline, preset),
         {"evaluation": evaluation_preset(preset, entry.variant, baseline, entry.store_names)},
         {"method": METHOD_PRESETS.get((preset, entry.variant, baseline), parts.method)},
         overrides or {},
@@ -162,16 +160,31 @@ def presets_line(config: RunConfig, data_set: str) -> str:
     known_as = (
         f"{data_set}'s schedule" if data_set != "default" else "THUMOS14's schedule, for want of one for this data"
     )
+    own: dict[str, Any] = {}
+    for layer in _schedule(entry, config.baseline, config.preset):
+        own = merge(own, layer)
+    found = (training.iterations, training.learning_rate, config.sampling.segments)
+    known = (own["training"]["iterations"], own["training"]["learning_rate"], own["sampling"]["segments"])
+    once = "; evaluated once, at the end, for training.eval_every is longer" if training.eval_every > found[0] else ""
     return (
-        f"presets: {known_as}, {config.preset} scalars of {config.baseline} on {entry.variant}; with your changes "
-        f"{training.iterations} iterations at learning rate {training.learning_rate:g}, {config.sampling.segments} "
-        f"segments of a video"
+        f"presets: {known_as}, {config.preset} scalars of {config.baseline} on {entry.variant}; "
+        f"{'' if found == known else 'with your changes '}{found[0]} iterations at learning rate {found[1]:g}, "
+        f"{found[2]} segments of a video{once}"
     )
 
 
 def published(preset: str, baseline: str, data_set: str) -> bool:
     """Whether scalars of that name are published for the baseline on the data set's variant."""
     return (preset, data_set_named(data_set).variant, baseline) in METHOD_PRESETS
+
+
+def _schedule(entry: DataSet, baseline: str, preset: str) -> list[dict[str, Any]]:
+    """What the data set says of a run, later layers winning."""
+    return [
+        {"training": entry.training, "sampling": entry.sampling, "objective": entry.objective},
+        _released_training(entry) if preset == "released" else {},
+        dict(entry.baselines.get(baseline, {})),
+    ]
 
 
 def _released_training(entry: DataSet) -> dict[str, Any]:

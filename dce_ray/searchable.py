@@ -15,7 +15,8 @@ from typing import Any
 from dce_ray.commandline import flatten, nest
 from dce_ray.config import SCALARS, MethodConfig, RunConfig, SamplingConfig, TrainingConfig
 from dce_ray.config_base import Config, key_of
-from dce_ray.errors import unknown_name
+from dce_ray.errors import unknown_among_many
+from dce_ray.former import LISTED
 
 ITERATIONS = "training.iterations"
 """The one key whose values have curves of different length; see :func:`evaluations_of`."""
@@ -112,7 +113,7 @@ def unknown_space_key(key: str) -> str:
         return f"space.{split_bound(key)[0]}: cannot be searched: {why}"
     names = [*SCALARS, *SEARCHABLE]
     known = [*names, *(f"{one}.{part}" for one in names for part in BOUNDS), "first_points"]
-    return unknown_name("search space key", f"space.{key}", [f"space.{one}" for one in known])
+    return unknown_among_many("search space key", f"space.{key}", [f"space.{one}" for one in known], LISTED)
 
 
 def typed(name: str, value: float) -> float:

@@ -103,7 +103,7 @@ def test_a_key_of_before_is_refused_with_what_takes_its_place():
 
 
 def test_lists_become_tuples():
-    config = EvaluationConfig.from_mapping({"tiou_thresholds": [0.5, 1], "skip_videos": ["a"]})
+    config = EvaluationConfig.from_mapping({"tiou_thresholds": [0.5, 1], "averages": ["0.5:1"], "skip_videos": ["a"]})
     assert config.tiou_thresholds == (0.5, 1.0)
     assert config.skip_videos == ("a",)
 

@@ -62,7 +62,28 @@ MISTAKES = [
     ("train scs=maybe", 2, ["must be on or off"], []),
     ("search search.folds=1", 2, ["must lie between 2 and 20"], []),
     (f"search {TINY} search.num_runs=3", 2, ["search.num_runs=3", "give more, or lower search.folds"], []),
-    ("search space.delta.high=2", 2, ["delta", "leaves [0, 1]"], []),
+    ("search space.delta.high=2", 2, ["as you changed it", "delta", "leaves [0, 1]"], ["search_spaces"]),
+    ("search method.delta=abc", 2, ["as you changed it", "unknown scalar 'abc'"], ["search_spaces"]),
+    ("search space.foo.low=1", 2, ["'space.foo.low'", "are known"], ["space.lambda.step"]),
+    ("search space.evaluation.nms_parameter={{low:0.1,high:1}}", 2, ["cannot be searched"], []),
+    ("search space.first_points=-1", 2, ["first_points=-1: must be a list"], []),
+    ("search space.first_points=papr", 2, ["'papr' (did you mean paper?)"], []),
+    ("search preset=-1", 2, ["unknown preset '-1'", "paper, released"], []),
+    ("search 'preset=[1,2]'", 2, ["unknown preset '[1, 2]'"], []),
+    ("search name=one seed=1 name=two", 2, ["name=: is given twice"], []),
+    ("search tracking=off tracking.enabled=on", 2, ["another name of tracking.enabled"], []),
+    ("search results=", 2, ["results='': names no folder"], []),
+    ("search search.time_budget=0s", 2, ["must be more than nothing"], []),
+    ("search training.learning_rate=0", 2, ["training.learning_rate=0.0: must lie between"], []),
+    ("search evaluation.min_length=100000", 2, ["evaluation.min_length=100000: must lie between"], []),
+    ("search 'evaluation.tiou_thresholds=[1,2]'", 2, ["evaluation.tiou_thresholds=[1.0, 2.0]", "in (0, 1]"], []),
+    ("search 'evaluation.tiou_thresholds=[]'", 2, ["give one or more values in (0, 1]"], []),
+    ("search 'evaluation.tiou_thresholds=[0.5,0.3]'", 2, ["in (0, 1], rising"], []),
+    ("search 'evaluation.tiou_thresholds=[0.5,0.5]'", 2, ["in (0, 1], rising"], []),
+    ("search 'evaluation.tiou_thresholds=[0.5]'", 2, ["'0.1:0.5': write first:last", "averages=[0.5:0.5]"], []),
+    ("search 'evaluation.averages=[]'", 2, ["evaluation.averages=[]: name at least one first:last"], []),
+    ("search 'evaluation.averages=[0.3:0.1]'", 2, ["evaluation.averages: '0.3:0.1': write first:last"], []),
+    ("train 'evaluation.averages=[0.1:0.75]'", 2, ["evaluation.averages: '0.1:0.75': write first:last"], []),
     ("search protocol=test", 2, ["holdout", "paper"], []),
     ("search scheduler=asha", 2, ["policy=single"], []),
     ("search confirm.max_seeds=2", 2, ["must be at least seeds=5"], []),
@@ -107,6 +128,9 @@ MISTAKES = [
     (f"evaluate checkpoint={{here}}/features.npy baseline=delu {TINY}", 2, ["damaged"], ["weights_only"]),
     # looking for keys
     ("search keys zzz", 2, ["none contains zzz"], []),
+    ("search keys seed precision", 0, ["\nseed=0\n", "confirm.precision=1.0\n"], ["seed=off"]),
+    ("train keys deterministic fold", 0, ["deterministic=off", "sampling.fold=0\n"], []),
+    ("search -h", 0, ["policy=replicates"], []),
     ("search keys lr=3", 2, ["takes baseline=, data="], []),
     ("train keys data=nonsense", 2, ["no such folder"], []),
 ]
@@ -171,7 +195,7 @@ def real(*command: str, cwd: Path, **environment: str) -> subprocess.CompletedPr
 def test_the_package_lists_its_commands_and_runs_one(tmp_path):
     usage = real(sys.executable, "-m", "dce_ray", cwd=tmp_path)
     assert usage.returncode == 0
-    assert all(f"python -m dce_ray.{name}" in usage.stdout for name in ("search", "train", "data.synthetic", "confirm"))
+    assert all(f"python -m dce_ray.{name}" in usage.stdout for name in ("search", "train", "data.synthetic", "cluster"))
     assert "exit status" in usage.stdout
     wrong = real(sys.executable, "-m", "dce_ray", "serch", cwd=tmp_path)
     assert (wrong.returncode, "did you mean search?" in wrong.stderr) == (2, True)

@@ -107,7 +107,7 @@ def test_a_run_s_lines_come_every_few_seconds_and_at_its_end(monkeypatch):
     [
         (
             "thumos14",
-            "presets: thumos14's schedule, paper scalars of delu on thumos14; with your changes 5000 iterations",
+            "presets: thumos14's schedule, paper scalars of delu on thumos14; 5000 iterations",
         ),
         ("default", "presets: THUMOS14's schedule, for want of one for this data, paper scalars of delu"),
     ],
@@ -116,7 +116,12 @@ def test_the_presets_line_says_whose_values_a_run_starts_from(data_set, begins):
     config = run_config("delu", "store", data_set=data_set)
     assert presets_line(config, data_set).startswith(begins)
     changed = run_config("delu", "store", data_set=data_set, overrides={"training": {"iterations": 77}})
-    assert "with your changes 77 iterations at learning rate" in presets_line(changed, data_set)
+    assert "; with your changes 77 iterations at learning rate" in presets_line(changed, data_set)
+    assert "evaluated once, at the end" not in presets_line(changed, data_set)
+    rarely = run_config("delu", "store", data_set=data_set, overrides={"training": {"eval_every": 7777}})
+    assert presets_line(rarely, data_set).endswith("; evaluated once, at the end, for training.eval_every is longer")
+    released = run_config("delu", "store", data_set=data_set, preset="released")
+    assert "with your changes" not in presets_line(released, data_set)
 
 
 def test_a_limit_on_files_is_told_with_its_remedy_before_ray_starts(tmp_path):

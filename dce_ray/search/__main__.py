@@ -88,6 +88,8 @@ def main(arguments: list[str]) -> int:
 
 def spelled_out(values: Mapping[str, Any]) -> dict[str, Any]:
     """The same values with every key under its own name: ``tracking=off`` is ``tracking.enabled=off``."""
+    if {"tracking", "tracking.enabled"} <= values.keys():
+        raise ConfigError("tracking is another name of tracking.enabled; give one of them")
     return unaliased({("tracking.enabled" if key == "tracking" else key): value for key, value in values.items()})
 
 

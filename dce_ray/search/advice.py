@@ -10,6 +10,7 @@ from dce_ray.presets import run_config
 from dce_ray.search.settings import Experiment, Request
 from dce_ray.searchable import ITERATIONS, evaluations_of
 from dce_ray.store import FeatureStore
+from dce_ray.words import argument, runnable
 
 LEARNING_RATE = "training.learning_rate"
 RATE_SPAN = (0.2, 20.0)
@@ -47,12 +48,13 @@ def schedule_command(request: Request, experiment: Experiment) -> str:
     rates = [f"{factor * training.learning_rate:g}" for factor in RATE_SPAN]
     lengths = [evaluations * max(1, round(factor * training.iterations / evaluations)) for factor in LENGTH_SPAN]
     words = [f"baseline={request.baseline}", f"data={request.data}"]
+    words += [argument(key, value, pasted=False) for key, value in request.importing.given.items()]
     words += [] if request.preset is None else [f"preset={request.preset}"]
     words += [f"{key}={'null' if value is None else value}" for key, value in kept.items()]
     words += ["scs=off", "mcm=off", "confirm.seeds=0", f"search.folds={request.settings.search.folds}"]
     words += [f"space.{LEARNING_RATE}={{low: {rates[0]}, high: {rates[1]}, log: true}}"]
     words += [f"space.{ITERATIONS}={{low: {lengths[0]}, high: {lengths[1]}, log: true}}"]
-    return f"python -m dce_ray.search {shlex.join(words)}"
+    return runnable(f"python -m dce_ray.search {shlex.join(words)}")
 
 
 def holdout_videos(experiment: Experiment, store: FeatureStore) -> list[int]:

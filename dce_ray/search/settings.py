@@ -60,7 +60,10 @@ def seconds(duration: str) -> float:
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", duration)
     if not parts or "".join(amount + unit for amount, unit in parts) != duration:
         raise ConfigError(f"search.time_budget={duration}: write {DURATION}")
-    return sum(float(amount) * UNIT_S[unit] for amount, unit in parts)
+    found = sum(float(amount) * UNIT_S[unit] for amount, unit in parts)
+    if found <= 0:
+        raise ConfigError(f"search.time_budget={duration}: must be more than nothing; leave it out for no budget")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +206,8 @@ class Settings(Config):
                     f"search.min_iterations={self.search.min_iterations}: policy=replicates stops no run early; "
                     f"leave it out, or use policy=single"
                 )
+        if not lines and not self.results.strip():
+            lines.append("results='': names no folder; give one, or leave it out for ./results")
         if not lines and self.name is not None and not is_name(self.name):
             lines.append(f"name={self.name!r}: must be a name and no path; results=<folder> says where it lies")
         if not lines and self.storage is not None and not self.storage.strip():

@@ -23,6 +23,8 @@ from dce_ray.searchable import BOUNDS, LIMITS, SEARCHABLE, split_bound, typed, u
 
 Dimension = ScalarRange | float | str
 SPACES = "dce_ray.search_spaces"
+AS_CHANGED = "the search space as you changed it"
+"""Whose the faults are that no file has."""
 ANY_BASELINE = "default"
 """The file of a baseline that has none of its own."""
 
@@ -112,7 +114,8 @@ class SearchSpace:
         for name, item in dimensions.items():
             if isinstance(item, str) and isinstance(dimensions.get(item), str):
                 faults.append(f"{name}={item}: tied to a scalar that is tied itself; tie it to a searched or fixed one")
-        points = tuple(str(point) for point in mapping.get("first_points") or ())
+        points, wrong = _points(mapping.get("first_points"))
+        faults += wrong
         faults += [
             f"{unknown_name('first point', point, PRESETS)}, and paths of a best.yaml"
             for point in points
@@ -121,6 +124,15 @@ class SearchSpace:
         if faults:
             raise SearchSpaceError("\n".join([f"{where}:", *(f"  {line}" for line in faults)]))
         return cls(dimensions, points)
+
+
+def _points(given: Any) -> tuple[tuple[str, ...], list[str]]:
+    """First points as they are written, a bare name being a list of one, and what is wrong with them."""
+    if isinstance(given, str):
+        return (given,), []
+    if given is None or isinstance(given, list | tuple):
+        return tuple(str(point) for point in given or ()), []
+    return (), [f"first_points={given!r}: must be a list of presets and of paths of a best.yaml, such as [paper]"]
 
 
 def is_path(first_point: str) -> bool:
@@ -151,10 +163,13 @@ def load_space(
     where = f"search_spaces/{baseline if _has_file(baseline) else ANY_BASELINE}.yaml"
     sections = _sections(where)
     section = sections.get(data_set, sections["default"])
+    space = SearchSpace.from_mapping(section, where)
     if file is not None:
         where, section = file, override(section, read_space_file(file, data_set))
-    mapping = override(section, overrides)
-    space = SearchSpace.from_mapping(mapping, where)
+        space = SearchSpace.from_mapping(section, where)
+    if overrides:  # what is wrong now is none of the files' faults
+        where = AS_CHANGED
+        space = SearchSpace.from_mapping(override(section, overrides), where)
     space = dataclasses.replace(space, dimensions={**space.dimensions, **(unused or {})})
     if not space.searched:
         raise SearchSpaceError(
@@ -211,7 +226,7 @@ def override(section: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[s
     for key, value in overrides.items():
         name, bound = split_bound(key)
         if name not in LIMITS and key != "first_points":
-            faults.append(unknown_space_key(key))
+            faults += [line for line in [unknown_space_key(key)] if line not in faults]
         elif not bound:
             result[name] = value
         elif isinstance(result.get(name), dict):

@@ -10,6 +10,7 @@ from toy import PAPER
 
 from dce_ray.commandline import parse
 from dce_ray.config import SCALARS, ScalarRange
+from dce_ray.datasets import ImportOptions
 from dce_ray.errors import ConfigError, DceError, SearchSpaceError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.presets import run_config
@@ -131,7 +132,7 @@ def test_a_length_whose_evaluations_do_not_divide_it_is_refused():
         (["space.training.learning_rat={low: 1, high: 2}"], "did you mean space.training.learning_rate"),
         (["space.training.learning_rate=0.001"], "a fixed value is written without space."),
         (["space.training.learning_rate=beta"], "it cannot be tied"),
-        (["space.training.learning_rate={low: 0.1, high: 20}"], r"the range \[0.1, 20\] leaves \[0, 10\]"),
+        (["space.training.learning_rate={low: 0.1, high: 20}"], r"the range \[0.1, 20\] leaves \[1e-12, 10\]"),
         (["space.training.learning_rate={low: 0, high: 1, log: true}"], "log needs low > 0"),
         (["space.training.learning_rate={low: 0.1, high: 0.1}"], "holds nothing to search"),
         (["space.training.learning_rate={low: 0.1, high: 0.2, step: 1}"], "give {low, high} or {low, high, log}"),
@@ -286,7 +287,7 @@ def test_data_that_no_preset_knows_is_told_and_the_offered_line_is_a_search():
     assert "its schedule is THUMOS14's (training.learning_rate=5e-05, training.iterations=5000)" in note
     line = schedule_command(request, experiment)
     assert line in note
-    program, *words = shlex.split(line.removeprefix("python -m "))
+    program, *words = shlex.split(line.partition(" -m ")[2])
     assert program == "dce_ray.search"
     offered = request_of(parse([word for word in words if not word.startswith("data=")]))
     assert "data=my data" in words
@@ -301,14 +302,16 @@ def test_data_that_no_preset_knows_is_told_and_the_offered_line_is_a_search():
 
 def test_the_offered_line_keeps_all_that_was_asked_for():
     words = ["data=own", "preset=paper", "metric=classification", "evaluation.nms_parameter=0.3", "search.folds=3",
-             "training.precision=bf16", "training.iterations=700", "training.eval_every=50"]  # fmt: skip
+             "training.precision=bf16", "training.iterations=700", "training.eval_every=50", "annotations=own.json",
+             "fps=25", "stride_frames=8", "train_subset=a", "test_subset='b c'"]  # fmt: skip
     request = request_of(parse(words))
     experiment = build_experiment(request, "store", "default")
     *_, line = (word for word in [schedule_command(request, experiment)])
-    _, *offered = shlex.split(line.removeprefix("python -m "))
+    _, *offered = shlex.split(line.partition(" -m ")[2])
     again = request_of(parse(offered))
     found = build_experiment(again, "store", "default")
     space = at_equal_shares(found.space, found.run)
+    assert again.importing == request.importing == ImportOptions("own.json", 25.0, 8, "a", "b c")
     assert (again.data, again.preset, found.settings.search.folds) == ("own", "paper", 3)
     assert (found.run.metric, found.run.evaluation.nms_parameter) == ("classification", 0.3)
     assert found.run.training.precision == "bf16"
@@ -342,7 +345,7 @@ def test_the_readmes_lines_are_searches(tmp_path, monkeypatch, best):
     found.write_text(best.read_text().replace("delta: 0.99", "delta: 0.9"))
     built = []
     for line in lines:
-        program, *words = shlex.split(line.removeprefix("python -m "))
+        program, *words = shlex.split(line.partition(" -m ")[2])
         assert program == "dce_ray.search"
         built.append(build_experiment(request_of(parse(words)), "store", "synthetic"))
     assert built[0].two_arms
