@@ -12,6 +12,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dce_ray.interrupts import end_quietly_while_importing
 from dce_ray.version import VERSION as __version__
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from dce_ray.train import Run
     from dce_ray.winner import load_winner
 
+end_quietly_while_importing()
 HERE = Path(__file__).resolve().parent
 if not (HERE / "trainables").is_dir():  # a working copy: ``trainables`` and ``search_spaces`` lie at its top
     __path__.append(str(HERE.parent))

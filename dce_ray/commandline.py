@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from dce_ray.errors import ConfigError, DceError
 from dce_ray.former import our_words, unknown_key
+from dce_ray.interrupts import INTERRUPTED, imported, was_interrupted
 from dce_ray.version import VERSION
 from dce_ray.words import masked
 
@@ -156,13 +157,14 @@ def compose(defaults: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, 
     return apply(defaults, parse(arguments, lambda: flatten(defaults)))
 
 
-DONE, UNFORESEEN, MISTAKE, INTERRUPTED = 0, 1, 2, 130
-"""Exit statuses of every command: all was done; a fault that nobody foresaw, with its traceback; a mistake in what was
-asked, or a fault of the machine that the message tells how to mend; stopped by Ctrl-C or SIGTERM."""
+DONE, UNFORESEEN, MISTAKE = 0, 1, 2
+"""Exit statuses of every command, beside ``INTERRUPTED``: all was done; a fault that nobody foresaw, with traceback;
+a mistake in what was asked, or a fault of the machine that the message tells how to mend."""
 
 
 def command(main: Callable[[list[str]], int | None], usage: str) -> NoReturn:
     """Run a command and end the process: the body of every ``if __name__ == "__main__"``."""
+    imported()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     sys.exit(status_of(main, usage, sys.argv[1:]))
 
@@ -180,9 +182,12 @@ def status_of(main: Callable[[list[str]], int | None], usage: str, arguments: li
         return DONE
     try:
         return main(arguments) or DONE
-    except DceError as fault:
-        print(f"{type(fault).__name__}: {fault}", file=sys.stderr)
-        return MISTAKE
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+    except (Exception, KeyboardInterrupt) as fault:
+        interrupted = was_interrupted(fault)
+        if isinstance(fault, DceError):
+            print(f"{type(fault).__name__}: {fault}", file=sys.stderr)
+        elif not interrupted:
+            raise
+        if interrupted:
+            print("interrupted", file=sys.stderr)
+        return INTERRUPTED if interrupted else MISTAKE

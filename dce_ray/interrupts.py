@@ -1,15 +1,19 @@
-"""Ctrl-C and SIGTERM: the first one ends the work tidily, the second at once."""
+"""Ctrl-C and SIGTERM: the first one ends the work tidily, the second at once; at once too while importing."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from types import FrameType
 
 STANDARD_ERROR = 2
+INTERRUPTED = 130
+"""Exit status of what Ctrl-C or SIGTERM has ended."""
 STOPPING = b"\nstopping: what is done is kept, resume= goes on with it; press Ctrl-C again to end at once\n"
 
 
@@ -27,14 +31,53 @@ def stop_on_signal(request: Callable[[], bool]) -> Iterator[None]:
         yield
         return
 
+    at_once = False
+
     def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal at_once
         if not request():
+            at_once = True
             raise KeyboardInterrupt
         os.write(STANDARD_ERROR, STOPPING)  # a print that was interrupted may not be entered again
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except Exception as fault:
+        if at_once:  # what was in the middle of something made another fault of it
+            raise KeyboardInterrupt from fault
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def was_interrupted(fault: BaseException | None) -> bool:
+    """Whether a fault is Ctrl-C, or came of one."""
+    while fault is not None:
+        if isinstance(fault, KeyboardInterrupt):
+            return True
+        fault = fault.__cause__ or fault.__context__
+    return False
+
+
+def end_quietly_while_importing() -> None:
+    """Where a command of this package is being started, let Ctrl-C end it with one line until :func:`imported`.
+
+    What is being imported meets no ``KeyboardInterrupt``, which some libraries would make another fault of.
+    """
+    ours = any(option == "-m" and name.split(".")[0] == "dce_ray" for option, name in pairwise(sys.orig_argv))
+    starting = sys.argv[:1] == ["-m"]  # as long as Python looks for the module
+    if ours and starting and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+def imported() -> None:
+    """The command begins: from here on Ctrl-C is its own."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    os.write(STANDARD_ERROR, b"interrupted\n")
+    os._exit(INTERRUPTED)  # nothing was begun that would have to be ended

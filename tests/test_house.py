@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = """
     errors version
-    former words
-    commandline config_base files grids interrupts provenance
+    former words interrupts
+    commandline config_base files grids provenance
     config records places
     store losses
     data baselines

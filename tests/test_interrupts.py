@@ -1,11 +1,15 @@
 """The first signal is a request, the second ends at once, and afterwards everything is as it was."""
 
+import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
+from dce_ray.commandline import status_of
 from dce_ray.interrupts import STOPPING, stop_on_signal
 
 
@@ -44,3 +48,43 @@ def test_other_threads_change_nothing():
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+@pytest.mark.parametrize("command", [["dce_ray.search"], ["dce_ray.train"], ["dce_ray", "store"]])
+def test_ctrl_c_while_a_command_is_imported_is_one_line(command, tmp_path):
+    words = [sys.executable, "-X", "importtime", "-m", *command, "baseline=delu"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "dce_ray.errors" in line:  # among the first of all modules that are imported
+                process.send_signal(signal.SIGINT)
+                break
+        rest = [line for line in process.stderr if not line.startswith("import time:")]
+        assert process.wait(60) == 130
+    assert rest == ["interrupted\n"]
+
+
+def test_a_library_is_not_given_our_handler():
+    code = "import signal, dce_ray; assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_a_second_signal_breaks_is_still_an_interruption(capsys):
+    def work(arguments):
+        with stop_on_signal(lambda: False):
+            with contextlib.suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+            raise RuntimeError("the connection is gone")
+
+    assert status_of(work, "", []) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+    def closing(arguments):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise ValueError("half of it is missing")
+
+    assert status_of(closing, "", []) == 130
+    with pytest.raises(ValueError, match="nothing to do with it"):
+        status_of(lambda arguments: (_ for _ in ()).throw(ValueError("nothing to do with it")), "", [])

@@ -16,6 +16,7 @@ from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.mirrored import at_storage
 from dce_ray.experiment.study import read_study
+from dce_ray.interrupts import was_interrupted
 from dce_ray.places import Place
 from dce_ray.points.standing import Standing, read_standing
 from dce_ray.presets import presets_line
@@ -386,9 +387,14 @@ def _tracked(experiment: Experiment, folder: ExperimentFolder) -> Iterator[None]
 def _write_outputs(folder: ExperimentFolder) -> None:
     """Tables, pictures and report of what is there; also after an interruption."""
     if folder.study.is_file():
-        from dce_ray.report.page import write_outputs
+        try:
+            from dce_ray.report.page import write_outputs
 
-        write_outputs(folder)
+            write_outputs(folder)
+        except BaseException as fault:
+            if was_interrupted(fault):
+                print(f"report.html was not written, for it was interrupted. It comes with: {_resume_command(folder)}")
+            raise
 
 
 def _resume_command(folder: ExperimentFolder) -> str:

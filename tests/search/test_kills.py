@@ -172,6 +172,25 @@ def test_sigterm_to_the_whole_group_ends_soon_and_says_how_to_go_on(tiny, tmp_pa
     assert "Failed to connect to GCS" not in text
 
 
+def test_two_ctrl_c_end_it_as_an_interruption_that_says_what_is_there(tiny, tmp_path):
+    process = start(tmp_path, *whole(tmp_path, tiny))
+    while progress(tmp_path) < 2 and process.poll() is None:
+        time.sleep(0.05)
+    assert process.poll() is None, (tmp_path / "out.txt").read_text()
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(0.7)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
+    try:
+        status = process.wait(timeout=2 * SOON_S)
+    finally:
+        end_all(str(tmp_path))
+    text = (tmp_path / "out.txt").read_text()
+    assert (status, "Traceback" in text) == (130, False), text
+    assert f" -m dce_ray.search resume={folder_in(tmp_path)}" in text
+    assert (folder_in(tmp_path) / "report.html").is_file() or "report.html was not written" in text
+
+
 def test_a_dead_raylet_or_head_ends_it_within_a_minute_and_nothing_is_left(tiny, tmp_path):
     """Nobody waits for a Ray that does not come back: one message, the command that goes on, no process left."""
     words = whole(tmp_path, tiny)
