@@ -184,7 +184,8 @@ def run_search(
     importing = ImportOptions(json_file, fps, stride_frames, train_subset, test_subset)
     file = str(space) if isinstance(space, str | Path) else None
     changes = {} if space is None or isinstance(space, str | Path) else space
-    return conduct(*create(Request(baseline, str(data), preset, run or {}, changes, settings, importing, file)))
+    request = Request(baseline, str(data), preset, run or {}, changes, settings, importing, file)
+    return conduct(*create(request), made=True)
 
 
 def resume_search(folder: str | Path, changes: Mapping[str, Any] | None = None) -> SearchResult:
