@@ -49,7 +49,7 @@ def sees_folder(state: Path, mark: str | None) -> bool:
 
 def is_own(attempts: Attempts) -> bool:
     """Whether nobody but this process sees these attempts."""
-    return attempts.place is None and attempts.root.parent == _own()
+    return attempts.place is None and _below_own(attempts.root)
 
 
 def parcel_of(files: RunFiles) -> Any:
@@ -60,7 +60,7 @@ def parcel_of(files: RunFiles) -> Any:
 
 def forget(attempts: Attempts) -> None:
     """Remove what lies in a folder of this process's own."""
-    if attempts.root.parent == _own():
+    if _below_own(attempts.root):
         shutil.rmtree(attempts.root, ignore_errors=True)
 
 
@@ -75,6 +75,11 @@ def require_digest(found: str, expected: str | None) -> None:
             f"this node's data are not those of the search: digest {found[:12]}, expected {expected[:12]}; give all "
             f"nodes the same store, best with data=s3://... (python -m dce_ray.store copy)"
         )
+
+
+def _below_own(path: Path) -> bool:
+    """Whether a path lies in this process's own folder, which is only made where it is needed."""
+    return _own.cache_info().currsize > 0 and path.parent == _own()
 
 
 @cache

@@ -138,14 +138,14 @@ class RunFolder(RunFiles):
     def for_worker(self) -> dict[str, Any]:
         """What the run's process is told: its record, where it keeps what it goes on from, what data it must find."""
         attempts, mark = self.attempts, self.path.parents[1] / MARK
-        return {
-            "record": self.record().to_mapping(),
-            "state": str(attempts.root),
+        known = {
             "mark": mark.read_text() if mark.is_file() else None,
             "storage": attempts.place.address if attempts.place else None,
             "session": attempts.session,
             "digest": self.common.digest,
         }
+        told = {name: value for name, value in known.items() if value}  # Tune keeps it with every run, several times
+        return {"record": self.record().to_mapping(), "state": str(attempts.root), **told}
 
     def adopt(self) -> None:
         """Take over the last attempt's checkpoint and detections: those of a run on test are kept."""
