@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-import subprocess
+import resource
 import sys
 import time
 from pathlib import Path
@@ -12,10 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from dce_ray.errors import SearchError
 from dce_ray.experiment.record import RunRecord
 from dce_ray.presets import presets_line, run_config
 from dce_ray.search import display as search_display
 from dce_ray.search.display import Display
+from dce_ray.session.ray_session import ray_session
 from dce_ray.store.__main__ import shown_progress
 from dce_ray.train import display as train_display
 
@@ -125,12 +127,12 @@ def test_the_presets_line_says_whose_values_a_run_starts_from(data_set, begins):
 
 
 def test_a_limit_on_files_is_told_with_its_remedy_before_ray_starts(tmp_path):
-    code = (
-        "import resource, sys; from pathlib import Path\n"
-        "from dce_ray.session.ray_session import ray_session\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (50 * 2**20, 50 * 2**20))\n"
-        "with ray_session(None, Path(sys.argv[1]) / 'log.txt'): pass"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert "this shell's limit on files is 50 MiB; raise it: ulimit -f unlimited" in done.stderr
-    assert "ray status" not in done.stderr
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50 * 2**20, hard))
+    try:
+        with pytest.raises(SearchError) as refusal, ray_session(None, tmp_path / "log.txt"):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "this shell's limit on files is 50 MiB; raise it: ulimit -f unlimited" in str(refusal.value)
+    assert "ray status" not in str(refusal.value)
