@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from dce_ray.config_base import Config, number
 from dce_ray.data.synthetic import DEFAULT_SIZE, SIZES, ensure_synthetic
-from dce_ray.errors import ConfigError, DataError, unknown_name
+from dce_ray.errors import ConfigError, DataError, ImportFault, unknown_name
 from dce_ray.files import cache_folder
 from dce_ray.places import is_bucket
 from dce_ray.presets import DATA_SETS, data_set_of
@@ -26,6 +26,7 @@ from dce_ray.store.layout import FEATURES_SUFFIX, locate
 from dce_ray.store.per_video import import_per_video
 from dce_ray.store.released import import_released
 from dce_ray.store.schema import ANNOTATIONS, FEATURES, MANIFEST
+from dce_ray.words import command_line
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -52,6 +53,8 @@ class ImportOptions(Config):
 
 IMPORT_KEYS: tuple[str, ...] = tuple(ImportOptions().to_mapping())
 """Keys of a command beside ``data=``."""
+IMPORT_ALONE = ("skip_faulty", "trim_streams", "classes")
+"""Keys that ``python -m dce_ray.store import`` takes and no command beside ``data=``."""
 
 
 def import_options(values: Mapping[str, Any]) -> ImportOptions:
@@ -85,20 +88,20 @@ def resolve_data(text: str, options: ImportOptions | None = None) -> Path:
     """
     options = options or ImportOptions()
     if is_bucket(text):
-        _refuse(options.given, f"{text} is a store, made with its own; import the features again with them")
+        _refuse(options.given, f"{text} is a store and has its own; import the features again")
         return open_store(text).path
     if text == "synthetic" or text.startswith("synthetic-"):
         size = text.removeprefix("synthetic").removeprefix("-") or DEFAULT_SIZE
         if size not in SIZES:
             raise DataError(unknown_name("synthetic size", size, SIZES))
-        _refuse(options.given, f"data={text} is generated and its rate and subsets are known")
+        _refuse(options.given, f"data={text} is generated and its rate and subsets are known; give your own data")
         return ensure_synthetic(size, cache_folder=cache_folder() / "synthetic")
     if text in DATA_SETS and DATA_SETS[text].store_names:
         return _imported(_named(text), options)
     path = Path(text).expanduser()
     if (path / MANIFEST).is_file():
         open_store(path)
-        _refuse(options.given, f"{path} is a store, made with its own; import the features again with them")
+        _refuse(options.given, f"{path} is a store and has its own; import the features again")
         return path
     if path.is_dir() and any(path.glob(f"*{FEATURES_SUFFIX}")):
         return _imported(path, options)
@@ -118,7 +121,7 @@ def resolve_data(text: str, options: ImportOptions | None = None) -> Path:
 def _refuse(given: Iterable[str], why: str) -> None:
     keys = [f"{key}=" for key in given]
     if keys:
-        raise ConfigError(f"{', '.join(keys)}: {why}; leave out {', '.join(keys)} here")
+        raise ConfigError(f"{', '.join(keys)}: {why}, or leave {'it' if len(keys) == 1 else 'them'} out")
 
 
 def _what_of_a_file(path: Path) -> str:
@@ -209,11 +212,24 @@ def _imported_per_video(source: Path, options: ImportOptions) -> Path:
     target = _cached(annotations.stem, _fingerprint([*present, *features], given))
     if not (target / MANIFEST).is_file():
         log.info("importing %s into %s (once)", source, target)
-        report = import_per_video(source, annotations, target, **given)
+        try:
+            report = import_per_video(source, annotations, target, **given)
+        except ImportFault as fault:
+            lines = [str(fault), *_import_apart(str(fault), source, annotations, given)]
+            raise ImportFault("\n".join(lines)) from fault
         for notice in report.notices:
             log.warning("%s: %s", report.name, notice)
         log.info("%s", report)
     return target
+
+
+def _import_apart(told: str, source: Path, annotations: Path, given: Mapping[str, Any]) -> list[str]:
+    """A line on the keys in a message that ``store import`` alone takes, with the command; none without such keys."""
+    keys = [f"{key}=" for key in IMPORT_ALONE if f"{key}=" in told]
+    if not keys:
+        return []
+    words = {"source": source, "annotations": annotations, **given, "target": "stores/mine"}
+    return [f"{', '.join(keys)} is a key of the import by itself: {command_line('dce_ray.store import', **words)}"]
 
 
 def _only_json(source: Path) -> Path:

@@ -48,6 +48,11 @@ def checkpoint_of(path: Path) -> Path:
                 f"({command_line('dce_ray.search', resume=path)}), with confirm.seeds of 1 or more"
             )
         return found
+    if (path / "config.json").is_file() and "search" in read_json(path / "config.json"):
+        raise CheckpointError(
+            f"{path}: this search was stopped before its first run; go on with it "
+            f"({command_line('dce_ray.search', resume=path)})"
+        )
     for candidate in (RunFiles(path).best_checkpoint, RunFiles(path).checkpoint):
         if candidate.is_file():
             return candidate

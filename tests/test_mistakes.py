@@ -7,6 +7,7 @@ this process through the command's own ``main``; ``{here}`` is made once, and no
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import shlex
 import socket
@@ -21,7 +22,7 @@ import torch
 from dce_ray.commandline import status_of
 
 ROOT = Path(__file__).resolve().parent.parent
-WITH_MAIN = {"search", "train", "store", "tracking", "report"}
+WITH_MAIN = {"search", "train", "store", "tracking", "report", "cluster"}
 TINY = "data={store}"
 SHORT = "training.iterations=2 training.eval_every=1"
 EVERYWHERE_NOT = ("Traceback", "NoneType", "\x1b[")
@@ -94,6 +95,18 @@ MISTAKES = [
     ("search data={store}/manifest.json", 2, ["give the store's folder: data={store}"], []),
     ("search data={here}/empty", 2, ["holds neither manifest.json"], []),
     ("search data=thumos14", 2, ["DCE_DATA"], []),
+    (
+        "search data={here}/own annotations={here}/own.json fps=25",
+        2,
+        [
+            "skip_faulty=, classes= is a key of the import by itself",
+            " -m dce_ray.store import source=own annotations=own.json",
+            "no array of numbers",
+        ],
+        ["allow_pickle", "unsafely"],
+    ),
+    ("store import source={here}/own target={here}/made", 2, ["also annotations=<ActivityNet JSON>"], []),
+    ("search data={store} fps=25", 2, ["is a store and has its own; import the features again, or leave it out"], []),
     ("search data=sythetic", 2, ["did you mean synthetic?"], []),
     ("search data=synthetic-huge", 2, ["tiny", "bench"], []),
     ("store info {here}/empty", 2, ["{here}/empty"], ["quote odd"]),
@@ -120,6 +133,8 @@ MISTAKES = [
     ("search resume={here}/results", 2, ["below it lie:", "results/synthetic/delu/old"], []),
     ("confirm", 2, ["search= is missing"], []),
     ("confirm search={here}/results", 2, ["below it lie:"], []),
+    ("evaluate checkpoint={here}/results/synthetic/delu/begun", 2, ["stopped before its first run", "resume="], []),
+    ("cluster submit -- baseline=delu", 2, ["address= is missing"], []),
     ("report {here}/nowhere", 2, ["does not exist"], []),
     ("tracking sync", 2, ["needs the folder"], []),
     ("ablate study=component", 2, ["did you mean components?"], []),
@@ -146,6 +161,16 @@ def here(tmp_path_factory) -> Path:
     np.save(folder / "features.npy", np.zeros((4, 2048), np.float32))
     torch.save({"state_dict": {"weight": torch.zeros(3)}, "options": Foreign()}, folder / "foreign.pt")
     (folder / "empty").mkdir()
+    (folder / "cache" / "stores").mkdir(parents=True)
+    (folder / "own").mkdir()
+    (folder / "own" / "one.npy").write_text("1 2 3\n")
+    known = {"label": "Jump", "segment": [0.0, 1.0]}
+    videos = {"one": ("training", known), "two": ("validation", known | {"label": "Fly"})}
+    database = {name: {"subset": subset, "duration": 9.0, "annotations": [it]} for name, (subset, it) in videos.items()}
+    (folder / "own.json").write_text(json.dumps({"database": database}))
+    begun = folder / "results" / "synthetic" / "delu" / "begun"
+    begun.mkdir(parents=True)
+    (begun / "config.json").write_text('{"format": 3, "search": {"num_runs": 9}}\n')
     old = folder / "results" / "synthetic" / "delu" / "old"
     old.mkdir(parents=True)
     (old / "config.json").write_text('{"format": 3}\n')
@@ -169,7 +194,7 @@ def test_a_mistake_is_told_with_its_remedy(
 ):
     monkeypatch.chdir(here)
     monkeypatch.setenv("DCE_CACHE", str(here / "cache"))
-    for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI", "DCE_DATA"):
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "MLFLOW_TRACKING_URI", "DCE_DATA"):
         monkeypatch.delenv(name, raising=False)
     places = {"here": here, "store": tiny_store, "closed": closed_port}
     command, *arguments = shlex.split(line.format(**places))

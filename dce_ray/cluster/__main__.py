@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dce_ray.cluster.connection import Connection, connect
+from dce_ray.cluster.connection import Connection, checked_address, connect
 from dce_ray.cluster.fetch import fetch
 from dce_ray.cluster.follow import follow, tell, write_out
 from dce_ray.cluster.jobs import described, exit_status, job_details, lost_contact, one_line, stop, submitted
@@ -41,10 +41,12 @@ STOPPED_S = 120.0
 
 def submit_command(arguments: list[str], search: list[str]) -> int:
     """Check, submit, follow."""
-    from dce_ray.cluster.submission import SubmitOptions, check_search, submit  # imports the search, and torch with it
-
     if not search:
         raise ConfigError("submit: the search's arguments stand behind --, as in submit address=... -- baseline=delu")
+    if not any(word.startswith("address=") for word in arguments):
+        checked_address(None)  # before what takes long
+    from dce_ray.cluster.submission import SubmitOptions, check_search, submit  # imports the search, and torch with it
+
     options = SubmitOptions.from_mapping(compose(SubmitOptions().to_mapping(), arguments))
     check_search(search)
     connection = reach(options.address, any_version=options.versions == "any")

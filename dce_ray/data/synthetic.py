@@ -54,7 +54,7 @@ from dce_ray.data.synthetic_script import (
     draw_script,
 )
 from dce_ray.errors import ConfigError, StoreError, unknown_name
-from dce_ray.files import not_written
+from dce_ray.files import cache_folder, not_written
 from dce_ray.store import FeatureStore
 from dce_ray.store.released import import_released
 
@@ -66,12 +66,13 @@ GENERATOR = 2
 """Raised with every change that changes the data, so that no cached store of an older generator is taken for new."""
 
 USAGE = """
-usage: python -m dce_ray.data.synthetic [size=bench] [seed=11] [target=synthetic-bench-11]
+usage: python -m dce_ray.data.synthetic [size=bench] [seed=11] [target=<folder>]
 
 Generate the embedded data set as a feature store.
   size=tiny|small|bench|thumos14   see dce_ray/data/synthetic.py: SIZES
   seed=<whole number>              decides everything; 11 for bench, 0 for the others where it is not given
-  target=<folder>                  the store; <folder>.context.npz beside it says what each snippet is
+  target=<folder>                  the store; <folder>.context.npz beside it says what each snippet is. Without it the
+                                   store of the cache (DCE_CACHE), which data=synthetic-<size> means as well
 """
 
 
@@ -308,7 +309,10 @@ def main(arguments: list[str]) -> int:
     if seed is not None and not isinstance(seed, int):
         raise ConfigError(f"seed={seed!r}: must be a whole number")
     seed = _plan_named(size, seed)[1]
-    target = generate_synthetic(values["target"] or f"{NAME}-{size}-{seed}", size=size, seed=seed)
+    if values["target"]:
+        target = generate_synthetic(values["target"], size=size, seed=seed)
+    else:
+        target = ensure_synthetic(size, seed, cache_folder() / NAME)
     store = FeatureStore.open(target)
     print(f"{target}: {len(store.video_names)} videos, {int(store.lengths.sum())} snippets of {store.feature_size}")
     return 0

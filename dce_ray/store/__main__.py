@@ -103,6 +103,8 @@ def import_command(arguments: list[str]) -> None:
     if unread:
         layout = "the released layout" if own else "your own data, with annotations=<ActivityNet JSON>"
         raise ConfigError(f"{', '.join(f'{key}=' for key in unread)}: read for {layout} alone; leave it out")
+    if own and given["name"] is None:  # results lie under the name that the user gave
+        given["name"] = str(given["target"]).rstrip("/").rpartition("/")[2]
     keys = ("name", "train_subset", "test_subset", *(("rgb", "flow", "classes") if own else ()))
     options: dict[str, Any] = {key: str(given[key]) for key in keys if given[key] is not None}
     options |= {"dtype": str(given["dtype"]), "fps": _number(given, "fps")}

@@ -143,9 +143,15 @@ def _arrays(path: Path) -> list[NDArray[Any]]:
             if len(names) == 1 or WHOLE in names:
                 return [loaded[WHOLE if WHOLE in names else names.pop()]]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as fault:
-        raise Unusable("file cannot be read", f"{path.name}: {fault}", remedy) from fault
+        raise Unusable("file cannot be read", f"{path.name}: {_without_numpys_advice(fault)}", remedy) from fault
     kind = "archive holds several arrays"
     raise Unusable(kind, f"{path.name}: {', '.join(sorted(names))}", "name them rgb and flow, or one of them features")
+
+
+def _without_numpys_advice(fault: Exception) -> str:
+    """What numpy says of a file, but for its hint how a pickle could be executed all the same."""
+    told = str(fault)
+    return "no array of numbers" if "allow_pickle" in told or "pickle" in told else told
 
 
 def _check_matrix(matrix: NDArray[Any]) -> None:

@@ -194,6 +194,6 @@ def _guess(found: Sequence[str], where: str) -> tuple[str, str]:
         if set(lowered) == {train, test}:
             return lowered[train], lowered[test]
     raise ImportFault(
-        f"{where} has {', '.join(map(repr, found))}, which does not say what is train and what is test; "
+        f"{where}: {', '.join(map(repr, found))}, which does not say what is train and what is test; "
         f"give train_subset= and test_subset="
     )

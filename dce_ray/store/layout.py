@@ -96,7 +96,10 @@ def locate(source: Path | str, name: str | None = None) -> ReleasedFiles:
         raise ImportFault(f"{folder}: not a folder; give the one that holds <Name>{FEATURES_SUFFIX}")
     names = sorted(path.name.removesuffix(FEATURES_SUFFIX) for path in folder.glob(f"*{FEATURES_SUFFIX}"))
     if not names:
-        raise ImportFault(f"{folder}: holds no <Name>{FEATURES_SUFFIX}; give the folder of a released data set")
+        raise ImportFault(
+            f"{folder}: holds no <Name>{FEATURES_SUFFIX}; give the folder of a released data set, or for a folder of "
+            f"<video>.npy also annotations=<ActivityNet JSON>"
+        )
     if name is None and len(names) > 1:
         raise ImportFault(f"{folder}: holds several data sets; say which with name=: {', '.join(names)}")
     name = name or names[0]

@@ -115,6 +115,8 @@ def unreachable(address: Address, fault: Exception) -> TrackingError:
     """What to tell the user when the store does not answer."""
     text = str(fault).strip().replace(address.uri, address.shown)
     reason = text.splitlines()[0][:300] if text else type(fault).__name__
+    if address.server and any(word in text for word in ("Max retries", "Failed to establish", "Connection refused")):
+        reason = "nobody listens there"
     if address.server:
         remedy = "start the server or mend tracking.uri"
     elif address.database_file is not None:

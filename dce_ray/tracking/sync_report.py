@@ -46,7 +46,9 @@ class SyncReport:
 
     def __str__(self) -> str:
         lines = [
-            f"MLflow {self.uri}, experiment {self.experiment}: {self.current} of {self.runs} runs are up to date "
+            f"MLflow {self.uri}, experiment {self.experiment}: nothing was sent"
+            if self.faults and not self.runs
+            else f"MLflow {self.uri}, experiment {self.experiment}: {self.current} of {self.runs} runs are up to date "
             f"({self.created} new, {self.values} metric values sent)"
         ]
         lines += [f"  not sent: {fault}" for fault in self.faults]

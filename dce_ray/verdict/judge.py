@@ -15,6 +15,7 @@ from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
 from dce_ray.experiment.record import PUBLISHED, decisive, origin_label
 from dce_ray.files import read_json
+from dce_ray.verdict.caveats import caveats
 from dce_ray.verdict.fairness import Fairness, fairness_of
 from dce_ray.verdict.statistics import Estimate, mean_interval, seeds_for_power
 from dce_ray.verdict.stein import UNDECIDED, SeedPlan, fixed_sequence, identity_of, plan_seeds, stein_interval
@@ -98,7 +99,8 @@ def judge(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> Verdict:
         verdict = _cut_off(verdict, folder, winner, plain)
     else:
         verdict = _compared(verdict, folder, candidates, plain)
-    return told(verdict, folder)
+    known = () if config.get("kind") == ANEW else tuple(caveats(folder, winner))
+    return told(verdict, folder, known)
 
 
 def _first_stage_left(folder: ExperimentFolder, winner: Candidate, plain: Candidate) -> bool:
@@ -144,6 +146,8 @@ def _compared(verdict: Verdict, folder: ExperimentFolder, candidates: Sequence[C
     plan = seed_plan(folder, winner, plain)
     pairs = paired_runs(folder, winner, plain, range(plan.seeds + plan.more))
     differences, against = differences_of(pairs), Against(reason="the first comparison is undecided")
+    if winner.origin in PUBLISHED:
+        against = _same_as_published(winner)
     states = _states(folder, (winner, plain), range(plan.seeds + plan.more))
     verdict = replace(
         verdict,
@@ -187,15 +191,17 @@ def seed_plan(folder: ExperimentFolder, winner: Candidate, plain: Candidate) -> 
     return plan_seeds(differences, seeds=options["seeds"], precision=None, max_seeds=0, identity=identity)
 
 
+def _same_as_published(winner: Candidate) -> Against:
+    return Against(setting=winner.origin, reason=f"the winner has the published values ({origin_label(winner.origin)})")
+
+
 def _published(
     folder: ExperimentFolder, candidates: Sequence[Candidate], seeds: int
 ) -> tuple[Against, Estimate | None]:
     """Winner against the published values by the first stage's pairs, with an ordinary t interval."""
     winner = candidates[0]
     if winner.origin in PUBLISHED:
-        return Against(
-            setting=winner.origin, reason=f"the winner has the published values ({origin_label(winner.origin)})"
-        ), None
+        return _same_as_published(winner), None
     known = {one.origin: one for one in reversed(candidates[1:])}
     published = next((known[origin] for origin in PUBLISHED if origin in known), None)
     if published is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,22 +17,24 @@ LONGEST = 40
 """Words of the sentence."""
 ANEW = "confirmation"
 """What ``kind`` says in the ``config.json`` of a confirmation that was made anew, with fresh seeds."""
-USUAL_SEEDS = 20
-"""Seeds that are advised where no spread is known (the default of ``confirm.max_seeds``)."""
+FEWEST_SEEDS, USUAL_SEEDS = 5, 20
+"""Seeds that are advised at least (the spread of fewer pairs is itself chance) and at most, or where no spread is known
+(the defaults of ``confirm.seeds`` and ``confirm.max_seeds``)."""
 MOST_SEEDS = 10_000
 """Seeds of one confirmation, at most: those of the next one begin behind them."""
 
 
-def told(verdict: Verdict, folder: ExperimentFolder) -> Verdict:
+def told(verdict: Verdict, folder: ExperimentFolder, known: Sequence[str] = ()) -> Verdict:
     """The verdict with its words.
 
     Args:
         verdict: all but its words.
         folder: of the search, or of a confirmation that was made anew.
+        known: what else is to be known of the winner, a sentence each.
     """
     config, command = folder.config, next_command(verdict, folder)
     lines = _unconfirmed(verdict, config) if verdict.outcome == UNCONFIRMED else _confirmed(verdict, config)
-    details = [*lines, *_next(verdict, command)]
+    details = [*lines, *known, *_next(verdict, command, folder)]
     text = f"verdict: {verdict.outcome}: {_sentence(verdict, config)}."
     return replace(verdict, sentence=text, details=tuple(details), command=command)
 
@@ -79,7 +81,9 @@ def _confirmed(verdict: Verdict, config: Mapping[str, Any]) -> Iterator[str]:
     if verdict.deviation == 0:
         yield "The two settings scored the same with every seed, as they do where neither component acts."
     elif verdict.outcome == UNDECIDED and verdict.seeds_for_power is not None:
-        yield f"A true difference of 1 mAP would take {counted(verdict.seeds_for_power, 'seed')} for 80 % power."
+        needed = verdict.seeds_for_power
+        more = f": {2 * needed} runs, which so small a difference is hardly worth" if needed > USUAL_SEEDS else ""
+        yield f"A true difference of 1 mAP would take {counted(needed, 'seed')} for 80 % power{more}."
     if verdict.gain is not None and config.get("kind") != ANEW:
         yield _against(verdict)
     yield from _common(verdict, config)
@@ -154,7 +158,7 @@ def next_command(verdict: Verdict, folder: ExperimentFolder) -> str:
     comparable = verdict.planned_pairs > 0 and verdict.deviation != 0
     if verdict.outcome != UNDECIDED or not comparable:
         return ""
-    seeds = min(max(verdict.seeds_for_power or USUAL_SEEDS, verdict.planned_pairs), MOST_SEEDS)
+    seeds = advised_seeds(verdict)
     search = ExperimentFolder(Path(config["search_folder"])) if config.get("kind") == ANEW else folder
     look = 2
     while search.look(look).exists():
@@ -163,12 +167,26 @@ def next_command(verdict: Verdict, folder: ExperimentFolder) -> str:
     return portable_command("dce_ray.confirm", search=str(search.path), seeds=seeds, **later)
 
 
-def _next(verdict: Verdict, command: str) -> Iterator[str]:
+def advised_seeds(verdict: Verdict) -> int:
+    """Pairs of a confirmation anew: as ``seeds_for_power`` says within what is worth it, and no fewer than before."""
+    wanted = min(max(verdict.seeds_for_power or USUAL_SEEDS, FEWEST_SEEDS), USUAL_SEEDS)
+    return min(max(wanted, verdict.planned_pairs), MOST_SEEDS)
+
+
+def _cost(folder: ExperimentFolder, runs: int) -> str:
+    """How many runs, and how long one takes by those that there are."""
+    ended = [record for run in folder.confirmations() if (record := run.record()).state == "finished"]
+    took = [record.ended - record.started for record in ended if record.started and record.ended]
+    return f"{runs} runs" + (f" of about {max(1, round(sum(took) / len(took)))} s each" if took else "")
+
+
+def _next(verdict: Verdict, command: str, folder: ExperimentFolder) -> Iterator[str]:
     """What the command that follows does."""
     if not command:
         return
     if verdict.outcome != UNCONFIRMED:
-        yield "To confirm the same setting anew, with fresh seeds:"
+        cost = _cost(folder, 2 * advised_seeds(verdict))
+        yield f"To confirm the same setting anew, with fresh seeds ({cost}):"
     elif verdict.planned_pairs:
         yield "To go on, without a time budget:"
     else:

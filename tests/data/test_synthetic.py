@@ -377,3 +377,12 @@ def test_sizes_are_of_the_promised_order():
     assert dataclasses.asdict(SIZES["thumos14"])["channels"] == 1024
     assert (SIZES["thumos14"].train_videos, SIZES["thumos14"].test_videos, SIZES["thumos14"].classes) == (200, 212, 20)
     assert SIZES["tiny"].channels == 16
+
+
+def test_without_a_target_the_command_makes_the_store_of_the_cache(tmp_path, monkeypatch, capsys):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("DCE_CACHE", str(tmp_path / "cache"))
+    assert synthetic.main(["size=tiny"]) == 0
+    assert str(resolve_data("synthetic-tiny")) in capsys.readouterr().out
+    assert list((tmp_path / "here").iterdir()) == []

@@ -29,6 +29,7 @@ from dce_ray.search.api import create
 from dce_ray.search.searching import searching
 from dce_ray.search.selection import select
 from dce_ray.search.stages import Search
+from dce_ray.verdict.text import advised_seeds
 from dce_ray.verdict.verdict import Verdict
 
 pytestmark = pytest.mark.ray
@@ -188,7 +189,7 @@ def test_resume_of_a_finished_search_runs_nothing_and_can_be_extended(finished, 
     assert "\n" in before_it
     assert "resume=" in behind  # nothing follows but the commands that may come next
     assert "verdict" not in behind
-    assert verdict.command == f"python -m dce_ray.confirm search={finished.path} seeds={verdict.seeds_for_power}"
+    assert verdict.command == f"python -m dce_ray.confirm search={finished.path} seeds={advised_seeds(verdict)}"
     assert finished.confirm("top1-1000").table.stat().st_mtime_ns == before
     assert main([f"resume={finished.path}", "search.num_trials=13", "confirm.seeds=0"]) == 0
     assert study_states(finished) == {"COMPLETE": 13}

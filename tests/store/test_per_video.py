@@ -175,6 +175,8 @@ def test_the_command_imports_and_refuses_keys_of_the_other_layout(own, tmp_path,
         main(["import", *given, "strict=true"])
     with pytest.raises(ConfigError, match="skip_faulty=: read for your own data"):
         main(["import", given[0], given[2], "skip_faulty=true"])
+    main(["import", *given[:2], f"target={tmp_path / 'named_so'}/"])
+    assert "named_so: 8 videos" in capsys.readouterr().out  # as its results will be
     main(["import", *given, "name=mine", "fps=25", "train_subset=Validation", "dtype=float16"])
     out = capsys.readouterr().out
     assert "mine: 8 videos (6 train, 2 test)" in out

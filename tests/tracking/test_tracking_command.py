@@ -11,6 +11,7 @@ from mirrored import client_of, outdated, runs_of
 from dce_ray.errors import SearchError, TrackingError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.tracking import __main__ as tracking
+from dce_ray.tracking.sync_report import SyncReport
 
 Make = Callable[..., ExperimentFolder]
 
@@ -43,3 +44,12 @@ def test_one_old_folder_does_not_hide_the_others(make_experiment: Make, capsys: 
 def test_a_folder_without_experiments_is_named(tmp_path: Path):
     with pytest.raises(SearchError, match="no experiment folder"):
         tracking.main(["sync", str(tmp_path)])
+
+
+def test_a_report_of_nothing_that_was_sent_counts_no_runs_up_to_date():
+    report = SyncReport("http://here", "one")
+    report.faults.append("nobody listens there")
+    assert str(report).splitlines() == [
+        "MLflow http://here, experiment one: nothing was sent",
+        "  not sent: nobody listens there",
+    ]

@@ -10,6 +10,7 @@ import pytest
 from confirmed import RUN, add_runs, candidate, make_folder
 
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.files import write_json
 from dce_ray.presets import merge
 from dce_ray.report.confirmation import write_confirmation
 from dce_ray.verdict.judge import differences_of, judge, paired_runs
@@ -66,16 +67,64 @@ def test_undecided_says_what_it_would_take_and_tests_nothing_else(tmp_path):
     assert (verdict.outcome, verdict.published.outcome) == ("undecided", "not tested")
     assert verdict.published.reason == "the first comparison is undecided"
     assert verdict.published.gain is None
-    power = f"A true difference of 1 mAP would take {verdict.seeds_for_power} seeds for 80 % power."
-    assert power in verdict.details
+    assert verdict.seeds_for_power == 52
+    power = "A true difference of 1 mAP would take 52 seeds for 80 % power: 104 runs, which so small a difference is "
+    assert f"{power}hardly worth." in verdict.details
     assert "is not shown to differ from the plain baseline" in verdict.sentence
-    assert verdict.details[-1] == "To confirm the same setting anew, with fresh seeds:"
+    assert verdict.details[-1] == "To confirm the same setting anew, with fresh seeds (40 runs):"
     search = tmp_path / "experiment"
-    assert verdict.command == f"python -m dce_ray.confirm search={search} seeds={verdict.seeds_for_power}"
+    assert verdict.command == f"python -m dce_ray.confirm search={search} seeds=20"
     assert verdict.text.splitlines() == [verdict.sentence, *verdict.details, runnable(verdict.command)]
     search.with_name("experiment-confirm-2").mkdir()  # made already: the next one is another
     again = judge(ExperimentFolder(search), [WINNER, PAPER, PLAIN])
     assert again.command == f"{verdict.command} look=3"
+
+
+@pytest.mark.parametrize(("ours", "seeds"), [([43, 42.4, 43.1], 5), ([43, 42, 43.5], 6), ([50, 30, 60], 20)])
+def test_the_advised_seeds_are_those_that_are_worth_it_and_say_what_they_cost(ours, seeds, tmp_path):
+    verdict = judged(tmp_path, ours, [42.8, 42.6, 42.8], seeds=3)
+    assert verdict.outcome == "undecided"
+    assert verdict.command.endswith(f" seeds={seeds}")
+    folder = ExperimentFolder(tmp_path / "experiment")
+    for run in folder.confirmations():
+        run.write(dataclasses.replace(run.record(), started=100.0, ended=190.0))
+    again = judge(folder, [WINNER, PLAIN])
+    assert again.details[-1] == (
+        f"To confirm the same setting anew, with fresh seeds ({2 * seeds} runs of about 90 s each):"
+    )
+
+
+def test_a_winner_of_published_values_is_said_to_be_one_where_nothing_is_decided(tmp_path):
+    winner = candidate(origin="paper")
+    folder = make_folder(tmp_path)
+    add_runs(folder, winner, [43, 40, 44])
+    add_runs(folder, PLAIN, [40, 42, 44])
+    told = judge(folder, [winner, PLAIN]).details
+    assert "Against the published values: not tested: the winner has the published values (paper scalars)." in told
+
+
+def test_what_a_reader_wants_to_know_of_the_winner_itself(tmp_path):
+    space = {"delta": {"low": 0.3, "high": 0.8}, "theta_rep": {"low": 0.5, "high": 0.95}, "gamma": "beta"}
+    space |= {"beta": {"low": 0.5, "high": 5.0, "log": True}, "lambda": {"low": 0.2, "high": 1.0}}
+    folder = make_folder(tmp_path)
+    write_json(folder.path / "config.json", folder.config | {"space": space, "policy": "replicates"})
+    add_runs(folder, WINNER, [43, 40, 44])
+    add_runs(folder, PLAIN, [40, 42, 44])
+    for run in folder.confirmations():
+        for number in (1, 2):
+            run.append(number, {"psi_share": 0.1 * number, "mcm_share": 0.0})
+    told = judge(folder, [WINNER, PLAIN]).details
+    assert any(line.startswith("The winner rests on a single run of the search") for line in told)
+    assert any(
+        line.startswith("MCM never acted in the winner's 3 runs (mcm_share=0 at every reading)") for line in told
+    )
+    assert not any("SCS never acted" in line for line in told)
+    (ends,) = [line for line in told if line.startswith("At an end of what was searched")]
+    assert ends.endswith(
+        "delta=0.8 (high), beta=0.5 (low); a new search goes further with space.delta.high= space.beta.low="
+    )
+    often = judge(folder, [dataclasses.replace(WINNER, runs=3), PLAIN]).details
+    assert not any("single run" in line for line in often)
 
 
 def test_published_values_come_second_by_the_first_stage_alone(tmp_path):
