@@ -48,7 +48,8 @@ def tiny(tmp_path_factory):
 
 
 def arguments(tiny, results, *more, baseline="delu"):
-    return [f"baseline={baseline}", f"data={tiny}", f"results={results}", "name=one", *SHORT, *more]
+    words = [f"baseline={baseline}", f"data={tiny}", f"results={results}", "name=one", *SHORT, *more]
+    return list({word.partition("=")[0]: word for word in words}.values())  # of a key given twice the last
 
 
 def opened(results, baseline="delu"):
