@@ -115,7 +115,9 @@ def unreachable(address: Address, fault: Exception) -> TrackingError:
     """What to tell the user when the store does not answer."""
     text = str(fault).strip().replace(address.uri, address.shown)
     reason = text.splitlines()[0][:300] if text else type(fault).__name__
-    if address.server and any(word in text for word in ("Max retries", "Failed to establish", "Connection refused")):
+    if address.server and "timed out" in text.lower():
+        reason = "no answer in time"
+    elif address.server and any(word in text for word in ("Failed to establish", "Connection refused")):
         reason = "nobody listens there"
     if address.server:
         remedy = "start the server or mend tracking.uri"
