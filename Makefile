@@ -15,7 +15,7 @@ help:  ## the targets
 	@echo "ARGS='key=value ...' goes to the command: make search ARGS='search.num_runs=16'"
 
 search: $(STAMP)  ## the main job on the embedded data
-	$(BIN)/python -m dce_ray.search baseline=delu $(ARGS)
+	$(BIN)/python -m dce_ray.search $(if $(filter baseline=% resume=%,$(ARGS)),,baseline=delu) $(ARGS)
 
 test: $(STAMP)  ## every test; those that need data from beside the project skip with a reason
 	$(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -33,11 +33,12 @@ from dce_ray.session.demand import resources_for
 from dce_ray.session.nodes import check_nodes
 from dce_ray.session.ray_session import ray_session
 from dce_ray.store import FeatureStore
+from dce_ray.tracking.address import sync_command
 from dce_ray.trainables import trainable_named
 from dce_ray.verdict.stein import identity_of
 from dce_ray.verdict.text import ANEW, MOST_SEEDS
 from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
-from dce_ray.words import command_line, counted, runnable
+from dce_ray.words import command_line, counted
 
 USAGE = """
 python -m dce_ray.confirm search=<folder> seeds=20    confirm a search's best setting anew on test, with fresh seeds
@@ -93,7 +94,7 @@ def main(arguments: list[str]) -> int:
         print(f"stopped: {stop.reason}\nWhat is done is kept. Go on by giving the same command again.")
         return 130 if stop.interrupted else 2
     write_outputs(look.search)  # its page shows this verdict, too
-    print(f"to MLflow: {runnable(f'python -m dce_ray.tracking sync {look.folder.path}')}")
+    print(f"to MLflow: {sync_command(look.folder, None)}")
     verdict = Verdict.read(look.folder)
     assert verdict is not None, "it was written just now"
     print(verdict.text)

@@ -100,7 +100,7 @@ def check_writable(folder: Path) -> None:
         raise not_written(folder, fault) from fault
     finally:
         for each in absent:
-            if each.is_dir():
+            with contextlib.suppress(OSError):  # not made, or used by another process meanwhile
                 each.rmdir()
 
 

@@ -53,6 +53,12 @@ class Claim:
                 f"{place} was taken up on {before['host']} since, and {folder.path} is behind it; go on with "
                 f"resume={place} results=<another folder>"
             )
+        there = place.read(folder.study.name) if before else None
+        if there is not None and len(there) > (folder.study.stat().st_size if folder.study.is_file() else 0):
+            raise SearchError(
+                f"{place} holds a later state of this search than {folder.path}, an older copy; go on with "
+                f"resume={place} results=<another folder>"
+            )
         claim = cls(uuid4().hex, before["session"] + 1 if before else 0)
         write_json(known, [*own, claim.token])  # before the place knows it: a kill in between is no other session
         said = {"token": claim.token, "session": claim.session, "host": socket.gethostname(), "since": time.time()}

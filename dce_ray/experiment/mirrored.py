@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from dce_ray.errors import DceError, SearchError, StorageError
 from dce_ray.experiment.claim import LEVELS, OWN_SESSIONS, SESSION, Claim, place_of, session_at
@@ -100,7 +100,7 @@ class Mirror(threading.Thread):
                     self._lose()
                     return
                 self.bring()
-            except (StorageError, OSError) as fault:  # OSError: a file was replaced while it was read
+            except (DceError, OSError, ValueError) as fault:  # besides the place's: a file replaced while it was read
                 log.warning("%s", fault)
             pause = min(max(EVERY_S, (time.monotonic() - began) / SHARE), SELDOM_S)
 
@@ -132,9 +132,11 @@ class Mirror(threading.Thread):
                 self._sent.clear()
             self.bring()
             self._settled.clear()
+            if not self.claim.holds(self.place):  # taken up while this brought: what lies there is no more its own
+                return f"storage: {self.place} belongs to another session now"
             here = set(self._files())
             self.place.remove(*(name for name in self.place.files() if _wanted(name) and name not in here))
-        except StorageError as fault:
+        except (DceError, OSError, ValueError) as fault:
             kept = f"They are kept in {self.folder.path}; resume= brings them."
             return f"storage: not all results are there: {fault}\n{kept}"
         return f"storage: {self.place} holds this experiment, for resume= from any machine"
@@ -262,11 +264,17 @@ def fetch_experiment(address: str, results: str) -> tuple[Path, str]:
 
 
 def leave_out_unknown(folder: ExperimentFolder) -> None:
-    """Remove runs of the search that its study does not know: the copy was cut off between the two."""
-    known = {trial.user_attrs.get("key") for trial in _trials_in(folder.study)}
-    alone = folder.config["policy"] == "single"  # the plain baseline's run is then in no study
-    for run in folder.trials():
-        if run.key not in known and not (alone and run.record().role == "plain"):
+    """Remove runs of the search that its study does not know to have begun: the copy was cut off between the two.
+
+    A queued trial has its run's key before it begins, and a run's readings may be there without its record: what a run
+    would find in its folder then, the study would never hear of.
+    """
+    begun = {trial.user_attrs.get("key") for trial in _trials_in(folder.study) if trial.state != TrialState.WAITING}
+    alone = folder.config.get("policy") == "single"  # the plain baseline's run is then in no study
+    runs = folder.path / "trials"
+    for run in [folder.trial(path.name) for path in runs.iterdir()] if runs.is_dir() else []:
+        plain = alone and run.exists() and run.record().role == "plain"
+        if not run.exists() or (run.key not in begun and not plain):
             shutil.rmtree(run.path)
 
 

@@ -144,7 +144,7 @@ def run_search(
         tracking: whether MLflow is told.
         tracking_uri: MLflow's address; None takes ``MLFLOW_TRACKING_URI``, else a database in ``results``.
         ray_address: ``auto`` or ``host:port``; None starts a local Ray unless ``RAY_ADDRESS`` is set.
-        num_cpus: CPUs of a local Ray; None takes what this process may use.
+        num_cpus: CPUs of a local Ray; None takes what this process may use and other searches leave free.
         cpus_per_trial: None chooses.
         gpus_per_trial: share of a GPU; None chooses.
 

@@ -43,7 +43,9 @@ def confirmation_stages(
             yield first  # once more what failed: the pairs of the first stage decide how many there are in all
         more = fix_seeds(folder, winner, plain, options).more
         if more:
-            yield plan_second_stage(folder, [winner, plain], options.seeds, more, after=len(first))
+            second = plan_second_stage(folder, [winner, plain], options.seeds, more, after=len(first))
+            hold_planned(folder, [*first, *second])  # the plain baseline's of an earlier winner come back
+            yield second
 
 
 def fix_seeds(folder: ExperimentFolder, winner: Candidate, plain: Candidate, options: ConfirmOptions) -> SeedPlan:

@@ -138,7 +138,7 @@ class RayOptions(Config):
     address: str | None = None
     """``auto``, ``host:port``; None starts a local Ray unless RAY_ADDRESS is set."""
     num_cpus: int | None = number(None, 1, 10**5)
-    """CPUs of a local Ray; None takes what this process may use."""
+    """CPUs of a local Ray; None takes what this process may use and other searches leave free."""
 
     def faults(self) -> list[str]:
         """Also: the address is one that a search can use."""

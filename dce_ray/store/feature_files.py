@@ -151,7 +151,7 @@ def _arrays(path: Path) -> list[NDArray[Any]]:
 def _without_numpys_advice(fault: Exception) -> str:
     """What numpy says of a file, but for its hint how a pickle could be executed all the same."""
     told = str(fault)
-    return "no array of numbers" if "allow_pickle" in told or "pickle" in told else told
+    return "no array of numbers" if isinstance(fault, ValueError) and "pickle" in told else told
 
 
 def _check_matrix(matrix: NDArray[Any]) -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -81,20 +82,32 @@ def main(arguments: list[str]) -> int:
     config, options = configure(values)
     mlflow = MlflowOptions.from_mapping(options["tracking"], "tracking.")
     folder = Path(options["folder"] or _default_folder(config))
-    if (folder / "config.json").exists():
-        raise ConfigError(f"folder={folder}: holds a run already; go on with resume={folder} or choose another folder")
+    _check_free(folder)
     store = open_store(config.data)
     data_set = data_set_of(store.name)
     print(presets_line(config, data_set))
     check_mlflow(folder, mlflow)
     check_writable(folder)
     run = Run(config)
-    write_json(folder / "environment.json", environment())
     asked = {"test": bool(options["test"]), "tracking": mlflow.to_mapping(), "started": time.time()}
     data = {"data_set": store.name if data_set == "default" else data_set, "digest": store.digest}
-    write_json(folder / OPTIONS, asked | data)
-    write_json(folder / "config.json", config.to_mapping())
-    return _train(_driver(run, folder), folder, mlflow, test=bool(options["test"]))
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        _check_free(folder)  # another process may have begun one meanwhile
+        write_json(folder / "environment.json", environment())
+        write_json(folder / OPTIONS, asked | data)
+        write_json(folder / "config.json", config.to_mapping())
+        return _train(_driver(run, folder), folder, mlflow, test=bool(options["test"]))
+
+
+def _check_free(folder: Path) -> None:
+    """Refuse a folder that holds a run.
+
+    Raises:
+        ConfigError: with what to do.
+    """
+    if (folder / "config.json").exists():
+        raise ConfigError(f"folder={folder}: holds a run already; go on with resume={folder} or choose another folder")
 
 
 def _defaults(given: Mapping[str, Any]) -> RunConfig:
@@ -125,12 +138,13 @@ def _go_on(values: Mapping[str, Any]) -> int:
     given = {key: value for key, value in values.items() if key.startswith("tracking.")}
     mlflow = MlflowOptions.from_mapping(nest(kept | given).get("tracking", {}), "tracking.")
     check_mlflow(folder, mlflow)
-    write_json(folder / OPTIONS, options | {"tracking": mlflow.to_mapping()})
-    driver = _driver(Run(config), folder)
-    if not driver.resume():
-        log.info("%s holds no checkpoint yet; starting at the first iteration", folder)
-    driver.files.keep_until(driver.run.iteration)
-    return _train(driver, folder, mlflow, test=bool(options["test"]))
+    with _alone(folder):
+        write_json(folder / OPTIONS, options | {"tracking": mlflow.to_mapping()})
+        driver = _driver(Run(config), folder)
+        if not driver.resume():
+            log.info("%s holds no checkpoint yet; starting at the first iteration", folder)
+        driver.files.keep_until(driver.run.iteration)
+        return _train(driver, folder, mlflow, test=bool(options["test"]))
 
 
 def _config_of(folder: Path, mapping: Mapping[str, Any]) -> RunConfig:
@@ -150,10 +164,14 @@ def _driver(run: Run, folder: Path) -> Driver:
     return Driver(run, RunFiles(folder), read_every=run.config.training.log_every, keep_best=True)
 
 
+def _alone(folder: Path) -> AbstractContextManager[None]:
+    """Inside, no other process trains the run of this folder; whoever is refused has changed nothing in it."""
+    return held(folder / LOCK, ConfigError(f"{folder}: another process trains this run; wait for it, or stop it first"))
+
+
 def _train(driver: Driver, folder: Path, mlflow: MlflowOptions, *, test: bool) -> int:
     """Drive the run to its end, and MLflow behind it; the exit status."""
-    refusal = ConfigError(f"{folder}: another process trains this run; wait for it, or stop it first")
-    with held(folder / LOCK, refusal), mirrored(folder, mlflow), outcome_kept(folder):
+    with mirrored(folder, mlflow), outcome_kept(folder):
         return _drive(driver, folder, test=test)
 
 

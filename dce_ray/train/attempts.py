@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dce_ray.errors import CheckpointError
+from dce_ray.errors import CheckpointError, StorageError
 from dce_ray.files import finite, write_atomically
 from dce_ray.places import Place
 from dce_ray.train.run_files import Reading, RunFiles
@@ -141,7 +141,10 @@ class Attempts:
 
     def _remove(self, name: str) -> None:
         if self.place:
-            self.place.below(name).clear()
+            try:
+                self.place.below(name).clear()
+            except StorageError as fault:  # what stays there costs room and nothing else
+                log.warning("%s", fault)
         shutil.rmtree(self.root / name, ignore_errors=True)
 
     def _files(self, which: tuple[int, int]) -> RunFiles:

@@ -9,7 +9,7 @@ from dce_ray.config import COMPONENT_OF, ScalarRange
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
 from dce_ray.searchable import LIMITS
-from dce_ray.words import counted
+from dce_ray.words import counted, written
 
 SHARES = {"psi_share": "scs", "mcm_share": "mcm"}
 """Reading that says how much a component did, and the component."""
@@ -36,9 +36,13 @@ def caveats(folder: ExperimentFolder, winner: Candidate) -> Iterator[str]:
             )
     ends = dict(_at_ends(folder.config.get("space", {}), winner))
     if ends:
-        places = ", ".join(f"{key.rpartition('.')[0]}={value:.3g} ({end})" for (key, end), value in ends.items())
+        places = ", ".join(f"{key.rpartition('.')[0]}={_shown(value)} ({end})" for (key, end), value in ends.items())
         keys = " ".join(f"space.{key}=" for key, _ in ends)
         yield f"At an end of what was searched: {places}; a new search goes further with {keys}"
+
+
+def _shown(value: float) -> str:
+    return written(value) if float(value).is_integer() else f"{value:.3g}"
 
 
 def _is_of(run: RunFolder, winner: Candidate) -> bool:

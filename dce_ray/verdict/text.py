@@ -34,7 +34,7 @@ def told(verdict: Verdict, folder: ExperimentFolder, known: Sequence[str] = ()) 
     """
     config, command = folder.config, next_command(verdict, folder)
     lines = _unconfirmed(verdict, config) if verdict.outcome == UNCONFIRMED else _confirmed(verdict, config)
-    details = [*lines, *known, *_next(verdict, command, folder)]
+    details = [*lines, *known, *_next(verdict, command)]
     text = f"verdict: {verdict.outcome}: {_sentence(verdict, config)}."
     return replace(verdict, sentence=text, details=tuple(details), command=command)
 
@@ -173,20 +173,12 @@ def advised_seeds(verdict: Verdict) -> int:
     return min(max(wanted, verdict.planned_pairs), MOST_SEEDS)
 
 
-def _cost(folder: ExperimentFolder, runs: int) -> str:
-    """How many runs, and how long one takes by those that there are."""
-    ended = [record for run in folder.confirmations() if (record := run.record()).state == "finished"]
-    took = [record.ended - record.started for record in ended if record.started and record.ended]
-    return f"{runs} runs" + (f" of about {max(1, round(sum(took) / len(took)))} s each" if took else "")
-
-
-def _next(verdict: Verdict, command: str, folder: ExperimentFolder) -> Iterator[str]:
+def _next(verdict: Verdict, command: str) -> Iterator[str]:
     """What the command that follows does."""
     if not command:
         return
     if verdict.outcome != UNCONFIRMED:
-        cost = _cost(folder, 2 * advised_seeds(verdict))
-        yield f"To confirm the same setting anew, with fresh seeds ({cost}):"
+        yield f"To confirm the same setting anew, with fresh seeds ({2 * advised_seeds(verdict)} runs):"
     elif verdict.planned_pairs:
         yield "To go on, without a time budget:"
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -159,6 +160,32 @@ def test_runs_that_the_study_there_does_not_know_are_left_out(folder, storage, t
         folder.trial("p").write(RunRecord("p", "plain", "plain", 0, "finished", {}, 0))
     found, _ = fetch_experiment(place_of(folder, storage).address, str(tmp_path / "elsewhere"))
     assert {run.key for run in ExperimentFolder.open(found).trials()} == {"a", "p"}
+
+
+def test_what_a_queued_run_would_find_is_left_out_and_readings_without_a_record_too(folder, storage, tmp_path):
+    """The copy was cut off before the study said that the run had begun: the study never hears of what it finds."""
+    study = optuna.load_study(storage=open_journal(folder.study), study_name=STUDY)
+    study.enqueue_trial({}, user_attrs={"key": "b"})
+    for key in ("a", "b", "c"):
+        add_run(folder, key, "finished")
+    (folder.trial("c").path / "record.json").unlink()
+    with at_storage(folder, storage, "d"):
+        pass
+    found, _ = fetch_experiment(place_of(folder, storage).address, str(tmp_path / "elsewhere"))
+    assert sorted(path.name for path in (found / "trials").iterdir()) == ["a"]
+
+
+def test_an_older_copy_of_the_folder_is_refused(folder, storage, tmp_path):
+    with at_storage(folder, storage, "d"):
+        copy = tmp_path.joinpath("copy", *NAMES)
+        shutil.copytree(folder.path, copy)
+        optuna.load_study(storage=open_journal(folder.study), study_name=STUDY).ask()
+        add_run(folder, "a", "finished")
+    before = there(folder, storage)
+    with pytest.raises(SearchError, match="holds a later state of this search than"):
+        Claim.taken(ExperimentFolder.open(copy), place_of(folder, storage))
+    assert there(folder, storage) == before
+    assert Claim.taken(folder, place_of(folder, storage)).session == 1
 
 
 def test_a_search_that_could_not_begin_leaves_nothing_there(folder, storage):

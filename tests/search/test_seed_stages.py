@@ -16,6 +16,7 @@ from dce_ray.search.seed_stages import confirmation_stages, refuse_other_seeds
 from dce_ray.search.settings import ConfirmOptions, Experiment, build_experiment
 from dce_ray.verdict.stein import SeedPlan
 from dce_ray.verdict.verdict import Verdict
+from dce_ray.words import runnable
 
 WINNER, SECOND, PLAIN = candidate(), candidate("top2"), candidate("baseline", 7)
 ALL = [WINNER, SECOND, PLAIN]
@@ -229,7 +230,7 @@ def test_the_verdict_is_of_both_stages(experiment_folder):
     assert "verdict" not in text  # it comes last, after the report
     written = experiment_folder.confirmation.with_suffix(".md").read_text()
     assert verdict.sentence in written
-    assert written.rstrip().endswith(f"```\n{verdict.command}\n```")
+    assert written.rstrip().endswith(f"```\n{runnable(verdict.command, anywhere=True)}\n```")
     content = read_json(experiment_folder.confirmation)
     assert content["verdict"]["interval"] == [verdict.low, verdict.high]
     assert "2 to 3 seeds" in content["caption"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dce_ray.train.run_files import RunFiles
+from dce_ray.train.run_files import LOCK, RunFiles
 from tests.train.former import former_configuration, write_former_checkpoint
 
 QUICK = (
@@ -239,3 +240,21 @@ def test_help_names_groups_and_keys(tmp_path):
         assert word in run.stdout
     keys = train("keys", cwd=tmp_path)
     assert "method.theta_rep=" in keys.stdout
+
+
+@pytest.mark.parametrize("asked", ["resume", "folder"])
+def test_a_run_that_trains_elsewhere_keeps_every_reading_when_another_is_refused(asked, tiny_store, tmp_path):
+    """Without a checkpoint a resume drops all readings: not those of a run that is being trained."""
+    run = train(*QUICK, f"data={tiny_store}", "folder=run", "tracking=off", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    files = {path: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.name != LOCK}
+    for name in ("checkpoint.pt", "config.json")[: 1 if asked == "resume" else 2]:
+        (tmp_path / "run" / name).unlink()
+        del files[tmp_path / "run" / name]
+    words = ("resume=run",) if asked == "resume" else (*QUICK, f"data={tiny_store}", "folder=run", "seed=9")
+    with (tmp_path / "run" / LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        refused = train(*words, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "another process trains this run" in refused.stderr
+    assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.name != LOCK} == files

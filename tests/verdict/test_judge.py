@@ -89,9 +89,7 @@ def test_the_advised_seeds_are_those_that_are_worth_it_and_say_what_they_cost(ou
     for run in folder.confirmations():
         run.write(dataclasses.replace(run.record(), started=100.0, ended=190.0))
     again = judge(folder, [WINNER, PLAIN])
-    assert again.details[-1] == (
-        f"To confirm the same setting anew, with fresh seeds ({2 * seeds} runs of about 90 s each):"
-    )
+    assert again.details[-1] == (f"To confirm the same setting anew, with fresh seeds ({2 * seeds} runs):")
 
 
 def test_a_winner_of_published_values_is_said_to_be_one_where_nothing_is_decided(tmp_path):
