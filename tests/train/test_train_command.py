@@ -125,7 +125,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(never_stopped, tiny_store, tmp_path)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert f"resume={folder}" in output
+    assert output.rstrip().endswith("-m dce_ray.train resume=run")  # as seen from where it was typed
     again = train(f"resume={folder}", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert torch.equal(final_weights(folder), final_weights(never_stopped))
