@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from laid_over import laid_over
 
 from dce_ray import ablate, confounding
 from dce_ray.ablation_runs import ablation_folder
@@ -134,7 +135,7 @@ class Command:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-u", "-m", "dce_ray.ablate", *ASKED, *arguments],
+            [sys.executable, "-u", "-m", "dce_ray.ablate", *laid_over(ASKED, *arguments)],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -144,7 +145,7 @@ class Command:
 
     def run(self, *arguments: str) -> str:
         process = self.start(*arguments)
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=500)
         assert process.returncode == 0, output
         return output
 

@@ -23,7 +23,7 @@ from dce_ray.tracking.sync_report import SyncReport
 
 LIMIT_S = 60.0
 """How long a search waits at its end for what is still to be sent."""
-SILENT_LIMIT_S = 10.0
+SILENT_LIMIT_S = 20.0
 """How long it waits for a store that does not answer; once it does, the whole limit holds again."""
 REST = 4.0
 """After a pass the mirror rests this many times the processor time that it took."""

@@ -79,14 +79,15 @@ def await_runs(cluster: LoopbackCluster, name: str, number: int) -> None:
         time.sleep(0.2)
 
 
-def search_process(name: str) -> int:
-    """The driver of a submitted search on this machine, as soon as it is there."""
+def search_process(cluster: LoopbackCluster, name: str) -> int:
+    """The driver of a search that was submitted to this cluster, as soon as it is there; other tests have theirs."""
+    place = f"{cluster.folder}/".encode()
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-                if b"dce_ray.search" in words and any(name.encode() in word for word in words):
+                if b"dce_ray.search" in words and any(place in word and name.encode() in word for word in words):
                     return int(entry.name)
         time.sleep(0.1)
     raise AssertionError(f"no driver of {name}")
@@ -156,7 +157,7 @@ def test_a_stopped_and_a_killed_search_go_on_with_nothing_doubled(cluster):
 
     resume = ["--", place.group(1)]
     assert run(cluster, "submit", "runtime_env=none", "job=wild-2", "follow=off", *resume).returncode == 0
-    driver, before = search_process("wild"), ended_runs(cluster, "wild")
+    driver, before = search_process(cluster, "wild"), ended_runs(cluster, "wild")
     await_runs(cluster, "wild", min(before + 1, RUNS))
     os.kill(driver, signal.SIGKILL)
     killed = run(cluster, "logs", "job=wild-2")

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from laid_over import laid_over
 
 from dce_ray.commandline import parse
 from dce_ray.errors import ConfigError, SearchError
@@ -106,7 +107,7 @@ def test_the_report_compares_them_and_says_what_each_came_to(resumed, capsys):
 
 def test_the_cost_is_measured_and_told_before_the_first_search_begins(cluster, tiny, tmp_path, capsys):
     command = ["baseline=delu", f"data=[{tiny}]", f"results={tmp_path}", "name=cost", "tracking=off", *SHORT]
-    assert main([*command, "confirm.seeds=0"]) == 0
+    assert main(laid_over(command, "confirm.seeds=0")) == 0
     told = capsys.readouterr().out
     first = re.search(r"^cost: synthetic/delu: 5 runs of the search; about (\S+) s each, .* in all$", told, re.M)
     assert first, told

@@ -14,6 +14,7 @@ import sys
 import time
 
 import pytest
+from laid_over import laid_over
 from test_search_command import SHORT, SINGLE, opened
 
 from dce_ray import confirm
@@ -42,7 +43,7 @@ def searched(cluster, tiny, tmp_path_factory):
     """A search whose verdict is undecided, in a folder whose name needs quoting."""
     results = tmp_path_factory.mktemp("results") / "my results"
     path = f"results='{results}'"
-    assert search([f"data={tiny}", "baseline=delu", path, "name=one", *MORE, "training.iterations=12"]) == 0
+    assert search([f"data={tiny}", "baseline=delu", path, "name=one", *laid_over(MORE, "training.iterations=12")]) == 0
     folder = opened(results)
     content = json.loads(folder.confirmation.read_text())
     assert content["verdict"]["outcome"] == "undecided"

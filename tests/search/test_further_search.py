@@ -5,6 +5,7 @@ import json
 from collections import Counter
 
 import pytest
+from laid_over import laid_over
 
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.study import read_study
@@ -124,7 +125,7 @@ def test_a_resumed_search_keeps_its_space_and_shares_further_runs(finished, caps
 def test_the_plain_baselines_schedule_alone_and_its_best_yaml_as_a_first_point(cluster, tiny_store, tmp_path, capsys):
     words = [f"data={tiny_store}", f"results={tmp_path}", *SHORT, "tracking=off"]
     alone = ["scs=off", "mcm=off", "search.num_runs=5", "confirm.seeds=0"]
-    assert main([*words, *alone, RATE, LENGTH, "training.eval_every=100"]) == 0
+    assert main(laid_over(words, *alone, RATE, LENGTH)) == 0
     (path,) = tmp_path.glob("*/delu/one")
     folder = ExperimentFolder.open(path)
     records = [run.record() for run in folder.trials()]
@@ -132,7 +133,7 @@ def test_the_plain_baselines_schedule_alone_and_its_best_yaml_as_a_first_point(c
     assert {record.config["training"]["iterations"] for record in records if record.role == "plain"} == {200}
     assert "verdict: unconfirmed" in capsys.readouterr().out
     more = ["name=two", "confirm.seeds=0", "search.num_runs=6", f"space.first_points=[{folder.best}]"]
-    assert main([*[word for word in words if word != "name=one"], *more, RATE, "training.iterations=8"]) == 0
+    assert main(laid_over(words, *more, RATE, "training.iterations=8")) == 0
     second = ExperimentFolder.open(path.parent / "two")
     origins = {record.origin: record for run in second.trials() if (record := run.record()).role == "trial"}
     (origin,) = [name for name in origins if name.startswith("best-of-one")]
