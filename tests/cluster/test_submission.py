@@ -81,13 +81,14 @@ def await_runs(cluster: LoopbackCluster, name: str, number: int) -> None:
 
 def search_process(cluster: LoopbackCluster, name: str) -> int:
     """The driver of a search that was submitted to this cluster, as soon as it is there; other tests have theirs."""
-    place = f"{cluster.folder}/".encode()
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-                if b"dce_ray.search" in words and any(place in word and name.encode() in word for word in words):
+                ours = (entry / "cwd").resolve().is_relative_to(cluster.folder.resolve())
+                ours = ours or f"{cluster.folder}/".encode() in b" ".join(words)
+                if ours and b"dce_ray.search" in words and any(name.encode() in word for word in words):
                     return int(entry.name)
         time.sleep(0.1)
     raise AssertionError(f"no driver of {name}")
