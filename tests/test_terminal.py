@@ -126,7 +126,10 @@ def test_the_presets_line_says_whose_values_a_run_starts_from(data_set, begins):
     assert "with your changes" not in presets_line(released, data_set)
 
 
-def test_a_limit_on_files_is_told_with_its_remedy_before_ray_starts(tmp_path):
+def test_a_limit_on_files_is_told_with_its_remedy_before_ray_starts(tmp_path, monkeypatch):
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # by another test file of this process
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50 * 2**20, hard))
     try:

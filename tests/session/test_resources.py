@@ -106,7 +106,7 @@ def test_ray_client_in_the_environment_is_refused(tmp_path, monkeypatch):
         ("AuthenticationError: InvalidAuthToken", "RAY_AUTH_MODE=token"),
         ("The object store is using /tmp instead of /dev/shm because /dev/shm has only 1 bytes", "--shm-size"),
         ("Attempting to cap object store memory usage at 1 bytes, but the minimum allowed is 78643200", "end other"),
-        ("OSError: [Errno 98] Address already in use", "ray stop"),
+        ("OSError: [Errno 98] Address already in use", "end the program that listens there"),
         ("OSError: [Errno 28] No space left on device", "RAY_TMPDIR"),
         ("Could not find any running Ray instance", "ray status"),
         ("something never seen", "logs"),
