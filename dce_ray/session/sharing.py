@@ -2,7 +2,8 @@
 
 Each Ray that a search starts for itself leaves a note of the CPUs that it gives to runs, and holds the note's lock for
 as long as the process lives: the system lets go of it however the process ends, so that a note which nobody holds is
-one of the past. A search on a cluster leaves none: there, Ray shares out what it has.
+one of the past, even where another process has the writer's number by now. A note is locked before it has its name, so
+that nobody finds one that lives and is not held. A search on a cluster leaves none: there, Ray shares out what it has.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 from dce_ray.errors import SearchError
-from dce_ray.files import is_held, read_json, write_atomically
 from dce_ray.session.limits import usable_cpus
 from dce_ray.words import counted, written
 
@@ -36,6 +37,19 @@ class Note:
     """The folder that it fills."""
     cpus: float
     """Given to its runs."""
+    cpu_set: tuple[int, ...] = ()
+    """Numbers of the CPUs that its processes may run on (``taskset``, a container's set); empty where it is not known,
+    and may be any."""
+
+    def within(self, own: frozenset[int]) -> float:
+        """CPUs of the set ``own`` that its runs cannot do without; what fits beside that set is left to the system.
+
+        >>> Note(1, "a", 4.0, (0, 1, 2, 3, 4, 5)).within(frozenset({0, 1, 2}))
+        1.0
+        """
+        if not (self.cpu_set and own):
+            return self.cpus
+        return max(0.0, self.cpus - len(set(self.cpu_set) - own))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +59,16 @@ class Share:
     usable: float
     """CPUs that this process may use at all."""
     others: tuple[Note, ...]
+    """Searches that may run on some of them."""
     wish: int | None = None
     """CPUs that the user asked for; None chooses."""
+    cpu_set: frozenset[int] = frozenset()
+    """Numbers of the CPUs that this process may run on; empty where it is not known."""
 
     @property
     def taken(self) -> float:
         """CPUs that the runs of the others have."""
-        return sum(note.cpus for note in self.others)
+        return sum(note.within(self.cpu_set) for note in self.others)
 
     @property
     def cpus(self) -> int:
@@ -89,7 +106,9 @@ def share_of_machine(wish: int | None = None) -> Share:
     Args:
         wish: the user's ``ray.num_cpus``.
     """
-    return Share(float(usable_cpus()), tuple(_held_notes()), wish)
+    own = frozenset(os.sched_getaffinity(0))
+    others = tuple(note for note in _held_notes() if not note.cpu_set or own.intersection(note.cpu_set))
+    return Share(float(usable_cpus()), others, wish, own)
 
 
 @contextlib.contextmanager
@@ -109,16 +128,32 @@ def share_held(place: Path, wish: int | None = None) -> Iterator[Share]:
         with _one_at_a_time(folder):  # of two that start together the later sees the earlier
             _tidy(folder)
             share = share_of_machine(wish)
+            note = Note(os.getpid(), str(place), float(share.cpus), tuple(sorted(share.cpu_set)))
             try:
-                write_atomically(path, json.dumps(asdict(Note(os.getpid(), str(place), float(share.cpus)))))
-                path.chmod(0o644)  # for the searches of other users
-                fcntl.flock(held.enter_context(path.open()), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held.enter_context(_left(path, note))
             except OSError as fault:
                 raise SearchError(_unwritable(folder, fault)) from fault
         try:
             yield share
         finally:
             path.unlink(missing_ok=True)
+
+
+def _left(path: Path, note: Note) -> TextIO:
+    """Write a note that is locked as long as the file stays open; it gets its name last."""
+    unnamed = path.with_suffix(".new")
+    file = unnamed.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        json.dump(asdict(note), file)
+        file.flush()
+        unnamed.chmod(0o644)  # for the searches of other users
+        unnamed.replace(path)
+    except OSError:
+        file.close()
+        unnamed.unlink(missing_ok=True)
+        raise
+    return file
 
 
 def notes_folder() -> Path:
@@ -144,16 +179,29 @@ def _unwritable(folder: Path, fault: OSError) -> str:
 def _held_notes() -> Iterator[Note]:
     """Of searches that live; a note of another form is another version's, of which nothing is known."""
     for path in sorted(notes_folder().glob("*.json")):
-        if is_held(path):
-            told = read_json(path)
-            if set(told) >= {item.name for item in fields(Note)}:
-                yield Note(int(told["pid"]), str(told["place"]), float(told["cpus"]))
+        told = json.loads(_held_text(path) or "{}")
+        if told.keys() >= {"pid", "place", "cpus"}:
+            cpu_set = tuple(map(int, told.get("cpu_set", ())))
+            yield Note(int(told["pid"]), str(told["place"]), float(told["cpus"]), cpu_set)
+
+
+def _held_text(path: Path) -> str | None:
+    """What a note says that a living process holds; None where none does."""
+    try:
+        with path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return file.read()
+    except (FileNotFoundError, PermissionError):  # it has just ended; of another user, who was killed while writing
+        return None
+    return None
 
 
 def _tidy(folder: Path) -> None:
     """Remove what killed searches left."""
-    for path in folder.glob("*.json"):
-        if not is_held(path):
+    for path in [*folder.glob("*.json"), *folder.glob("*.new")]:
+        if _held_text(path) is None:
             with contextlib.suppress(PermissionError):  # another user's, who removes it
                 path.unlink(missing_ok=True)
 

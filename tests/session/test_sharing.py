@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -93,6 +96,72 @@ def test_what_a_killed_search_left_and_what_another_version_wrote_counts_for_not
         assert share_of_machine().others == ()
         with share_held(tmp_path):
             assert not (notes / "left.json").exists()
+
+
+def bound_to(cpus: str, place: Path, answer: str) -> subprocess.CompletedProcess[str]:
+    """Another search's share, in a process that may run on these CPUs alone."""
+    words = ["taskset", "--cpu-list", cpus, sys.executable, "-c", HOLDER, str(place), "0"]
+    return subprocess.run(words, input=answer, capture_output=True, text=True, check=True)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two sets of CPUs need two CPUs")
+def test_searches_that_are_bound_to_other_cpus_are_no_rivals(tmp_path, notes):
+    before = os.sched_getaffinity(0)
+    first, second = sorted(before)[:2]
+    os.sched_setaffinity(0, {first})
+    try:
+        with share_held(tmp_path / "here"):
+            assert json.loads(next(notes.glob("*.json")).read_text())["cpu_set"] == [first]
+            assert bound_to(str(second), tmp_path, "").stdout.strip() == "1", "it takes its own, and says nothing"
+            assert "another search runs" in bound_to(str(first), tmp_path, "").stdout
+            both = bound_to(f"{first},{second}", tmp_path, "").stdout
+            assert re.search(r"of 2 in all, .*; this one takes the 1 CPU that is free", both)
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def test_of_sets_that_overlap_only_what_another_needs_of_ours_counts():
+    other = Note(1, "a", 4.0, tuple(range(8)))
+    assert Share(2.0, (other,), cpu_set=frozenset({0, 1})).cpus == 2, "six are left beside ours for its four"
+    assert Share(6.0, (other,), cpu_set=frozenset(range(2, 8))).cpus == 4
+    assert Share(8.0, (other,), cpu_set=frozenset(range(8))).cpus == 4
+    assert Share(8.0, (Note(1, "a", 4.0),), cpu_set=frozenset(range(8))).cpus == 4, "of another version, anywhere"
+
+
+def test_nobody_finds_a_note_that_is_not_held_or_gone_while_it_is_read(tmp_path):
+    ended, faults = threading.Event(), []
+
+    def look() -> None:
+        while not ended.is_set():
+            try:
+                share_of_machine()
+            except Exception as fault:
+                faults.append(fault)
+
+    others = [threading.Thread(target=look) for _ in range(3)]
+    for one in others:
+        one.start()
+    try:
+        for _ in range(300):
+            with share_held(tmp_path, 1):
+                pass
+    finally:
+        ended.set()
+        for one in others:
+            one.join()
+    assert faults == []
+
+
+def test_of_two_that_start_together_the_later_sees_the_earlier(tmp_path):
+    words = [sys.executable, "-c", HOLDER]
+    started = [
+        subprocess.Popen([*words, str(tmp_path / name), "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for name in "abc"
+    ]
+    told = [one.stdout.readline() for one in started if one.stdout]
+    for one in started:
+        one.communicate("")
+    assert sorted("other search" in line for line in told) == [False, True, True]
 
 
 def test_notes_that_cannot_be_written_are_one_message(tmp_path, monkeypatch):
