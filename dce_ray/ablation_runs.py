@@ -98,7 +98,8 @@ class Runner:
         ledger = PlanLedger(plan)
         left = len(ledger.waiting)
         if left:
-            check_nodes(ExperimentFolder(plan[0].folder.path.parents[1]).mark, run.data, store.digest)
+            mark = ExperimentFolder(plan[0].folder.path.parents[1]).mark
+            check_nodes(mark, run.data, store.digest, keys=("data",))
         wish = {"cpus": self.options["cpus_per_run"], "gpus": self.options["gpus_per_run"]}
         resources = resources_for(run, store, self.nodes, runs=left, **wish)
         system = tracking_of(self.options).system_metrics

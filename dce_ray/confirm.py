@@ -217,7 +217,7 @@ def run(look: Look, options: Mapping[str, Any]) -> Stop | None:
     wish = {"cpus": options["cpus_per_run"], "gpus": options["gpus_per_run"]}
     with ray_session(options["ray"]["address"], look.folder.log, options["ray"]["num_cpus"]) as nodes:
         storage = look.search.config.get("storage")
-        check_nodes(look.folder.mark, look.search.config["run"]["data"], look.store.digest, storage)
+        check_nodes(look.folder.mark, look.search.config["run"]["data"], look.store.digest, storage, keys=())
         resources = resources_for(config, look.store, nodes, runs=len(ledger.waiting), **wish)
         print(resources.text(nodes))
         workers = Workers(trainable_named(config.baseline), resources, options["max_failures"])

@@ -54,7 +54,9 @@ class Search:
         settings = self.experiment.settings
         go_on = command_line("dce_ray.search", resume=self.folder.path)
         with ray_session(settings.ray.address, self.folder.log, settings.ray.num_cpus, go_on=go_on) as nodes:
-            check_nodes(self.folder.mark, self.experiment.run.data, self.experiment.digest, settings.storage)
+            keys = () if self.folder.trials() else ("data", "storage")  # resume= takes neither
+            data, digest = self.experiment.run.data, self.experiment.digest
+            check_nodes(self.folder.mark, data, digest, settings.storage, keys=keys)
             resources = self.resources(nodes)
             print(resources.text(nodes))
             cost = self.cost(resources.slots(nodes), resources)

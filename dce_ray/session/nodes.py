@@ -41,6 +41,8 @@ class Wanted:
     """What ``storage=`` says."""
     seen: str = ""
     """Name of a file that the driver has written there."""
+    keys: tuple[str, ...] = ("data", "storage")
+    """Of these two, what the command takes: a remedy names no other key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,9 @@ class View:
     """Why no run can go on there."""
 
 
-def check_nodes(mark: Path, data: str, digest: str, storage: str | None = None) -> None:
+def check_nodes(
+    mark: Path, data: str, digest: str, storage: str | None = None, *, keys: tuple[str, ...] = ("data", "storage")
+) -> None:
     """Refuse to start where a node could not run a run; say what is lost with a node where the disk is not shared.
 
     Args:
@@ -62,6 +66,7 @@ def check_nodes(mark: Path, data: str, digest: str, storage: str | None = None) 
         data: folder or address of the feature store.
         digest: of the store.
         storage: what ``storage=`` says.
+        keys: of ``data`` and ``storage``, what the command takes now; a remedy names no other key.
 
     Raises:
         SearchError: with what each node lacks, and the remedy.
@@ -72,7 +77,7 @@ def check_nodes(mark: Path, data: str, digest: str, storage: str | None = None) 
     others = [node for node in nodes if node != own]
     if not others:
         return
-    wanted = Wanted(str(mark), mark.read_text(), data, digest, storage, f".seen-{uuid4().hex}")
+    wanted = Wanted(str(mark), mark.read_text(), data, digest, storage, f".seen-{uuid4().hex}", keys)
     place = Place.at(storage) if storage else None
     if place:
         place.write(wanted.seen, wanted.mark.encode())
@@ -84,10 +89,16 @@ def check_nodes(mark: Path, data: str, digest: str, storage: str | None = None) 
     _refuse(views)
     apart = [view.host for view in views if not view.folder]
     if apart and storage is None:
-        print(
-            f"note: {mark.parent} is not seen on {counted(len(apart), 'node')} ({_named(apart)}): a run that loses its "
-            f"process there starts again; storage=<a folder that all nodes reach, or s3://...> lets it go on"
-        )
+        print(unseen(mark.parent, apart, keys))
+
+
+def unseen(folder: Path, hosts: Sequence[str], keys: tuple[str, ...]) -> str:
+    """What is lost with a node that does not see the experiment folder, and the remedy that the command has."""
+    lets = "storage=<a folder that all nodes reach, or s3://...> lets it go on"
+    return (
+        f"note: {folder} is not seen on {counted(len(hosts), 'node')} ({_named(hosts)}): a run that loses its process "
+        f"there starts again; {lets if 'storage' in keys else 'on a disk that all nodes share it would go on'}"
+    )
 
 
 def _refuse(views: Sequence[View]) -> None:
@@ -126,11 +137,17 @@ def look(wanted: Wanted) -> View:
     except DceError as reason:
         fault = str(reason)
         if not (is_bucket(wanted.data) or wanted.storage):
-            fault += (
-                "; every node must reach the data: data=s3://... (python -m dce_ray.store copy store=<here> "
-                "target=s3://...), a folder that all nodes share, or storage=s3://..., which takes the data along"
-            )
+            fault += f"; every node must reach the data: {_reach(wanted.keys)}"
     return View(socket.gethostname(), sees, fault)
+
+
+def _reach(keys: tuple[str, ...]) -> str:
+    if "data" not in keys:
+        return "share the disk that it lies on, or copy it to the same place there; another place makes another search"
+    bucket = "data=s3://... (python -m dce_ray.store copy store=<here> target=s3://...)"
+    shared = "a folder that all nodes share"
+    along = ", or storage=s3://..., which takes the data along"
+    return f"{bucket}, {shared}{along}" if "storage" in keys else f"{bucket}, or {shared}"
 
 
 def _data_fault(wanted: Wanted) -> str | None:
@@ -138,9 +155,10 @@ def _data_fault(wanted: Wanted) -> str | None:
     found = (remote_manifest(data) if is_bucket(data) else read_manifest(Path(data))).digest
     if found == wanted.digest:
         return None
+    best = ", best with data=s3://..." if "data" in wanted.keys else ""
     return (
         f"{data} holds other data there (digest {found[:12]}, expected {wanted.digest[:12]}); give all nodes the same "
-        f"store, best with data=s3://..."
+        f"store{best}"
     )
 
 

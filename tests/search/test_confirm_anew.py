@@ -205,9 +205,10 @@ def test_memory_is_reserved_for_the_larger_of_the_two(searched, tmp_path, monkey
         raise SearchError("enough")
 
     monkeypatch.setattr(confirm, "resources_for", ask)
+    monkeypatch.setattr(confirm, "check_nodes", lambda *_, keys: asked.append(keys))
     with pytest.raises(SearchError, match="enough"):
         confirm.run(look, confirm.DEFAULTS)
-    assert asked == [900]
+    assert asked == [(), 900], "no remedy names data= or storage=, which this command does not take"
 
 
 def tables_of_finished(place):

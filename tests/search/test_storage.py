@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from s3_server import SECRET
 
+from dce_ray import ablate, ablation_runs, confirm
 from dce_ray.errors import ConfigError, DceError, SearchError, StorageError
 from dce_ray.experiment.claim import place_of
 from dce_ray.experiment.mirrored import at_storage
+from dce_ray.experiment.record import RunRecord
 from dce_ray.places import Place
-from dce_ray.search.__main__ import request_of
+from dce_ray.search import stages
+from dce_ray.search.__main__ import known_keys, request_of
 from dce_ray.search.api import create, reopen
-from dce_ray.session.nodes import Wanted, look
+from dce_ray.search.plan import Planned
+from dce_ray.search.stages import Search
+from dce_ray.session.nodes import Wanted, look, unseen
 from dce_ray.store import open_store
 
 
@@ -110,6 +117,48 @@ def test_a_node_says_what_it_sees(tiny_store, tmp_path, bucket):
     view = look(replace(wanted, digest="f" * 64))
     assert f"holds other data there (digest {wanted.digest[:12]}, expected ffffffffffff)" in view.fault
     assert "not a store" in look(replace(wanted, data=f"{bucket}/none")).fault
+
+
+@pytest.mark.parametrize(
+    ("keys", "known"),
+    [(("data", "storage"), known_keys()), (("data",), ablate.OWN_KEYS | {"data": None}), ((), confirm.DEFAULTS)],
+    ids=["search", "ablate", "confirm"],
+)
+def test_remedies_name_only_keys_that_the_command_takes(keys, known, tiny_store, tmp_path):
+    mark = tmp_path / ".session"
+    mark.write_text("mark")
+    wanted = Wanted(str(mark), "mark", str(tmp_path / "nowhere"), "f" * 64, keys=keys)
+    absent, other = look(wanted).fault, look(replace(wanted, data=str(tiny_store))).fault
+    note = unseen(tmp_path, ["node-b", "node-a"], keys)
+    assert "every node must reach the data: " in absent
+    assert "give all nodes the same store" in other
+    assert "is not seen on 2 nodes (node-a, node-b): a run that loses its process there starts again; " in note
+    named = set(re.findall(r"(\w+)=(?!<here>|s3://\.\.\.\))", f"{absent} {other} {note}"))
+    assert named == set(keys)
+    assert named <= set(known)
+
+
+def test_ablations_and_a_resumed_search_ask_with_the_keys_they_take(tiny_store, tmp_path, monkeypatch):
+    asked = []
+
+    def ask(*_, keys=("data", "storage")):
+        asked.append(keys)
+        raise SearchError("enough")
+
+    monkeypatch.setattr(ablation_runs, "check_nodes", ask)
+    monkeypatch.setattr(stages, "check_nodes", ask)
+    monkeypatch.setattr(stages, "ray_session", lambda *_, **__: nullcontext([]))
+    experiment, folder = made(tiny_store)
+    record = RunRecord("one", "ablation", "plain", 0, "running", experiment.run.to_mapping(), 0)
+    plan = [Planned(folder.confirm("one"), record)]
+    with pytest.raises(SearchError, match="enough"):
+        ablation_runs.Runner({}, []).run("title", plan, experiment.run, open_store(tiny_store))
+    for begun in (False, True):
+        if begun:
+            folder.trial("one").write(replace(record, role="trial"))
+        with pytest.raises(SearchError, match="enough"):
+            Search(experiment, folder).run()
+    assert asked == [("data",), ("data", "storage"), ()]
 
 
 def test_a_shared_folder_serves_as_storage(tiny_store, tmp_path):
