@@ -148,7 +148,7 @@ class TrainingConfig(Config):
     """Optimisation steps; the schedule of the uncertainty guide runs over them."""
     stop_at: int | None = number(None, 1, 10**9)
     """Iteration at which the run ends although its schedule goes on: the one that a search chose on holdout."""
-    learning_rate: float = number(5e-5, 1e-12, 10.0)
+    learning_rate: float = number(5e-5, 1e-12, 10.0, kept=(0.0, 10.0))
     """Adam's step size."""
     weight_decay: float = number(1e-3, 0.0, 10.0)
     """L2 term in the gradient, as in Adam (not AdamW)."""
@@ -200,7 +200,7 @@ class EvaluationConfig(Config):
     """Kind of non-maximum suppression."""
     nms_parameter: float = number(0.3, 1e-6, 10.0)
     """Sigma of the gaussian kind, tIoU threshold of the other two."""
-    min_length: int = number(1, 1, 1000)
+    min_length: int = number(1, 1, 1000, kept=(1, 100_000))
     """Shortest proposal that is kept, in snippets (2 in the published DELU)."""
     drop_ambiguous: bool = True
     """Whether proposals that touch an interval annotated as ambiguous are dropped (no effect where none is)."""
@@ -213,9 +213,9 @@ class EvaluationConfig(Config):
     max_snippets_per_batch: int = number(16_384, 1, 10**9)
     """Padded snippets that one inference batch may hold: the memory bound."""
 
-    def faults(self) -> list[str]:
+    def refusals(self) -> list[str]:
         """Also: the thresholds rise within (0, 1], and every average goes from one of them to another."""
-        lines = Config.faults(self)
+        lines = Config.refusals(self)
         if lines:
             return lines
         levels = list(self.tiou_thresholds)

@@ -2,6 +2,11 @@
 
 ``from_mapping`` and ``to_mapping`` speak nested dicts (what YAML, JSON and Ray carry) with the user's names:
 the field ``lambda_`` is the key ``lambda``. Faults are collected, so that one message names them all.
+
+There are two kinds of rules. What no record may break is in :meth:`Config.faults`. What is refused of a user who asks
+for it anew, although folders hold it that were written before there was the rule, is in :meth:`Config.refusals`: such a
+folder is read with ``kept=True`` and gone on with. A rule that is added to a field that folders hold
+belongs there.
 """
 
 from __future__ import annotations
@@ -31,7 +36,13 @@ LIST_WORDS: Mapping[Any, str] = {float: "a list of numbers such as [0.3,0.5]", s
 
 
 def number(
-    default: Any, low: float = -math.inf, high: float = math.inf, *, null: str = "", decides: bool = True
+    default: Any,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    kept: tuple[float, float] | None = None,
+    null: str = "",
+    decides: bool = True,
 ) -> Any:
     """A field whose value must lie in [low, high].
 
@@ -39,10 +50,12 @@ def number(
         default: its value where none is given.
         low: smallest value.
         high: largest value.
+        kept: smallest and largest value that folders may hold; None: the same.
         null: what None means, for the message that refuses a number, such as ``for no second stage``.
         decides: see :func:`place`.
     """
-    return field(default=default, metadata={"low": low, "high": high, "null": null, "decides": decides})
+    bounds = {"low": low, "high": high, "kept": kept or (low, high)}
+    return field(default=default, metadata={**bounds, "null": null, "decides": decides})
 
 
 def choice(default: str, *names: str, decides: bool = True) -> Any:
@@ -99,7 +112,7 @@ class Config:
             raise ConfigError("\n".join(faults))
 
     def faults(self) -> list[str]:
-        """Every rule this record breaks, one line each; empty where it is sound."""
+        """Every rule this record breaks that none may break, one line each; empty where it is sound."""
         hints = typing.get_type_hints(type(self))
         lines = []
         for item in dataclasses.fields(self):
@@ -112,18 +125,54 @@ class Config:
             choices = item.metadata.get("choices")
             if choices and value not in choices:
                 lines.append(unknown_name(name, str(value), choices))
-            low, high = item.metadata.get("low"), item.metadata.get("high")
-            if low is not None and high is not None and value is not None and not low <= value <= high:
-                lines.append(f"{name}={value!r}: {range_text(low, high)}{_null_text(item, hints[item.name])}")
+            lines += self._outside(item, *item.metadata.get("kept", (-math.inf, math.inf)))
         return lines
 
+    def refusals(self) -> list[str]:
+        """What is refused of this record where a user asks for it, one line each; only for a record without faults."""
+        ranges = [item for item in dataclasses.fields(self) if "low" in item.metadata]
+        return [line for item in ranges for line in self._outside(item, item.metadata["low"], item.metadata["high"])]
+
+    def refuse(self, where: str = "") -> None:
+        """Refuse what a user may not ask for, here and in all groups.
+
+        Args:
+            where: prefix of the keys in messages.
+
+        Raises:
+            ConfigError: naming all of it.
+        """
+        if lines := self._refused(where):
+            raise ConfigError("\n".join(lines))
+
+    def _refused(self, where: str) -> list[str]:
+        lines = [f"{where}{line}" for line in self.refusals()]
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, Config):
+                lines += value._refused(f"{where}{key_of(item.name)}.")
+        return lines
+
+    def _outside(self, item: dataclasses.Field[Any], low: float, high: float) -> list[str]:
+        """The line on a number outside [low, high]; none where it is inside, or no number."""
+        value = getattr(self, item.name)
+        if not isinstance(value, int | float) or low <= value <= high:
+            return []
+        told, hint = (
+            range_text(item.metadata["low"], item.metadata["high"]),
+            typing.get_type_hints(type(self))[item.name],
+        )
+        return [f"{key_of(item.name)}={value!r}: {told}{_null_text(item, hint)}"]
+
     @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any], where: str = "") -> Self:
+    def from_mapping(cls, mapping: Mapping[str, Any], where: str = "", *, kept: bool = False) -> Self:
         """Build from a nested mapping with the user's keys.
 
         Args:
             mapping: values by key; keys that are absent keep their default.
             where: prefix of the keys in messages, such as ``method.``.
+            kept: whether a folder or a checkpoint holds it, which was accepted when it was written; see
+                :meth:`refusals`.
 
         Raises:
             ConfigError: naming every unknown key (with the nearest known one), wrong type and value out of range.
@@ -138,7 +187,7 @@ class Config:
                 continue
             name = by_key[key].name
             try:
-                values[name] = _coerce(value, hints[name], f"{where}{key}.")
+                values[name] = _coerce(value, hints[name], f"{where}{key}.", kept=kept)
             except ConfigError as fault:
                 lines.append(str(fault))
         for key, item in by_key.items():
@@ -146,7 +195,11 @@ class Config:
                 lines.append(f"{where}{key}: missing; it has no default")
         if not lines:
             try:
-                return cls(**values)
+                record = cls(**values)
+                own = [] if kept else record.refusals()
+                if not own:
+                    return record
+                lines = [f"{where}{line}" for line in own]
             except ConfigError as fault:
                 lines = [line if line.startswith("unknown") else f"{where}{line}" for line in fault.args[0].split("\n")]
         raise ConfigError("\n".join(lines))
@@ -183,15 +236,15 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _coerce(value: Any, hint: Any, where: str) -> Any:
+def _coerce(value: Any, hint: Any, where: str, *, kept: bool) -> Any:
     """What YAML and the command line leave open: nested mappings, lists for tuples, whole numbers for floats."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     for option in options:
         if isinstance(option, type) and issubclass(option, Config) and isinstance(value, Mapping):
-            return option.from_mapping(value, where)
+            return option.from_mapping(value, where, kept=kept)
         if typing.get_origin(option) is tuple and isinstance(value, list | tuple):
             inner = typing.get_args(option)[0]
-            return tuple(_coerce(item, inner, where) for item in value)
+            return tuple(_coerce(item, inner, where, kept=kept) for item in value)
     if float in options and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return value

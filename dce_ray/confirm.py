@@ -212,7 +212,7 @@ def run(look: Look, options: Mapping[str, Any]) -> Stop | None:
     print(f"cost: {counted(len(plan), 'run')} on test, {len(done)} of them finished before")
     if not ledger.waiting:
         return None
-    settings = [run_config_from_mapping(one.configuration(0)) for one in look.pair]
+    settings = [run_config_from_mapping(one.configuration(0), kept=True) for one in look.pair]
     config = max(settings, key=lambda one: one.sampling.batch * one.sampling.segments)  # it takes most memory
     wish = {"cpus": options["cpus_per_run"], "gpus": options["gpus_per_run"]}
     with ray_session(options["ray"]["address"], look.folder.log, options["ray"]["num_cpus"]) as nodes:

@@ -191,8 +191,12 @@ def _released_training(entry: DataSet) -> dict[str, Any]:
     return {"training": {"iterations": 7500}} if entry is THUMOS14 else {}
 
 
-def run_config_from_mapping(mapping: Mapping[str, Any]) -> RunConfig:
+def run_config_from_mapping(mapping: Mapping[str, Any], *, kept: bool = False) -> RunConfig:
     """A run configuration from a nested mapping; ``objective`` is read by the baseline's own record.
+
+    Args:
+        mapping: values by key.
+        kept: whether a folder or a checkpoint holds it, which was accepted when it was written.
 
     Raises:
         ConfigError: naming everything that is unknown, of the wrong type or out of range.
@@ -203,13 +207,13 @@ def run_config_from_mapping(mapping: Mapping[str, Any]) -> RunConfig:
     objective: ObjectiveConfig = kind()
     if isinstance(given, Mapping):
         try:
-            objective = kind.from_mapping(given, "objective.")
+            objective = kind.from_mapping(given, "objective.", kept=kept)
         except ConfigError as fault:
             faults.append(str(fault))
     else:
         objective = given
     try:
-        config = RunConfig.from_mapping({**mapping, "objective": objective})
+        config = RunConfig.from_mapping({**mapping, "objective": objective}, kept=kept)
     except ConfigError as fault:
         faults.append(str(fault))
     if faults:

@@ -62,7 +62,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
         from dce_ray.presets import run_config_from_mapping
         from dce_ray.train import Run
 
-        return Run(run_config_from_mapping(record.config))
+        return Run(run_config_from_mapping(record.config, kept=True))
 
     def _begin(self, config: dict[str, Any]) -> None:
         import torch  # here, so that who only hands the class to Tune does not load it

@@ -55,7 +55,7 @@ def measure(config: Mapping[str, Any], threads: int) -> RunTime:
 
     torch.set_num_threads(threads)
     began = time.perf_counter()
-    run = Run(run_config_from_mapping(config))
+    run = Run(run_config_from_mapping(config, kept=True))
     start_s = time.perf_counter() - began
     run.advance(2)  # the first steps allocate, and compile where something is compiled
     began, first, steps = time.perf_counter(), run.iteration, 1

@@ -81,6 +81,6 @@ def _read(path: Path, run: RunConfig) -> dict[str, float]:
     if missing:
         raise SearchSpaceError(f"space.first_points: {path}: lacks {', '.join(missing)}; {remedy}")
     try:
-        return values_in(run_config_from_mapping(content).to_mapping(), names)
+        return values_in(run_config_from_mapping(content, kept=True).to_mapping(), names)
     except ConfigError as fault:
         raise SearchSpaceError(f"space.first_points: {path}: {fault}; {remedy}") from fault

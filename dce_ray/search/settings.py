@@ -37,6 +37,8 @@ CHANGEABLE = (
     *("tracking.enabled", "tracking.uri", "tracking.system"),
 )
 """Keys that may be given again with ``resume=``: they change how much is run and where, not what a trial is."""
+BUDGET = frozenset({"search.num_runs", "confirm.seeds", "confirm.precision", "confirm.max_seeds"})
+"""Those of them that decide how many runs there are, and which seeds they have."""
 
 
 def unaliased(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,10 +62,7 @@ def seconds(duration: str) -> float:
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", duration)
     if not parts or "".join(amount + unit for amount, unit in parts) != duration:
         raise ConfigError(f"search.time_budget={duration}: write {DURATION}")
-    found = sum(float(amount) * UNIT_S[unit] for amount, unit in parts)
-    if found <= 0:
-        raise ConfigError(f"search.time_budget={duration}: must be more than nothing; leave it out for no budget")
-    return found
+    return sum(float(amount) * UNIT_S[unit] for amount, unit in parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +96,13 @@ class SearchOptions(Config):
                 lines.append(str(fault).removeprefix("search."))
         if not lines and (wrong := gpu_share_fault(self.gpus_per_trial)):
             lines.append(f"gpus_per_trial={self.gpus_per_trial}: {wrong}")
+        return lines
+
+    def refusals(self) -> list[str]:
+        """Also: a time budget is more than nothing."""
+        lines = Config.refusals(self)
+        if self.time_budget is not None and seconds(self.time_budget) <= 0:
+            lines.append(f"time_budget={self.time_budget}: must be more than nothing; leave it out for no budget")
         return lines
 
 
@@ -206,13 +212,16 @@ class Settings(Config):
                     f"search.min_iterations={self.search.min_iterations}: policy=replicates stops no run early; "
                     f"leave it out, or use policy=single"
                 )
-        if not lines and not self.results.strip():
-            lines.append("results='': names no folder; give one, or leave it out for ./results")
         if not lines and self.name is not None and not is_name(self.name):
             lines.append(f"name={self.name!r}: must be a name and no path; results=<folder> says where it lies")
         if not lines and self.storage is not None and not self.storage.strip():
             lines.append("storage=: names nothing; give a folder that all nodes reach or s3://..., or leave it out")
         return lines
+
+    def refusals(self) -> list[str]:
+        """Also: the results have a folder."""
+        blank = ["results='': names no folder; give one, or leave it out for ./results"]
+        return Config.refusals(self) + ([] if self.results.strip() else blank)
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,21 +381,43 @@ class Experiment:
                 f"resume= goes on with what was asked; {', '.join(wrong)} cannot be changed. "
                 f"These may be: {', '.join(CHANGEABLE)}"
             )
-        own = {key: mapping[key] for key in Settings().to_mapping() if key != "storage"}
-        own["storage"] = mapping.get("storage")  # a folder that knows of none is gone on with as it is
         experiment = cls(
-            Settings.from_mapping(apply(own, changes)),
-            run_config_from_mapping(mapping["run"]),
-            SearchSpace.from_mapping(mapping["space"], "config.json"),
+            _changed(mapping, changes),
+            run_config_from_mapping(mapping["run"], kept=True),
+            SearchSpace.kept(mapping["space"]),
             mapping["data_set"],
             mapping["first_points"],
             mapping["digest"],
             tuple(mapping.get("holdout_videos", ())),  # not kept before
             mapping.get("campaign"),
         )
-        experiment.check_budget()
-        experiment.check_seeds()
+        if changes.keys() & BUDGET:  # what the folder says was accepted when it was written
+            experiment.check_budget()
+            experiment.check_seeds()
         return experiment
+
+
+def _changed(mapping: Mapping[str, Any], changes: Mapping[str, Any]) -> Settings:
+    """A folder's settings with the changes put in; of what is refused only that which the changes bring.
+
+    Raises:
+        ConfigError: naming what is wrong with the changes.
+    """
+    known = Settings().to_mapping()
+    own = merge(known, {key: mapping[key] for key in known if key in mapping})  # keys that it has not are newer
+    changed = apply(own, changes)
+    before = _wrong(own)
+    if lines := [line for line in _wrong(changed) if line not in before]:
+        raise ConfigError("\n".join(lines))
+    return Settings.from_mapping(changed, kept=True)
+
+
+def _wrong(settings: Mapping[str, Any]) -> list[str]:
+    try:
+        Settings.from_mapping(settings)
+    except ConfigError as fault:
+        return str(fault).split("\n")
+    return []
 
 
 def build_experiment(request: Request, store: str, data_set: str) -> Experiment:
@@ -400,6 +431,7 @@ def build_experiment(request: Request, store: str, data_set: str) -> Experiment:
     Raises:
         ConfigError: naming everything that is unknown or out of range.
     """
+    request.settings.refuse()  # those of the command line are checked already, those from Python are not
     own = [key for key in ("baseline", "data", "preset") if key in request.run]
     if own:
         raise ConfigError(f"run: {', '.join(own)} is the search's own argument, not one of its runs; give it there")

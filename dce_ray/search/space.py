@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -92,38 +92,56 @@ class SearchSpace:
         return plain | {"first_points": list(self.first_points)}
 
     @classmethod
+    def kept(cls, mapping: Mapping[str, Any]) -> SearchSpace:
+        """The space of a folder: the inverse of :meth:`to_mapping`. It was checked when the search was begun.
+
+        Raises:
+            SearchSpaceError: it names what this version does not read.
+        """
+        _refuse_unread(mapping, "config.json")
+        names = [name for name in (*SCALARS, *SEARCHABLE) if name in mapping]
+        ranges = {name: ScalarRange(**mapping[name]) for name in names if isinstance(mapping[name], Mapping)}
+        return cls({name: ranges.get(name, mapping[name]) for name in names}, tuple(mapping["first_points"]))
+
+    @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], where: str = "space") -> SearchSpace:
         """Read and check a space.
 
         Raises:
             SearchSpaceError: naming everything that is wrong with it at once.
         """
-        unread = [name for name in mapping if name not in LIMITS and name != "first_points"]
-        if unread:
-            raise SearchSpaceError("\n".join(_unread(unread, where)))
-        faults: list[str] = [
-            f"{name}: missing; give a range, a number or another scalar's name"
-            for name in SCALARS
-            if name not in mapping
-        ]
-        dimensions: dict[str, Dimension] = {}
-        for name in (*SCALARS, *SEARCHABLE):
-            if name in mapping:
-                dimensions[name], wrong = _dimension(name, mapping[name])
-                faults += wrong
-        for name, item in dimensions.items():
-            if isinstance(item, str) and isinstance(dimensions.get(item), str):
-                faults.append(f"{name}={item}: tied to a scalar that is tied itself; tie it to a searched or fixed one")
-        points, wrong = _points(mapping.get("first_points"))
-        faults += wrong
-        faults += [
-            f"{unknown_name('first point', point, PRESETS)}, and paths of a best.yaml"
-            for point in points
-            if point not in PRESETS and not is_path(point)
-        ]
+        _refuse_unread(mapping, where)
+        space, faults = _read(mapping)
         if faults:
-            raise SearchSpaceError("\n".join([f"{where}:", *(f"  {line}" for line in faults)]))
-        return cls(dimensions, points)
+            raise SearchSpaceError(_told(where, faults))
+        return space
+
+
+def _read(mapping: Mapping[str, Any]) -> tuple[SearchSpace, list[str]]:
+    """A space, and what is wrong with it."""
+    faults: list[str] = [
+        f"{name}: missing; give a range, a number or another scalar's name" for name in SCALARS if name not in mapping
+    ]
+    dimensions: dict[str, Dimension] = {}
+    for name in (*SCALARS, *SEARCHABLE):
+        if name in mapping:
+            dimensions[name], wrong = _dimension(name, mapping[name])
+            faults += wrong
+    for name, item in dimensions.items():
+        if isinstance(item, str) and isinstance(dimensions.get(item), str):
+            faults.append(f"{name}={item}: tied to a scalar that is tied itself; tie it to a searched or fixed one")
+    points, wrong = _points(mapping.get("first_points"))
+    faults += wrong
+    faults += [
+        f"{unknown_name('first point', point, PRESETS)}, and paths of a best.yaml"
+        for point in points
+        if point not in PRESETS and not is_path(point)
+    ]
+    return SearchSpace(dimensions, points), faults
+
+
+def _told(where: str, faults: Sequence[str]) -> str:
+    return "\n".join([f"{where}:", *(f"  {line}" for line in faults)])
 
 
 def _points(given: Any) -> tuple[tuple[str, ...], list[str]]:
@@ -163,13 +181,16 @@ def load_space(
     where = f"search_spaces/{baseline if _has_file(baseline) else ANY_BASELINE}.yaml"
     sections = _sections(where)
     section = sections.get(data_set, sections["default"])
-    space = SearchSpace.from_mapping(section, where)
+    _refuse_unread(section, where)
     if file is not None:
         where, section = file, override(section, read_space_file(file, data_set))
-        space = SearchSpace.from_mapping(section, where)
-    if overrides:  # what is wrong now is none of the files' faults
-        where = AS_CHANGED
-        space = SearchSpace.from_mapping(override(section, overrides), where)
+    space, faults = _read(override(section, overrides))  # the command line may mend what a file says
+    of_file = [line for line in faults if line in _read(section)[1]]
+    of_changes = [line for line in faults if line not in of_file]
+    if faults:
+        parts = ((where, of_file), (AS_CHANGED, of_changes))
+        raise SearchSpaceError("\n".join(_told(whose, lines) for whose, lines in parts if lines))
+    where = AS_CHANGED if overrides else where
     space = dataclasses.replace(space, dimensions={**space.dimensions, **(unused or {})})
     if not space.searched:
         raise SearchSpaceError(
@@ -252,6 +273,12 @@ def _sections(where: str) -> dict[str, Any]:
     if not isinstance(content, dict) or "default" not in content:
         raise SearchSpaceError(f"{where} holds no section 'default'")
     return content
+
+
+def _refuse_unread(mapping: Mapping[str, Any], where: str) -> None:
+    names = [name for name in mapping if name not in LIMITS and name != "first_points"]
+    if names:
+        raise SearchSpaceError("\n".join(_unread(names, where)))
 
 
 def _unread(names: list[str], where: str) -> list[str]:

@@ -98,13 +98,18 @@ def at_equal_shares(space: SearchSpace, run: RunConfig) -> SearchSpace:
     return replace(space, dimensions={**space.dimensions, ITERATIONS: replace(item, step=step)})
 
 
-def with_values(run: RunConfig, values: dict[str, float]) -> RunConfig:
+def with_values(run: RunConfig, values: dict[str, float], *, kept: bool = False) -> RunConfig:
     """A run with other values of further keys.
+
+    Args:
+        run: what all trials share.
+        values: by key.
+        kept: whether the search was accepted before, with these values in its space.
 
     Raises:
         ConfigError: such a run cannot be.
     """
-    return run_config_from_mapping(merge(run.to_mapping(), changes_of(values, evaluations_of(run))))
+    return run_config_from_mapping(merge(run.to_mapping(), changes_of(values, evaluations_of(run))), kept=kept)
 
 
 def largest_run(run: RunConfig, space: SearchSpace) -> RunConfig:
@@ -114,4 +119,4 @@ def largest_run(run: RunConfig, space: SearchSpace) -> RunConfig:
     pairs = space.further.get("sampling.pairs")
     if values and pairs is not None:  # the fewest, which the largest batch holds where any run is possible
         values["sampling.pairs"] = typed("sampling.pairs", pairs.low)
-    return with_values(run, values) if values else run
+    return with_values(run, values, kept=True) if values else run

@@ -154,7 +154,7 @@ def _config_of(folder: Path, mapping: Mapping[str, Any]) -> RunConfig:
         DceError: it has keys of a former version; where there is a checkpoint, this names the version.
     """
     try:
-        return run_config_from_mapping(mapping)
+        return run_config_from_mapping(mapping, kept=True)
     except ConfigError as fault:
         load_latest(RunFiles(folder).checkpoint)
         raise ConfigError(f"resume={folder}: config.json cannot be gone on with; start anew\n{fault}") from fault

@@ -100,7 +100,7 @@ def load_trained(path: Path) -> Trained:
     """
     payload = load_checkpoint(path)
     mapping = json.loads(payload["config"])
-    config = run_config_from_mapping(mapping)
+    config = run_config_from_mapping(mapping, kept=True)
     class_names = tuple(payload["data"]["class_names"])
     network = build_network(config, feature_size=payload["data"]["feature_size"], classes=len(class_names))
     try:

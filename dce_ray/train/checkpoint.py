@@ -147,7 +147,7 @@ def require_same_run(payload: Mapping[str, Any], path: Path, config: RunConfig, 
         CheckpointError: naming everything that differs.
     """
     _require_current(payload, path)
-    theirs = run_config_from_mapping(json.loads(payload["config"])).to_mapping()
+    theirs = run_config_from_mapping(json.loads(payload["config"]), kept=True).to_mapping()
     faults = _differences(theirs, config.to_mapping())
     if payload["data"]["digest"] != digest:
         faults.append(f"data: trained on {payload['data']['name']} of another content")

@@ -50,7 +50,7 @@ def video_interval(run: Mapping[str, Any], pairs: Sequence[tuple[RunFolder, RunF
     if not pairs:
         return VideoInterval(None, None, "no pair of runs is finished")
     try:
-        config = run_config_from_mapping(run)
+        config = run_config_from_mapping(run, kept=True)
         store = open_store(config.data)
         truth = ground_truth(store, make_splits(store, config.sampling, hold_out=False).test)
         return paired_bootstrap(config.evaluation, truth, store, pairs)
