@@ -39,11 +39,13 @@ from dce_ray.presets import merge, run_config
 from dce_ray.search.cost import Clock, Cost
 from dce_ray.search.display import Display
 from dce_ray.search.fleet import Fleet
+from dce_ray.search.in_flight import RunsInFlight
+from dce_ray.search.observers import Observers
 from dce_ray.search.policy import Policy, Proposal
 from dce_ray.search.replicates import ReplicateLedger
 from dce_ray.search.space import SearchSpace, load_space
 from dce_ray.search.study import recover_study
-from dce_ray.search.tune_hooks import LedgerCallback, LedgerScheduler, LedgerSearcher, Observers, RunsInFlight
+from dce_ray.search.tune_hooks import LedgerCallback, LedgerScheduler, LedgerSearcher
 from dce_ray.searchable import changes_of, evaluations_of
 from dce_ray.session.resources import Node, Resources
 from dce_ray.train.run_files import Reading

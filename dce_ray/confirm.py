@@ -16,7 +16,9 @@ from typing import Any
 from dce_ray.commandline import command, compose
 from dce_ray.config import LARGEST_SEED
 from dce_ray.errors import ConfigError, SearchError
+from dce_ray.experiment.brought import fetch_experiment
 from dce_ray.experiment.candidate import Candidate
+from dce_ray.experiment.claim import place_of
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.mirrored import at_storage
 from dce_ray.files import read_json
@@ -118,6 +120,8 @@ def prepare(options: Mapping[str, Any]) -> Look:
     pair = _pair(search, MOST_SEEDS * (number - 1))
     _check_seeds(pair, seeds, number)
     store = same_data(search, config["run"]["data"], config["digest"])
+    for one in range(2, number + 1):
+        bring_look(search, one)
     path = search.look(number)
     if not path.exists():
         before = ExperimentFolder(search.look(number - 1))
@@ -129,6 +133,21 @@ def prepare(options: Mapping[str, Any]) -> Look:
     else:
         folder = _opened(path, pair, options)
     return Look(search, folder, pair, seeds, store)
+
+
+def bring_look(search: ExperimentFolder, number: int) -> None:
+    """Have here the folder of a look that was begun on another machine and lies at the search's storage.
+
+    Raises:
+        StorageError: the storage does not answer, or refuses.
+    """
+    storage, path = search.config.get("storage"), search.look(number)
+    if storage is None or path.exists():
+        return
+    place = place_of(ExperimentFolder(path), storage)
+    if place.read("config.json") is not None:
+        folder, _ = fetch_experiment(place.address, str(search.root))
+        print(f"brought here: {folder}")
 
 
 def _check(options: Mapping[str, Any]) -> None:

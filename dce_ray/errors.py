@@ -54,6 +54,19 @@ class StorageError(DceError):
     """A place that several machines reach (a shared folder, a bucket) does not answer, or refuses."""
 
 
+class StorageAwayError(StorageError):
+    """A place does not answer, which may pass.
+
+    Args:
+        message: with the remedy.
+        address: of the place.
+    """
+
+    def __init__(self, message: str, address: str = "") -> None:
+        super().__init__(message)
+        self.address = address
+
+
 class SearchError(DceError):
     """A search cannot start or go on."""
 

@@ -18,7 +18,7 @@ from dce_ray.trainables.keeping import attempts_for, forget, is_own, parcel_of, 
 from dce_ray.trainables.system import SystemMeter, gpu_of
 from ray import tune
 
-from dce_ray.errors import DceError, NonFiniteError, NonFiniteOutputError
+from dce_ray.errors import DceError, NonFiniteError, NonFiniteOutputError, StorageAwayError
 from dce_ray.experiment.record import RunRecord
 from dce_ray.files import finite
 from dce_ray.train.attempts import Attempts
@@ -39,8 +39,9 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
     nothing is selected), ``readings`` (those that no result told before; of a run that goes on, all up to its
     checkpoint), ``finished``, at the end of a run on test its ``table`` (JSON: Tune takes mappings apart) and, where
     only this process sees its files, these as ``files`` (a list of one object of Ray's), ``lacks`` (what of the machine
-    cannot be told, and why), and for what the same process cannot mend ``fault`` and ``fault_kind``. Other exceptions
-    are raised: the run goes on in another process, up to ``search.max_failures`` times.
+    cannot be told, and why), and for what the same process cannot mend ``fault``, ``fault_kind`` and, of a place that
+    did not answer, its address as ``fault_place``. Other exceptions are raised: the run goes on in another process, up
+    to ``search.max_failures`` times.
     """
 
     baseline: str
@@ -116,8 +117,10 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
                 attempts.forget_before(self.record.attempt)
                 self._forgotten = True
         except DceError as fault:
-            kind = "run" if isinstance(fault, NonFiniteError | NonFiniteOutputError) else "environment"
-            return {"done": True, "finished": False, "fault": f"{type(fault).__name__}: {fault}", "fault_kind": kind}
+            own = isinstance(fault, NonFiniteError | NonFiniteOutputError)
+            away = {"fault_place": fault.address} if isinstance(fault, StorageAwayError) else {}
+            what = {"fault": f"{type(fault).__name__}: {fault}", "fault_kind": "run" if own else "environment", **away}
+            return {"done": True, "finished": False, **what}
         told = [asdict(reading) for reading in (*self._untold, *([step.reading] if step.reading else []))]
         self._untold = ()
         if self.meter and step.reading:

@@ -69,12 +69,12 @@ def measure_ours(policy: str) -> dict[str, float]:
     from benchmarks.trivial import STEPS, TrivialTrainable
     from dce_ray.experiment.folder import ExperimentFolder
     from dce_ray.experiment.record import RunRecord
+    from dce_ray.search.observers import Observer
     from dce_ray.search.policy import Policy
     from dce_ray.search.replicates import ReplicateLedger
     from dce_ray.search.single import SingleLedger
     from dce_ray.search.space import load_space
     from dce_ray.search.study import make_pruner, recover_study
-    from dce_ray.search.tune_hooks import Observer
     from dce_ray.search.tune_run import run_ledger
     from dce_ray.session.ray_session import ray_session
     from dce_ray.session.resources import Resources

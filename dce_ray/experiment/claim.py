@@ -21,6 +21,10 @@ from dce_ray.places import Place
 SESSION = "session.json"
 OWN_SESSIONS = ".sessions.json"
 """In the experiment folder: the sessions that were its own."""
+FETCHED = ".fetched.json"
+"""In one that was fetched from there and not yet worked in: the time and size of each file when it was fetched."""
+SETTLES_S = 1.0
+"""After so long a claim is looked at again: of two that are made at once the later one holds."""
 LEVELS = 3
 """Data, baseline and name lead from a results folder, and from the storage, to an experiment."""
 
@@ -53,7 +57,8 @@ class Claim:
                 f"{place} was taken up on {before['host']} since, and {folder.path} is behind it; go on with "
                 f"resume={place} results=<another folder>"
             )
-        there = place.read(folder.study.name) if before else None
+        behind = (folder.path / FETCHED).exists()  # it is brought up to date once it is taken up
+        there = place.read(folder.study.name) if before and not behind else None
         if there is not None and len(there) > (folder.study.stat().st_size if folder.study.is_file() else 0):
             raise SearchError(
                 f"{place} holds a later state of this search than {folder.path}, an older copy; go on with "
@@ -63,6 +68,9 @@ class Claim:
         write_json(known, [*own, claim.token])  # before the place knows it: a kill in between is no other session
         said = {"token": claim.token, "session": claim.session, "host": socket.gethostname(), "since": time.time()}
         place.write(SESSION, json.dumps(said).encode())
+        time.sleep(SETTLES_S)
+        if not claim.holds(place):
+            raise SearchError(f"{place} was taken up elsewhere at the same moment; go on there, or stop that one first")
         return claim
 
     def holds(self, place: Place) -> bool:

@@ -3,8 +3,8 @@
 The folder on the driver's disk stays the truth; whole files of it are brought to ``<storage>/<data>/<baseline>/<name>``
 in the background: what runs have written, then their records as they had been before that was looked for, then the
 study as it had been before the records. A place that is behind thus knows of no ended run without its files. It may
-hold runs that its study does not know yet; who fetches it leaves them out, and they are proposed again.
-Who works on it, :mod:`dce_ray.experiment.claim` says.
+hold runs that its study does not know yet; who fetches it (:mod:`dce_ray.experiment.brought`) leaves them out, and they
+are proposed again. Who works on it, :mod:`dce_ray.experiment.claim` says.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import threading
 import time
@@ -21,25 +20,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from optuna.trial import FrozenTrial, TrialState
-
-from dce_ray.errors import DceError, SearchError, StorageError
-from dce_ray.experiment.claim import LEVELS, OWN_SESSIONS, SESSION, Claim, place_of, session_at
+from dce_ray.errors import DceError, SearchError
+from dce_ray.experiment.brought import AT_ONCE, Marks, catch_up, wanted
+from dce_ray.experiment.claim import SESSION, Claim, place_of
 from dce_ray.experiment.folder import RECORD, Common, ExperimentFolder
-from dce_ray.experiment.study import STUDY, open_journal
-from dce_ray.files import whole_lines, write_json
-from dce_ray.places import Place, is_bucket
+from dce_ray.files import whole_lines
+from dce_ray.places import Place
 
 EVERY_S = 5.0
 SHARE = 0.05
 """Part of the time that may go into bringing files."""
 SELDOM_S = 60.0
 """Longest pause between two times, however long the first has taken: it may have waited for a place that was away."""
-AT_ONCE = 8
-STATE = "state"
-"""What a run goes on from, which its process brings itself."""
-TRACKING, IDENTITY = "tracking", "tracking/identity.json"
-"""What only this machine's MLflow can use, but for the name by which every MLflow knows the search."""
+ENDED = ("finished", "pruned")
 
 log = logging.getLogger(__name__)
 
@@ -54,22 +47,29 @@ def at_storage(folder: ExperimentFolder, storage: str | None, digest: str) -> It
         digest: of the feature store.
 
     Raises:
+        SearchError: it was taken up elsewhere.
         StorageError: the storage does not answer, or refuses.
     """
     if storage is None:
         yield replace(folder, common=Common(digest))
         return
     place = place_of(folder, storage)
-    mirror = Mirror(folder, place, Claim.taken(folder, place))
+    claim = Claim.taken(folder, place)
+    catch_up(folder, place)
+    mirror = Mirror(folder, place, claim)
     mirror.start()
     begun = True
     try:
-        yield replace(folder, common=Common(digest, place, mirror.claim.session))
+        yield replace(folder, common=Common(digest, place, claim.session))
     except DceError:
-        begun = mirror.claim.session > 0 or bool(folder.trials() or folder.confirmations())
+        begun = claim.session > 0 or bool(folder.trials() or folder.confirmations())
         raise
     finally:
         print(mirror.finish()) if begun else mirror.withdraw()
+
+
+class TakenUpError(SearchError):
+    """Somebody else works on the experiment now."""
 
 
 class Mirror(threading.Thread):
@@ -84,11 +84,13 @@ class Mirror(threading.Thread):
     def __init__(self, folder: ExperimentFolder, place: Place, claim: Claim) -> None:
         super().__init__(name="storage", daemon=True)
         self.folder, self.place, self.claim = folder, place, claim
-        self.lost = False
         self._end = threading.Event()
-        self._sent: dict[str, tuple[int, int]] = {}
-        self._settled: set[str] = set()
-        """Runs that have ended and are there: nothing of them changes any more."""
+        self._sent: Marks = {}
+        """Every file that is there, as it was here when it was sent."""
+        self._settled: Marks = {}
+        """Runs that have ended and are there, with their records' marks: nothing of them changes while these do not."""
+        self._before: set[str] | None = None
+        """Those that were there when this session began, whole; None until that was looked for."""
 
     def run(self) -> None:
         """Bring what has changed, and wait; what cannot be brought now is brought later."""
@@ -96,71 +98,91 @@ class Mirror(threading.Thread):
         while not self._end.wait(pause):
             began = time.monotonic()
             try:
-                if not self.claim.holds(self.place):
-                    self._lose()
-                    return
                 self.bring()
+            except TakenUpError:
+                self._lose()
+                return
             except (DceError, OSError, ValueError) as fault:  # besides the place's: a file replaced while it was read
                 log.warning("%s", fault)
             pause = min(max(EVERY_S, (time.monotonic() - began) / SHARE), SELDOM_S)
 
     def _lose(self) -> None:
-        self.lost = True
         print(
-            f"{self.place}: this search was taken up elsewhere, so this one ends; what it did since then is not there"
+            f"{self.place}: this search was taken up elsewhere, so this one ends; what it did since then is not there",
+            flush=True,
         )
-        os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C: runs in flight stay as they are
+        deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # a shell that starts it in the background does that
+        os.kill(os.getpid(), signal.SIGTERM if deaf else signal.SIGINT)  # runs in flight stay as they are
+
+    def _require_claim(self) -> None:
+        if not self.claim.holds(self.place):
+            raise TakenUpError(f"{self.place} belongs to another session now")
 
     def withdraw(self) -> None:
         """Leave nothing there of a search that could not begin: its name stays free."""
         self._end.set()
         self.join()
-        with contextlib.suppress(StorageError):  # it is told already why the search does not begin
-            self.place.clear()
+        try:
+            if self.claim.holds(self.place):
+                self.place.remove(*self._sent, SESSION)
+        except DceError as fault:  # why the search does not begin is told already
+            log.warning("%s", fault)
 
     def finish(self) -> str:
         """Bring everything, remove there what is no more here, and end; what to tell the user."""
         self._end.set()
         self.join()
-        if self.lost:
-            return f"storage: {self.place} belongs to another session now"
         try:
-            if not self.claim.holds(self.place):
-                return f"storage: {self.place} belongs to another session now"
-            self._settled.clear()
-            if self.claim.session:  # who worked on it before may have written once more before it learned of this
-                self._sent.clear()
-            self.bring()
-            self._settled.clear()
-            if not self.claim.holds(self.place):  # taken up while this brought: what lies there is no more its own
-                return f"storage: {self.place} belongs to another session now"
-            here = set(self._files())
-            self.place.remove(*(name for name in self.place.files() if _wanted(name) and name not in here))
+            if self.claim.session:
+                self._doubt()
+            self.bring(whole=True)
+            self._require_claim()
+            here = self._files(whole=True)
+            self.place.remove(*(name for name in self.place.files() if wanted(name) and name not in here))
+        except TakenUpError as fault:
+            return f"storage: {fault}"
         except (DceError, OSError, ValueError) as fault:
             kept = f"They are kept in {self.folder.path}; resume= brings them."
             return f"storage: not all results are there: {fault}\n{kept}"
         return f"storage: {self.place} holds this experiment, for resume= from any machine"
 
-    def bring(self) -> None:
+    def _doubt(self) -> None:
+        """Forget what was sent but for runs that had ended before: whoever worked on it then may have written after."""
+        before = self._before or set()
+        self._sent = {name: mark for name, mark in self._sent.items() if _run_of(name) in before}
+
+    def bring(self, *, whole: bool = False) -> None:
         """Bring what has changed since the last time.
 
+        Args:
+            whole: also look at runs that have ended.
+
         Raises:
+            TakenUpError: somebody else works on it now.
             StorageError: the place does not answer, or refuses.
         """
+        self._require_claim()
+        if self._before is None:
+            self._before = self._there_already() if self.claim.session else set()
+        self._settled = {run: mark for run, mark in self._settled.items() if self._record(run) == mark}
+        self._before &= self._settled.keys()
         journal = self.folder.study.name
         grown = _mark(self.folder.study)  # before it is read: what comes in between is brought the next time
         study = b"".join(line + b"\n" for line in whole_lines(self.folder.study))
-        ended, before = self._ended(), self._files()
+        ended, before = self._ended(), self._files(whole=whole)
         records = {name: self._read(name) for name in before if name.endswith(RECORD) and self._changed(name, before)}
-        now = self._files()
+        now = self._files(whole=whole)
         others = [name for name in now if not name.endswith(RECORD) and name != journal and self._changed(name, now)]
+        gone = [name for name in self._sent if name not in now and (whole or _run_of(name) not in self._settled)]
+        for name in sorted(gone, key=lambda name: not name.endswith(RECORD)):  # a record never names what is not there
+            self.place.remove(name)
+            del self._sent[name]
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(self._send, others))
-            list(pool.map(self.place.write, records.keys(), records.values()))
+            list(pool.map(lambda name: self._send(name, now[name]), others))
+            list(pool.map(lambda name: self._write(name, records[name], before[name]), records))
+        self._require_claim()  # the study last, and never over that of who has taken it up meanwhile
         if grown and self._sent.get(journal) != grown:
-            self.place.write(journal, study)
-            self._sent[journal] = grown
-        self._sent |= {name: now[name] for name in others} | {name: before[name] for name in records}
+            self._write(journal, study, grown)
         self._settled |= ended
 
     def _changed(self, name: str, marks: Mapping[str, tuple[int, int]]) -> bool:
@@ -169,29 +191,58 @@ class Mirror(threading.Thread):
     def _read(self, name: str) -> bytes:
         return (self.folder.path / name).read_bytes()
 
-    def _send(self, name: str) -> None:
+    def _send(self, name: str, mark: tuple[int, int]) -> None:
         with contextlib.suppress(FileNotFoundError):  # replaced or removed just now: the next time
             self.place.send(self.folder.path / name, name)
+            self._sent[name] = mark
 
-    def _ended(self) -> set[str]:
-        """Runs of which nothing changes any more, by their name from the folder."""
-        ended = set()
+    def _write(self, name: str, content: bytes, mark: tuple[int, int]) -> None:
+        self.place.write(name, content)
+        self._sent[name] = mark
+
+    def _record(self, run: str) -> tuple[int, int] | None:
+        """Mark of a run's record; ``run`` is its name from the folder."""
+        return _mark(self.folder.path / run / RECORD)
+
+    def _ended(self) -> Marks:
+        """Runs of which nothing changes any more, by their name from the folder, with the marks of their records."""
+        ended: Marks = {}
         for part, run_of in (("trials", self.folder.trial), ("confirm", self.folder.confirm)):
             for key in _names(self.folder.path / part):
-                run, name = run_of(key), f"{part}/{key}"
-                if name not in self._settled and run.exists() and run.record().state in ("finished", "pruned"):
-                    ended.add(name)
+                run = f"{part}/{key}"
+                if run in self._settled or not (mark := self._record(run)):
+                    continue
+                if run_of(key).record().state in ENDED:
+                    ended[run] = mark
         return ended
 
-    def _files(self) -> dict[str, tuple[int, int]]:
-        """Time and size of every file to be brought, by its name from the folder; of settled runs there are none."""
-        found: dict[str, tuple[int, int]] = {}
+    def _there_already(self) -> set[str]:
+        """Runs that have ended and lie there as they do here: they need not be brought again."""
+        there, here, ended = self.place.files(), self._files(whole=True), self._ended()
+        files: dict[str, list[str]] = {}
+        for name in here:
+            files.setdefault(_run_of(name), []).append(name)
+
+        def whole(run: str) -> bool:
+            record = f"{run}/{RECORD}"
+            same = all(there.get(name) == here[name][1] for name in files.get(run, [record]))
+            return same and self.place.read(record) == self._read(record)  # it is written last
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            found = {run for run, same in zip(ended, pool.map(whole, ended), strict=True) if same}
+        self._settled |= {run: ended[run] for run in found}
+        self._sent |= {name: here[name] for run in found for name in files[run]}
+        return found
+
+    def _files(self, *, whole: bool = False) -> Marks:
+        """Mark of every file to be brought, by its name from the folder; of settled runs only where ``whole``."""
+        found: Marks = {}
         pending = [""]
         while pending:
             inner = pending.pop()
             for entry in os.scandir(self.folder.path / inner):
                 name = f"{inner}{entry.name}"
-                if not _wanted(name) or name in self._settled:
+                if not wanted(name) or (name in self._settled and not whole):
                     continue
                 if entry.is_dir():
                     pending.append(f"{name}/")
@@ -209,77 +260,15 @@ def _mark(path: Path) -> tuple[int, int] | None:
     return state.st_mtime_ns, state.st_size
 
 
+def _run_of(name: str) -> str:
+    """The run to which a file belongs, by its name from the folder.
+
+    >>> _run_of("trials/a/record.json"), _run_of("study.journal")
+    ('trials/a', '')
+    """
+    parts = name.split("/")
+    return "/".join(parts[:2]) if len(parts) > 2 else ""
+
+
 def _names(path: Path) -> list[str]:
     return os.listdir(path) if path.is_dir() else []  # noqa: PTH208 - only names are wanted, of thousands
-
-
-def _wanted(name: str) -> bool:
-    parts = name.split("/")
-    if any(part.startswith(".") or part == STATE for part in parts):  # the lock, and what is being written
-        return False
-    return name in (TRACKING, IDENTITY) if parts[0] == TRACKING else name != SESSION
-
-
-def is_mirror(address: str) -> bool:
-    """Whether ``resume=`` names an experiment at a storage and no experiment folder."""
-    return is_bucket(address) or (Path(address) / SESSION).is_file()
-
-
-def fetch_experiment(address: str, results: str) -> tuple[Path, str]:
-    """Bring an experiment from its storage to a results folder of this machine.
-
-    Args:
-        address: ``<storage>/<data>/<baseline>/<name>``.
-        results: where experiment folders lie here.
-
-    Returns:
-        The experiment folder, and the storage.
-
-    Raises:
-        SearchError: no experiment lies there, or the folder exists here.
-        StorageError: the place does not answer, or refuses.
-    """
-    place = Place.at(address, "resume")
-    there = {name: size for name, size in place.files().items() if _wanted(name)}
-    if "config.json" not in there:
-        place.require_bucket("resume")
-        below = sorted({name.rpartition("/")[0] for name in there if name.endswith("/config.json")})
-        lines = "".join(f"\n  {place.below(name)}" for name in below[:5])
-        more = f"; below it lie:{lines}" if below else "; give <storage>/<data>/<baseline>/<name>"
-        raise SearchError(f"resume={address}: no experiment lies there (it holds no config.json){more}")
-    target = Path(results).joinpath(*place.names[-LEVELS:]).resolve()
-    if target.exists():
-        raise SearchError(
-            f"resume={address}: {target} exists here already; go on with it: resume={target}, or give another results="
-        )
-    partial = target.with_name(f".{target.name}.fetching")
-    shutil.rmtree(partial, ignore_errors=True)
-    session = session_at(place)  # before the files: who takes it up meanwhile is seen
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(lambda name: place.fetch(name, partial / name), there))
-    leave_out_unknown(ExperimentFolder(partial))
-    write_json(partial / OWN_SESSIONS, [session["token"]] if session else [])
-    partial.rename(target)
-    return target, place.above(LEVELS).address
-
-
-def leave_out_unknown(folder: ExperimentFolder) -> None:
-    """Remove runs of the search that its study does not know to have begun: the copy was cut off between the two.
-
-    A queued trial has its run's key before it begins, and a run's readings may be there without its record: what a run
-    would find in its folder then, the study would never hear of.
-    """
-    begun = {trial.user_attrs.get("key") for trial in _trials_in(folder.study) if trial.state != TrialState.WAITING}
-    alone = folder.config.get("policy") == "single"  # the plain baseline's run is then in no study
-    runs = folder.path / "trials"
-    for run in [folder.trial(path.name) for path in runs.iterdir()] if runs.is_dir() else []:
-        plain = alone and run.exists() and run.record().role == "plain"
-        if not run.exists() or (run.key not in begun and not plain):
-            shutil.rmtree(run.path)
-
-
-def _trials_in(journal: Path) -> list[FrozenTrial]:
-    """All trials of a journal that may have been cut off before its study was made."""
-    storage = open_journal(journal)
-    made = [study for study in storage.get_all_studies() if study.study_name == STUDY] if journal.is_file() else []
-    return storage.get_all_trials(made[0]._study_id, deepcopy=False) if made else []

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from dce_ray.errors import StorageError
+from dce_ray.errors import StorageAwayError, StorageError
 
 PATIENCE_S = 60.0
 """For so long a place that does not answer is asked again before it counts as a fault."""
@@ -53,7 +53,7 @@ def patiently(address: str, action: Callable[[], T], patience_s: float = PATIENC
 
     Raises:
         FileNotFoundError: as ``action`` does.
-        StorageError: with the address and the remedy.
+        StorageError: with the address and the remedy; ``StorageAwayError`` where it may pass all the same.
     """
     until, pause = time.monotonic() + patience_s, 0.25
     while True:
@@ -63,8 +63,10 @@ def patiently(address: str, action: Callable[[], T], patience_s: float = PATIENC
             raise
         except OSError as fault:
             remedy = lasting(fault)
-            if remedy or time.monotonic() + pause > until:
-                raise StorageError(f"{address}: {remedy or UNREACHABLE} ({_told(fault)})") from fault
+            if remedy:
+                raise StorageError(f"{address}: {remedy} ({_told(fault)})") from fault
+            if time.monotonic() + pause > until:
+                raise StorageAwayError(f"{address}: {UNREACHABLE} ({_told(fault)})", address) from fault
             log.warning("%s: %s; asked again in %.1f s", address, _told(fault), pause)
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)

@@ -168,8 +168,16 @@ class Place:
         Raises:
             StorageError: the place does not answer, or refuses.
         """
-        found = self._list(recursive=True)
-        return {each.path[len(self._root) + 1 :]: each.size for each in found if each.is_file}
+        return {name: size for name, (_, size) in self.marks().items()}
+
+    def marks(self) -> dict[str, tuple[int, int]]:
+        """Time (nanoseconds, as the place has it) and size of all files at any depth, by their name from here.
+
+        Raises:
+            StorageError: the place does not answer, or refuses.
+        """
+        found = [each for each in self._list(recursive=True) if each.is_file]
+        return {each.path[len(self._root) + 1 :]: (each.mtime_ns, each.size) for each in found}
 
     def folders(self) -> list[str]:
         """Names of what lies one level below and holds something.
@@ -205,6 +213,14 @@ class Place:
             patiently(self.address, lambda: self._filesystem.delete_dir(self._root))
         except FileNotFoundError:
             return
+
+    def answers(self) -> bool:
+        """Whether the place can be asked for anything now; it is asked once."""
+        try:
+            self._filesystem.get_file_info(self._root)
+        except OSError:
+            return False
+        return True
 
     def require_bucket(self, key: str = "storage") -> None:
         """Say that there is no such bucket, where that is why nothing is found.

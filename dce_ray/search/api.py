@@ -307,8 +307,8 @@ def conduct(experiment: Experiment, folder: ExperimentFolder, *, made: bool = Fa
     """
     from dce_ray.report.acting import idle_lines
     from dce_ray.report.captions import holdout_note
+    from dce_ray.search.in_flight import INTERRUPTED, OUT_OF_TIME
     from dce_ray.search.stages import Search
-    from dce_ray.search.tune_hooks import INTERRUPTED, OUT_OF_TIME
 
     print(f"experiment folder: {folder.path}")
     if few := holdout_note(folder.config):

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
 from dce_ray.files import read_json, write_json
+from dce_ray.search.observers import Observer
 from dce_ray.search.settings import Experiment
-from dce_ray.search.tune_hooks import Observer
 from dce_ray.words import counted
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from dce_ray.experiment.record import RunRecord
-from dce_ray.search.tune_hooks import Observer
+from dce_ray.search.observers import Observer
 
 if TYPE_CHECKING:
     from rich.table import Table

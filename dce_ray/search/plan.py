@@ -159,7 +159,11 @@ class PlanLedger:
         return False
 
     def finish(self, key: str) -> None:
-        """Record value and iteration: of the table (runs on test) or of the best evaluation."""
+        """Record value and iteration: of the table (runs on test) or of the best evaluation.
+
+        Raises:
+            StorageError: what the run has left at the storage cannot be brought here; it still runs then.
+        """
         item = self.live[key]
         readings = item.folder.readings()
         best = best_of(item.folder.scores())
@@ -171,9 +175,9 @@ class PlanLedger:
         else:
             self.fail(key, "no evaluation gave a finite score")
             return
-        del self.live[key]
         if item.record.on_test:
-            item.folder.adopt()
+            item.folder.adopt()  # first: where that fails, the run goes on
+        del self.live[key]
         item.folder.update(state="finished", value=value, iteration=iteration, ended=time.time())
         item.folder.attempts.clear()
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dce_ray.errors import ConfigError
+from dce_ray.experiment.brought import fetch_experiment, is_mirror
 from dce_ray.experiment.claim import refuse_taken
-from dce_ray.experiment.mirrored import fetch_experiment, is_mirror
 from dce_ray.places import Place, is_bucket
 from dce_ray.search.settings import Experiment, Settings
 from dce_ray.store import open_store

@@ -15,17 +15,10 @@ from dce_ray.files import not_written, scratch_folder
 from dce_ray.interrupts import stop_on_signal
 from dce_ray.search.display import Display
 from dce_ray.search.fleet import Fleet
+from dce_ray.search.in_flight import INTERRUPTED, RunsInFlight
 from dce_ray.search.ledger import Ledger
-from dce_ray.search.tune_hooks import (
-    INTERRUPTED,
-    LedgerCallback,
-    LedgerScheduler,
-    LedgerSearcher,
-    Observer,
-    Observers,
-    RunsInFlight,
-    WholeStopper,
-)
+from dce_ray.search.observers import Observer, Observers
+from dce_ray.search.tune_hooks import LedgerCallback, LedgerScheduler, LedgerSearcher, WholeStopper
 from dce_ray.session.resources import Resources
 
 NO_LIMIT = 10**9

@@ -118,7 +118,10 @@ def _views(nodes: Sequence[str], wanted: Wanted) -> list[View]:
     there = [ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)) for node in nodes]
     answered, silent = ray.wait([one.remote(wanted) for one in there], num_returns=len(there), timeout=ANSWER_S)
     if silent:
-        log.warning("%s did not answer within %g s", counted(len(silent), "node"), ANSWER_S)
+        print(
+            f"note: {counted(len(silent), 'node')} did not answer within {ANSWER_S:g} s, so nobody knows whether "
+            f"{'it sees' if len(silent) == 1 else 'they see'} the data; runs that cannot run there go elsewhere"
+        )
     views = []
     for answer in answered:
         try:

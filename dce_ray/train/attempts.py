@@ -134,7 +134,12 @@ class Attempts:
     def clear(self) -> None:
         """Remove all of them; those of a later session are another driver's."""
         if self.place:
-            for each in self._known():
+            try:
+                known = self._known()
+            except StorageError as fault:  # as in _remove
+                log.warning("%s", fault)
+                known = []
+            for each in known:
                 if each[0] <= self.session:
                     self._remove(self._files(each).path.name)
         shutil.rmtree(self.root, ignore_errors=True)

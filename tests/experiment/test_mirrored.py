@@ -12,14 +12,22 @@ import optuna
 import pytest
 
 from dce_ray.errors import SearchError, StorageError
-from dce_ray.experiment import mirrored
-from dce_ray.experiment.claim import Claim, place_of, refuse_taken
+from dce_ray.experiment import brought, claim, mirrored
+from dce_ray.experiment.brought import fetch_experiment, is_mirror
+from dce_ray.experiment.claim import SESSION, Claim, place_of, refuse_taken
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.experiment.mirrored import Mirror, at_storage, fetch_experiment, is_mirror
+from dce_ray.experiment.mirrored import Mirror, TakenUpError, at_storage
 from dce_ray.experiment.record import RunRecord
 from dce_ray.experiment.study import STUDY, open_journal
+from dce_ray.places import Place
 
 NAMES = ("synthetic", "delu", "one")
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else takes these up: a claim settles at once."""
+    monkeypatch.setattr(claim, "SETTLES_S", 0.0)
 
 
 @pytest.fixture
@@ -62,7 +70,14 @@ def test_at_the_end_all_is_there_and_comes_back_on_another_machine(folder, stora
     assert known == storage
     files = {str(path.relative_to(found)) for path in found.rglob("*") if path.is_file()}
     run = {"trials/a/record.json", "trials/a/progress.jsonl"}
-    own = {"config.json", "environment.json", "study.journal", "tracking/identity.json", ".sessions.json"}
+    own = {
+        "config.json",
+        "environment.json",
+        "study.journal",
+        "tracking/identity.json",
+        ".sessions.json",
+        ".fetched.json",
+    }
     assert files == own | run
     assert (found / "study.journal").read_bytes() == folder.study.read_bytes()
     assert ExperimentFolder.open(found).trial("a").readings() == folder.trial("a").readings()
@@ -86,7 +101,7 @@ def test_only_what_changed_is_brought_and_ended_runs_are_not_looked_at_again(fol
     add_run(folder, "b")
     mirror.bring()
     sent = []
-    monkeypatch.setattr(Mirror, "_send", lambda self, name: sent.append(name))
+    monkeypatch.setattr(Mirror, "_send", lambda self, name, mark: sent.append(name))
     folder.trial("b").append(4, {"score": 0.2})
     mirror.bring()
     assert sent == ["trials/b/progress.jsonl"]
@@ -100,10 +115,10 @@ def test_the_study_there_knows_of_no_run_that_is_not_there(folder, storage, monk
     mirror = Mirror(folder, place, Claim.taken(folder, place))
     send = Mirror._send
 
-    def slow(self, name):
+    def slow(self, name, mark):
         with folder.study.open("a") as file:
             file.write("later\ntorn")
-        send(self, name)
+        send(self, name, mark)
 
     monkeypatch.setattr(Mirror, "_send", slow)
     first = folder.study.read_bytes()
@@ -121,10 +136,10 @@ def test_a_record_there_says_of_no_file_that_it_is_there_before_it_is(folder, st
     add_run(folder, "a")
     send = Mirror._send
 
-    def slow(self, name):
+    def slow(self, name, mark):
         folder.trial("a").table.write_text("{}")
         folder.trial("a").update(state="finished")
-        send(self, name)
+        send(self, name, mark)
 
     monkeypatch.setattr(Mirror, "_send", slow)
     mirror.bring()
@@ -193,6 +208,186 @@ def test_a_search_that_could_not_begin_leaves_nothing_there(folder, storage):
         raise SearchError("no node can run it")
     assert there(folder, storage) == set()
     refuse_taken(storage, NAMES)
+
+
+def test_what_another_search_of_that_name_has_there_is_left_alone(folder, storage):
+    """Two searches of one name begin at once: the one that lost it removes nothing of the other."""
+    place = place_of(folder, storage)
+
+    def begins():
+        place.write(SESSION, json.dumps({"token": "another", "session": 0, "host": "b", "since": 0}).encode())
+        place.write("config.json", b"{}")
+        raise SearchError("no node can run it")
+
+    with pytest.raises(SearchError, match="no node"), at_storage(folder, storage, "d"):
+        begins()
+    assert there(folder, storage) == {SESSION, "config.json"}
+
+
+def test_of_two_that_take_it_up_at_once_one_goes_on(folder, storage, monkeypatch):
+    place = place_of(folder, storage)
+
+    def meanwhile(seconds):
+        place.write(SESSION, json.dumps({"token": "another", "session": 0, "host": "b", "since": 0}).encode())
+
+    monkeypatch.setattr(claim.time, "sleep", meanwhile)
+    with pytest.raises(SearchError, match="was taken up elsewhere at the same moment"):
+        Claim.taken(folder, place)
+
+
+def test_a_run_anew_under_the_name_of_one_that_had_ended_is_brought(folder, storage):
+    place = place_of(folder, storage)
+    mirror = Mirror(folder, place, Claim.taken(folder, place))
+    run = folder.confirm("top1-10")
+    run.write(RunRecord("top1-10", "confirm", "top1", 0, "finished", {}, 10))
+    run.table.write_text("{}")
+    mirror.bring()
+    assert place.read("confirm/top1-10/table.json") == b"{}"
+    run.clear()
+    run.write(RunRecord("top1-10", "confirm", "top1", 0, "running", {}, 10))
+    mirror.bring()
+    assert b'"running"' in place.read("confirm/top1-10/record.json")
+    assert place.read("confirm/top1-10/table.json") is None  # the former run's
+    run.clear()
+    run.path.rmdir()
+    mirror.bring()
+    assert not [name for name in place.files() if name.startswith("confirm/")]
+
+
+def test_the_study_is_not_written_over_that_of_who_has_taken_it_up_meanwhile(folder, storage, monkeypatch):
+    place = place_of(folder, storage)
+    mirror = Mirror(folder, place, Claim.taken(folder, place))
+    mirror.bring()
+    first = place.read("study.journal")
+    add_run(folder, "a", "finished")
+    with folder.study.open("a") as file:
+        file.write("later\n")
+    send = Mirror._send
+
+    def taken_up(self, name, mark):
+        send(self, name, mark)
+        place.write(SESSION, json.dumps({"token": "another", "session": 1, "host": "b", "since": 0}).encode())
+
+    monkeypatch.setattr(Mirror, "_send", taken_up)
+    with pytest.raises(TakenUpError):
+        mirror.bring()
+    assert place.read("study.journal") == first
+
+
+def test_a_session_that_goes_on_sends_nothing_again_of_runs_that_had_ended(folder, storage, tmp_path, monkeypatch):
+    with at_storage(folder, storage, "d"):
+        add_run(folder, "a", "finished")
+    elsewhere = ExperimentFolder.open(fetch_experiment(place_of(folder, storage).address, str(tmp_path / "b"))[0])
+    sent = []
+    send, write = Place.send, Place.write
+    monkeypatch.setattr(Place, "send", lambda self, path, name: (sent.append(name), send(self, path, name))[1])
+    monkeypatch.setattr(Place, "write", lambda self, name, content: (sent.append(name), write(self, name, content))[1])
+    with at_storage(elsewhere, storage, "d"):
+        add_run(elsewhere, "b", "finished")
+    assert "trials/b/record.json" in sent
+    assert not [name for name in sent if name.startswith("trials/a/")]
+    assert "trials/a/record.json" in there(folder, storage)
+
+
+def test_a_run_that_lies_there_otherwise_is_sent_again(folder, storage, tmp_path):
+    with at_storage(folder, storage, "d"):
+        add_run(folder, "a", "finished")
+    place = place_of(folder, storage)
+    record = place.read("trials/a/record.json")
+    place.write("trials/a/record.json", b"0" * len(record))
+    with at_storage(folder, storage, "d"):
+        pass
+    assert place.read("trials/a/record.json") == record
+
+
+def test_what_whoever_was_cut_off_wrote_afterwards_is_written_over_at_the_end(folder, storage):
+    add_run(folder, "a")
+    with at_storage(folder, storage, "d"):
+        pass
+    place = place_of(folder, storage)
+    mirror = Mirror(folder, place, Claim.taken(folder, place))
+    mirror.start()
+    mirror.bring()
+    place.write("trials/a/progress.jsonl", b"stale")
+    mirror.finish()
+    assert place.read("trials/a/progress.jsonl") == folder.trial("a").progress.read_bytes()
+
+
+def test_what_is_written_while_it_is_fetched_is_fetched_in_order(folder, storage, tmp_path, monkeypatch):
+    """The study that is fetched knows of no run whose record was not, though a run ends after each file."""
+    place = place_of(folder, storage)
+    mirror = Mirror(folder, place, Claim.taken(folder, place))
+    study = optuna.load_study(storage=open_journal(folder.study), study_name=STUDY)
+    mirror.bring()
+    fetch, began = Place.fetch, []
+
+    def meanwhile(self, name, path):
+        fetch(self, name, path)
+        kind = name.rpartition("/")[2]
+        if kind not in began:
+            began.append(kind)
+            study.ask().set_user_attr("key", began[-1])
+            add_run(folder, began[-1], "finished")
+            mirror.bring()
+
+    monkeypatch.setattr(brought, "AT_ONCE", 1)
+    monkeypatch.setattr(Place, "fetch", meanwhile)
+    found = ExperimentFolder.open(fetch_experiment(place.address, str(tmp_path / "elsewhere"))[0])
+    known = {trial.user_attrs["key"] for trial in brought._trials_in(found.study)}
+    assert known - {"a"}
+    assert {run.key for run in found.trials()} == known - {"a"}  # a never began to write
+    assert all(found.trial(key).readings() for key in known - {"a"})
+
+
+def test_a_file_that_changes_while_it_is_fetched_is_fetched_again(folder, storage, tmp_path, monkeypatch):
+    with at_storage(folder, storage, "d"):
+        add_run(folder, "a", "finished")
+    place, fetch, changed = place_of(folder, storage), Place.fetch, []
+
+    def meanwhile(self, name, path):
+        fetch(self, name, path)
+        if name == "environment.json" and not changed:
+            changed.append(name)
+            self.write(name, b'{"commit": "later"}')
+
+    monkeypatch.setattr(Place, "fetch", meanwhile)
+    found, _ = fetch_experiment(place.address, str(tmp_path / "elsewhere"))
+    assert json.loads((found / "environment.json").read_text()) == {"commit": "later"}
+
+
+def test_what_the_former_driver_did_since_the_fetch_is_caught_up_with(folder, storage, tmp_path):
+    place = place_of(folder, storage)
+    mirror = Mirror(folder, place, Claim.taken(folder, place))
+    mirror.bring()
+    elsewhere = ExperimentFolder.open(fetch_experiment(place.address, str(tmp_path / "elsewhere"))[0])
+    elsewhere.keep_config({"digest": "d", "policy": "single", "asked": "here"})
+    add_run(folder, "a", "finished")
+    mirror.bring()
+    folder.keep_config({"digest": "d", "policy": "single", "asked": "there"})
+    optuna.load_study(storage=open_journal(folder.study), study_name=STUDY).ask().set_user_attr("key", "b")
+    add_run(folder, "b", "finished")
+    mirror.bring()
+    with at_storage(elsewhere, storage, "d"):
+        assert {run.key for run in elsewhere.trials()} == {"a", "b"}
+        assert elsewhere.study.read_bytes() == folder.study.read_bytes()
+        assert elsewhere.config["asked"] == "here"
+        with pytest.raises(TakenUpError):
+            mirror.bring()
+    assert not (elsewhere.path / ".fetched.json").exists()
+
+
+def test_where_ctrl_c_is_ignored_a_search_that_was_taken_up_elsewhere_ends_too(folder, storage, monkeypatch):
+    ended = []
+    monkeypatch.setattr(os, "kill", lambda process, what: ended.append(what))
+    place = place_of(folder, storage)
+    mirror = Mirror(folder, place, Claim.taken(folder, place))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        mirror._lose()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    mirror._lose()
+    assert ended == [signal.SIGTERM, signal.SIGINT]
 
 
 def test_in_the_background_files_are_brought_while_the_search_goes_on(folder, storage, monkeypatch):

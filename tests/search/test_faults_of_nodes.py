@@ -6,9 +6,12 @@ from types import SimpleNamespace
 import pytest
 from optuna.trial import TrialState
 
-from dce_ray.search import tune_hooks
+from dce_ray.errors import StorageAwayError
+from dce_ray.search import in_flight
 from dce_ray.search.fleet import Fleet
-from dce_ray.search.tune_hooks import LedgerCallback, LedgerSearcher, Observer, RunsInFlight
+from dce_ray.search.in_flight import RunsInFlight
+from dce_ray.search.observers import Observer
+from dce_ray.search.tune_hooks import LedgerCallback, LedgerSearcher
 from dce_ray.search.tune_run import NODE_ID, placement
 from dce_ray.session.resources import Node, Resources
 
@@ -40,7 +43,7 @@ def handed(make_ledger):
         )
         searcher = LedgerSearcher(state)
 
-        def play(bad, fault_kind="environment"):
+        def play(bad, fault_kind="environment", **fault):
             places = []
             for number in range(100):
                 config = searcher.suggest(f"t{number}")
@@ -50,7 +53,7 @@ def handed(make_ledger):
                 places.append(place)
                 result = {"node": place, "hostname": f"host-{place}"}
                 if place in bad:
-                    result |= {"done": True, "finished": False, "fault": FULL, "fault_kind": fault_kind}
+                    result |= {"done": True, "finished": False, "fault": FULL, "fault_kind": fault_kind, **fault}
                 else:
                     reading = {"iteration": 9, "metrics": {"score": 0.5}, "time": 1.0}
                     told = {"done": True, "finished": True, "iteration": 9, "score": 0.5, "readings": [reading]}
@@ -98,6 +101,31 @@ def test_what_faults_wherever_it_goes_fails_alone(handed):
     assert state.reason is None
 
 
+def test_storage_that_is_away_counts_against_no_node_and_no_run_for_as_long_as_it_takes(handed, monkeypatch):
+    tries = iter([True] * 12)
+    monkeypatch.setattr(in_flight, "away", lambda address: address is not None and next(tries, False))
+    state, play = handed(["a", "b"], runs=2)
+    assert play(bad={"a"}, fault_place="s3://bucket") == [*["a"] * 14, "b", "b"]  # then it is that node's fault
+    assert ended(state) == {TrialState.COMPLETE: 2}
+    assert len(state.observer.retries) == 14
+
+
+def test_a_run_whose_end_cannot_be_brought_goes_on(handed, monkeypatch):
+    state, play = handed(["a"], runs=2)
+    finish, tries = state.ledger.finish, []
+
+    def away(key):
+        tries.append(key)
+        if len(tries) < 4:
+            raise StorageAwayError("s3://bucket: it does not answer", "s3://bucket")
+        finish(key)
+
+    monkeypatch.setattr(state.ledger, "finish", away)
+    assert play(bad=()) == ["a"] * 5
+    assert len(set(tries[:4])) == 1
+    assert ended(state) == {TrialState.COMPLETE: 2}
+
+
 def test_divergence_is_the_runs_own(handed):
     state, play = handed(["a", "b"], runs=3)
     assert play(bad={"a"}, fault_kind="run") == ["a"] * 3
@@ -107,7 +135,7 @@ def test_divergence_is_the_runs_own(handed):
 
 def test_nothing_that_starts_is_told_once_and_again_when_it_happens_again(handed, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(tune_hooks.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(in_flight.time, "monotonic", lambda: now[0])
     state, _ = handed(["a", "b"])
     callback = LedgerCallback(state)
     state.start("one")

@@ -12,8 +12,10 @@ import pytest
 from s3_server import SECRET
 
 from dce_ray import ablate, ablation_runs, confirm
+from dce_ray.confirm import bring_look
 from dce_ray.errors import ConfigError, DceError, SearchError, StorageError
 from dce_ray.experiment.claim import place_of
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.mirrored import at_storage
 from dce_ray.experiment.record import RunRecord
 from dce_ray.places import Place
@@ -159,6 +161,25 @@ def test_ablations_and_a_resumed_search_ask_with_the_keys_they_take(tiny_store, 
         with pytest.raises(SearchError, match="enough"):
             Search(experiment, folder).run()
     assert asked == [("data",), ("data", "storage"), ()]
+
+
+def test_a_confirmation_anew_goes_on_on_another_machine(tiny_store, bucket, tmp_path):
+    storage = f"{bucket}/kept"
+    experiment, search = made(tiny_store, storage=storage)
+    with search.lock(), at_storage(search, storage, experiment.digest):
+        pass
+    look = ExperimentFolder.create(search.look(2), {"kind": "anew", "asked": "there"}, {})
+    with look.lock(), at_storage(look, storage, experiment.digest):
+        pass
+    _, here = reopen(place_of(search, storage).address, {"results": str(tmp_path / "mine")})
+    bring_look(here, 3)
+    assert not here.look(3).exists()
+    bring_look(here, 2)
+    again = ExperimentFolder.open(here.look(2))
+    assert again.config["asked"] == "there"
+    bring_look(here, 2)  # it is here already
+    with again.lock(), at_storage(again, storage, experiment.digest) as working:
+        assert working.common.session == 1
 
 
 def test_a_shared_folder_serves_as_storage(tiny_store, tmp_path):

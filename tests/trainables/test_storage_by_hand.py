@@ -10,8 +10,9 @@ from dce_ray.trainables import DeluTrainable, keeping
 
 from dce_ray.experiment.folder import Common, ExperimentFolder
 from dce_ray.experiment.record import RunRecord
-from dce_ray.places import Place
+from dce_ray.places import Place, faults, place
 from dce_ray.presets import merge, run_config
+from dce_ray.search import in_flight
 from dce_ray.store import open_store
 from dce_ray.store.sending import send_store
 from dce_ray.train import driver
@@ -104,6 +105,21 @@ def test_storage_that_answers_503_for_a_while_loses_nothing(make_run, s3):
     assert set(scores(results)) == {2, 4, 6}
 
 
+def test_storage_that_does_not_answer_is_named_for_the_driver_to_ask_it_too(make_run, s3, monkeypatch):
+    trainable = on_another_machine(make_run("a"))
+    monkeypatch.setattr(place, "patiently", lambda address, action: faults.patiently(address, action, 1.0))
+    s3.tell("fail", status=503, seconds=600)
+    try:
+        result = trainable.train()
+        assert result["fault_kind"] == "environment"
+        assert "StorageAwayError" in result["fault"]
+        assert in_flight.away(result["fault_place"])
+    finally:
+        s3.tell("fail", status=503, seconds=0)
+    assert not in_flight.away(result["fault_place"])
+    assert not in_flight.away(None)
+
+
 def test_storage_that_refuses_the_key_is_the_environments_fault(make_run, s3):
     trainable = on_another_machine(make_run("a"))
     s3.tell("key", only="another")
@@ -113,6 +129,7 @@ def test_storage_that_refuses_the_key_is_the_environments_fault(make_run, s3):
         s3.tell("key")
     assert result["fault_kind"] == "environment"
     assert "StorageError" in result["fault"]
+    assert "fault_place" not in result
     assert "the key is not accepted" in result["fault"]
 
 
