@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from benchmarks.provenance import provenance
 from dce_ray.data.synthetic import SIZES, SyntheticSize, generate_planned
 from dce_ray.presets import merge, run_config
-from dce_ray.search.space import load_space
+from dce_ray.search.space_file import load_space
 from dce_ray.train import Run
 
 OPTIONS = {

@@ -43,7 +43,8 @@ from dce_ray.search.in_flight import RunsInFlight
 from dce_ray.search.observers import Observers
 from dce_ray.search.policy import Policy, Proposal
 from dce_ray.search.replicates import ReplicateLedger
-from dce_ray.search.space import SearchSpace, load_space
+from dce_ray.search.space import SearchSpace
+from dce_ray.search.space_file import load_space
 from dce_ray.search.study import recover_study
 from dce_ray.search.tune_hooks import LedgerCallback, LedgerScheduler, LedgerSearcher
 from dce_ray.searchable import changes_of, evaluations_of

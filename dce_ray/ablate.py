@@ -28,8 +28,8 @@ from dce_ray.report.rendering import FORMATS, markdown
 from dce_ray.report.studies import STUDIES, Context, Setting, study_figure, study_settings, study_table
 from dce_ray.report.style import house_style, write_figure
 from dce_ray.search.ledger import run_key
+from dce_ray.search.options import TrackingOptions
 from dce_ray.search.plan import Planned
-from dce_ray.search.settings import TrackingOptions
 from dce_ray.search.tune_run import Stop
 from dce_ray.store import FeatureStore, open_store
 from dce_ray.train.configure import configure, spelled_out

@@ -13,8 +13,8 @@ from dce_ray.errors import SearchError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.provenance import environment
 from dce_ray.search.display import Display
+from dce_ray.search.options import TrackingOptions
 from dce_ray.search.plan import PlanLedger, Planned
-from dce_ray.search.settings import TrackingOptions
 from dce_ray.search.tune_run import Stop, Workers
 from dce_ray.session.demand import resources_for
 from dce_ray.session.nodes import check_nodes

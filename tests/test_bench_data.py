@@ -11,7 +11,7 @@ import torch
 from benchmarks import bench_data
 from benchmarks.bench_data import components, draw_points, planned, ratio_interval, without_worst
 from dce_ray.data.synthetic import SIZES
-from dce_ray.search.space import load_space
+from dce_ray.search.space_file import load_space
 
 
 def test_a_table_that_adds_up_has_no_residual():

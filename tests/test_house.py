@@ -53,6 +53,7 @@ WRITING = {
     "dce_ray/store/layout.py": "in a folder that appears whole",
     "dce_ray/store/node_cache.py": "in a folder that appears whole, and locks",
     "dce_ray/data/synthetic.py": "in a folder that appears whole, and its lock",
+    "dce_ray/session/sharing.py": "a note that is locked before it has its name",
     "dce_ray/tracking/connection.py": "the database's lock",
     "dce_ray/tracking/state.py": "a lock, and a name of which the first one stays",
     "dce_ray/tracking/mirror.py": "the log, which a process of its own appends to",

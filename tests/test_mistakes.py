@@ -256,7 +256,7 @@ def test_files_of_a_users_own_are_not_taken_for_ours(tmp_path):
     code = (
         "import sys; sys.path.insert(0, '')\n"
         "import dce_ray.search.stages, dce_ray.report.page, dce_ray.trainables as ours\n"
-        "from dce_ray.search.space import load_space\n"
+        "from dce_ray.search.space_file import load_space\n"
         "load_space('delu', 'default', {})\n"
         "print(ours.DeluTrainable.__module__, [n for n in sys.modules if n in ('trainables', 'search_spaces')])"
     )

@@ -21,7 +21,8 @@ from dce_ray.experiment.record import WITHOUT_METHOD
 from dce_ray.points.runs import Replicate, replicate_of
 from dce_ray.presets import merge
 from dce_ray.search.ledger import run_key
-from dce_ray.search.settings import Experiment, Request, SearchOptions, Settings, build_experiment
+from dce_ray.search.options import SearchOptions
+from dce_ray.search.settings import Experiment, Request, Settings, build_experiment
 from dce_ray.search.suggestion import spread
 
 SEQUENCE = 77

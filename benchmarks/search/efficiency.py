@@ -65,7 +65,7 @@ def search_curve(
     from dce_ray.experiment.folder import ExperimentFolder
     from dce_ray.presets import merge, run_config, run_config_from_mapping
     from dce_ray.search.single import SingleLedger
-    from dce_ray.search.space import load_space
+    from dce_ray.search.space_file import load_space
     from dce_ray.search.study import first_resource, make_pruner, recover_study
     from dce_ray.train import Run
     from dce_ray.train.driver import Driver

@@ -13,7 +13,7 @@ from benchmarks.trivial import FOLDS, STEPS, configure, quality
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
 from dce_ray.search.policy import Policy
 from dce_ray.search.replicates import ReplicateLedger
-from dce_ray.search.space import load_space
+from dce_ray.search.space_file import load_space
 from dce_ray.search.study import recover_study
 
 

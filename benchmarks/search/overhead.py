@@ -73,7 +73,7 @@ def measure_ours(policy: str) -> dict[str, float]:
     from dce_ray.search.policy import Policy
     from dce_ray.search.replicates import ReplicateLedger
     from dce_ray.search.single import SingleLedger
-    from dce_ray.search.space import load_space
+    from dce_ray.search.space_file import load_space
     from dce_ray.search.study import make_pruner, recover_study
     from dce_ray.search.tune_run import run_ledger
     from dce_ray.session.ray_session import ray_session
@@ -127,7 +127,7 @@ def measure_tune(tuned: bool) -> dict[str, float]:
 
     from benchmarks.trivial import STEPS, quality
     from dce_ray.config import SCALARS
-    from dce_ray.search.space import load_space
+    from dce_ray.search.space_file import load_space
 
     imported = time.monotonic()
     ray.init(num_cpus=CPUS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
@@ -170,7 +170,7 @@ def measure_optuna() -> dict[str, float]:
     import optuna
 
     from benchmarks.trivial import STEPS, quality
-    from dce_ray.search.space import load_space
+    from dce_ray.search.space_file import load_space
     from dce_ray.search.study import make_pruner, make_sampler, recover_study
 
     imported = time.monotonic()

@@ -15,7 +15,7 @@ from dce_ray.presets import run_config
 from dce_ray.search.api import conduct, create, reopen
 from dce_ray.search.campaign import SEVERAL, conduct_campaign, create_campaign, reopen_campaign, spread_out
 from dce_ray.search.settings import Request, Settings, unaliased
-from dce_ray.search.space import load_space
+from dce_ray.search.space_file import load_space
 
 USAGE = """
 python -m dce_ray.search key=value ...     tune SCS and MCM for a baseline, choose on holdout, confirm on test

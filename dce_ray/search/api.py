@@ -24,19 +24,10 @@ from dce_ray.provenance import environment
 from dce_ray.search.advice import holdout_videos, schedule_note
 from dce_ray.search.needed import import_needed
 from dce_ray.search.next_steps import next_lines
+from dce_ray.search.options import ConfirmOptions, RayOptions, SearchOptions, TrackingOptions
 from dce_ray.search.seed_stages import refuse_other_seeds
 from dce_ray.search.selection import select
-from dce_ray.search.settings import (
-    ConfirmOptions,
-    Experiment,
-    RayOptions,
-    Request,
-    SearchOptions,
-    Settings,
-    TrackingOptions,
-    build_experiment,
-    unaliased,
-)
+from dce_ray.search.settings import Experiment, Request, Settings, build_experiment, unaliased
 from dce_ray.search.space_checks import at_equal_shares
 from dce_ray.search.storage import brought_here, check_storage, with_data_there
 from dce_ray.search.surroundings import check_surroundings, nothing_left, remove

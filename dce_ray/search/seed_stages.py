@@ -9,8 +9,8 @@ from typing import Any
 from dce_ray.errors import ConfigError
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.search.options import ConfirmOptions
 from dce_ray.search.plan import Planned, hold_planned, plan_confirmation, plan_second_stage
-from dce_ray.search.settings import ConfirmOptions
 from dce_ray.verdict.judge import differences_of, paired_runs
 from dce_ray.verdict.stein import SeedPlan, identity_of, plan_seeds
 from dce_ray.words import command_line, counted

@@ -1,8 +1,8 @@
 """The search space: which of the six scalars vary, in which ranges, what varies beside them, and what is tried first.
 
-``search_spaces/<baseline>.yaml`` holds one section per data set (``default`` for all others). A scalar is a range
-``{low, high, log}``, a number (fixed) or the name of another scalar (tied, as the paper ties beta and gamma). Further
-keys of a run (:mod:`dce_ray.searchable`) are ranges alone; whole numbers may have a ``step``.
+A scalar is a range ``{low, high, log}``, a number (fixed) or the name of another scalar (tied, as the paper ties beta
+and gamma). Further keys of a run (:mod:`dce_ray.searchable`) are ranges alone; whole numbers may have a ``step``. Where
+a space comes from is in :mod:`dce_ray.search.space_file`.
 """
 
 from __future__ import annotations
@@ -11,22 +11,14 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from dce_ray.config import SCALARS, ScalarRange
 from dce_ray.errors import SearchSpaceError, nearest, unknown_name
-from dce_ray.files import parse_yaml
 from dce_ray.presets import PRESETS
-from dce_ray.searchable import BOUNDS, LIMITS, SEARCHABLE, split_bound, typed, unknown_space_key
+from dce_ray.searchable import BOUNDS, LIMITS, SEARCHABLE, typed
 
 Dimension = ScalarRange | float | str
-SPACES = "dce_ray.search_spaces"
-AS_CHANGED = "the search space as you changed it"
-"""Whose the faults are that no file has."""
-ANY_BASELINE = "default"
-"""The file of a baseline that has none of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +90,7 @@ class SearchSpace:
         Raises:
             SearchSpaceError: it names what this version does not read.
         """
-        _refuse_unread(mapping, "config.json")
+        refuse_unread(mapping, "config.json")
         names = [name for name in (*SCALARS, *SEARCHABLE) if name in mapping]
         ranges = {name: ScalarRange(**mapping[name]) for name in names if isinstance(mapping[name], Mapping)}
         return cls({name: ranges.get(name, mapping[name]) for name in names}, tuple(mapping["first_points"]))
@@ -110,14 +102,14 @@ class SearchSpace:
         Raises:
             SearchSpaceError: naming everything that is wrong with it at once.
         """
-        _refuse_unread(mapping, where)
-        space, faults = _read(mapping)
+        refuse_unread(mapping, where)
+        space, faults = read(mapping)
         if faults:
-            raise SearchSpaceError(_told(where, faults))
+            raise SearchSpaceError(told(where, faults))
         return space
 
 
-def _read(mapping: Mapping[str, Any]) -> tuple[SearchSpace, list[str]]:
+def read(mapping: Mapping[str, Any]) -> tuple[SearchSpace, list[str]]:
     """A space, and what is wrong with it."""
     faults: list[str] = [
         f"{name}: missing; give a range, a number or another scalar's name" for name in SCALARS if name not in mapping
@@ -140,7 +132,8 @@ def _read(mapping: Mapping[str, Any]) -> tuple[SearchSpace, list[str]]:
     return SearchSpace(dimensions, points), faults
 
 
-def _told(where: str, faults: Sequence[str]) -> str:
+def told(where: str, faults: Sequence[str]) -> str:
+    """The message on what is wrong, and where."""
     return "\n".join([f"{where}:", *(f"  {line}" for line in faults)])
 
 
@@ -158,124 +151,12 @@ def is_path(first_point: str) -> bool:
     return "/" in first_point or first_point.endswith((".yaml", ".yml"))
 
 
-def load_space(
-    baseline: str,
-    data_set: str,
-    overrides: Mapping[str, Any],
-    unused: Mapping[str, float] | None = None,
-    file: str | None = None,
-) -> SearchSpace:
-    """The space of a baseline on a data set with a file's and the command line's changes.
-
-    Args:
-        baseline: name of a file in ``search_spaces``; a baseline without one gets ``default.yaml``.
-        data_set: section of the file; ``default`` where it has none of that name.
-        overrides: values by dotted key without the prefix ``space.``: ``delta.high``, ``lambda``, ``first_points``,
-            ``training.learning_rate.low``.
-        unused: scalars that no run reads because their component is switched off, at the value they stay.
-        file: a user's YAML, laid over the baseline's section and below ``overrides``; see :func:`read_space_file`.
+def refuse_unread(mapping: Mapping[str, Any], where: str) -> None:
+    """Refuse names that no run reads.
 
     Raises:
-        SearchSpaceError: unknown names, empty ranges, or nothing left to search.
+        SearchSpaceError: with all of them, each with the nearest that is read.
     """
-    where = f"search_spaces/{baseline if _has_file(baseline) else ANY_BASELINE}.yaml"
-    sections = _sections(where)
-    section = sections.get(data_set, sections["default"])
-    _refuse_unread(section, where)
-    if file is not None:
-        where, section = file, override(section, read_space_file(file, data_set))
-    space, faults = _read(override(section, overrides))  # the command line may mend what a file says
-    of_file = [line for line in faults if line in _read(section)[1]]
-    of_changes = [line for line in faults if line not in of_file]
-    if faults:
-        parts = ((where, of_file), (AS_CHANGED, of_changes))
-        raise SearchSpaceError("\n".join(_told(whose, lines) for whose, lines in parts if lines))
-    where = AS_CHANGED if overrides else where
-    space = dataclasses.replace(space, dimensions={**space.dimensions, **(unused or {})})
-    if not space.searched:
-        raise SearchSpaceError(
-            f"{where}: nothing is left to search, all six scalars are fixed; free one, "
-            f"or train this one setting: python -m dce_ray.train"
-        )
-    return space
-
-
-def read_space_file(path: str, data_set: str) -> dict[str, Any]:
-    """What a user's own file says of the space, by name; what it does not name stays as it is.
-
-    It is written like ``search_spaces/*.yaml``, or as one section alone: ``delta: {low: 0.2, high: 0.9}``, a number, or
-    another scalar's name; further keys dotted or nested (``training: {learning_rate: {...}}``).
-
-    Raises:
-        SearchSpaceError: the file cannot be read, or holds no names.
-    """
-    import yaml
-
-    try:
-        content = parse_yaml(Path(path).expanduser().read_text(encoding="utf-8"))
-    except OSError as fault:
-        raise SearchSpaceError(f"space={path}: cannot be read ({fault.strerror}); give a YAML file") from fault
-    except (yaml.YAMLError, UnicodeDecodeError) as fault:
-        raise SearchSpaceError(f"space={path}: not YAML ({' '.join(str(fault).split())})") from fault
-    if isinstance(content, dict) and isinstance(content.get("default"), dict):
-        content = content.get(data_set, content["default"])
-    if not isinstance(content, dict) or not content:
-        raise SearchSpaceError(f"space={path}: holds no space; write lines such as delta: {{low: 0.2, high: 0.9}}")
-    return _by_name(content)
-
-
-def _by_name(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested groups as dotted names; a range stays whole, so that it takes the place of the one below."""
-    names: dict[str, Any] = {}
-    for key, value in content.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value and not value.keys() & set(BOUNDS):
-            names |= _by_name(value, f"{name}.")
-        else:
-            names[name] = dict(value) if isinstance(value, Mapping) else value
-    return names
-
-
-def override(section: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """A section of the file with the command line's changes.
-
-    Raises:
-        SearchSpaceError: naming every key that no run reads, with the nearest right one.
-    """
-    result = {name: dict(item) if isinstance(item, Mapping) else item for name, item in section.items()}
-    faults = []
-    for key, value in overrides.items():
-        name, bound = split_bound(key)
-        if name not in LIMITS and key != "first_points":
-            faults += [line for line in [unknown_space_key(key)] if line not in faults]
-        elif not bound:
-            result[name] = value
-        elif isinstance(result.get(name), dict):
-            result[name][bound] = value
-        else:
-            result[name] = {bound: value}
-    if faults:
-        raise SearchSpaceError("\n".join(faults))
-    return result
-
-
-def _has_file(baseline: str) -> bool:
-    return (resources.files(SPACES) / f"{baseline}.yaml").is_file()
-
-
-def _sections(where: str) -> dict[str, Any]:
-    import yaml
-
-    try:
-        content = parse_yaml((resources.files(SPACES) / where.rpartition("/")[2]).read_text())
-    except yaml.YAMLError as fault:
-        raise SearchSpaceError(f"{where} is not YAML: {' '.join(str(fault).split())}") from fault
-    if not isinstance(content, dict) or "default" not in content:
-        raise SearchSpaceError(f"{where} holds no section 'default'")
-    return content
-
-
-def _refuse_unread(mapping: Mapping[str, Any], where: str) -> None:
     names = [name for name in mapping if name not in LIMITS and name != "first_points"]
     if names:
         raise SearchSpaceError("\n".join(_unread(names, where)))

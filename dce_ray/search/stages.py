@@ -17,11 +17,12 @@ from dce_ray.report.confirmation import write_best, write_confirmation
 from dce_ray.search.cost import Clock, Cost, Runs
 from dce_ray.search.display import Display
 from dce_ray.search.in_flight import OUT_OF_TIME
+from dce_ray.search.options import seconds
 from dce_ray.search.plan import PlanLedger, drop_superseded
 from dce_ray.search.searching import Searching, searching
 from dce_ray.search.seed_stages import confirmation_stages
 from dce_ray.search.selection import select
-from dce_ray.search.settings import Experiment, seconds
+from dce_ray.search.settings import Experiment
 from dce_ray.search.tune_run import Stop, Workers
 from dce_ray.session.demand import resources_for
 from dce_ray.session.nodes import check_nodes

@@ -18,7 +18,7 @@ from dce_ray.config import SCALARS, ObjectiveConfig
 from dce_ray.presets import run_config
 from dce_ray.records import Batch, TwoStreamOutputs
 from dce_ray.search.first_points import known_points
-from dce_ray.search.space import load_space
+from dce_ray.search.space_file import load_space
 from dce_ray.train import Run
 
 

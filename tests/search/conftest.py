@@ -12,7 +12,7 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.search.policy import Policy
 from dce_ray.search.replicates import ReplicateLedger
 from dce_ray.search.single import SingleLedger
-from dce_ray.search.space import load_space
+from dce_ray.search.space_file import load_space
 from dce_ray.search.study import make_pruner, recover_study
 
 HERE = Path(__file__).resolve().parent

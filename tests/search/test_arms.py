@@ -24,7 +24,7 @@ from dce_ray.search.policy import Policy
 from dce_ray.search.replicates import ReplicateLedger
 from dce_ray.search.selection import plain_candidates, select
 from dce_ray.search.settings import build_experiment
-from dce_ray.search.space import load_space
+from dce_ray.search.space_file import load_space
 from dce_ray.search.stages import Search
 from dce_ray.search.study import recover_study
 from dce_ray.search.suggestion import _reachable

@@ -17,10 +17,12 @@ from dce_ray.presets import run_config
 from dce_ray.search.__main__ import main, request_of
 from dce_ray.search.advice import schedule_command, schedule_note
 from dce_ray.search.ledger import run_key
+from dce_ray.search.options import SearchOptions
 from dce_ray.search.searching import SingleSearching
-from dce_ray.search.settings import Request, SearchOptions, Settings, build_experiment
-from dce_ray.search.space import SearchSpace, load_space
+from dce_ray.search.settings import Request, Settings, build_experiment
+from dce_ray.search.space import SearchSpace
 from dce_ray.search.space_checks import at_equal_shares
+from dce_ray.search.space_file import load_space
 
 RATE = {"training.learning_rate": {"low": 1e-5, "high": 1e-3, "log": True}}
 RATE_WORD = "space.training.learning_rate={low: 1e-5, high: 1e-3, log: true}"

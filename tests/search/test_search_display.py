@@ -7,7 +7,7 @@ import pytest
 from dce_ray.errors import ConfigError
 from dce_ray.experiment.record import RunRecord
 from dce_ray.search.display import Display
-from dce_ray.search.settings import SearchOptions, seconds
+from dce_ray.search.options import SearchOptions, seconds
 
 SCALARS = {"delta": 0.5, "theta_rep": 0.9, "theta_pro": 0.6, "beta": 0.5, "gamma": 0.5, "lambda": 1.0}
 CONFIG = {"scs": True, "mcm": True, "method": SCALARS}

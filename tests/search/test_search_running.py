@@ -11,7 +11,7 @@ from toy import PAPER, MeetingTrainable, ToyTrainable, toy_config
 
 from dce_ray.errors import OutputError, SearchError
 from dce_ray.search.observers import Observer
-from dce_ray.search.space import load_space
+from dce_ray.search.space_file import load_space
 from dce_ray.search.tune_run import run_ledger
 from dce_ray.session.resources import Resources
 

@@ -5,7 +5,8 @@ import pytest
 from dce_ray.config import SCALARS, ScalarRange
 from dce_ray.errors import SearchSpaceError
 from dce_ray.method.presets import METHOD_PRESETS
-from dce_ray.search.space import SearchSpace, load_space
+from dce_ray.search.space import SearchSpace
+from dce_ray.search.space_file import load_space
 
 BASELINES = ("co2net", "delu", "ddgnet")
 PAPER = {"delta": 0.8, "theta_rep": 0.9, "theta_pro": 0.6, "beta": 0.5, "gamma": 0.5, "lambda": 1.0}

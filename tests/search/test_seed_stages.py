@@ -11,9 +11,10 @@ from dce_ray.files import read_json, write_json
 from dce_ray.report.confirmation import write_confirmation
 from dce_ray.report.measured import confirmed_settings
 from dce_ray.search.__main__ import request_of
+from dce_ray.search.options import ConfirmOptions
 from dce_ray.search.plan import PlanLedger, plan_second_stage
 from dce_ray.search.seed_stages import confirmation_stages, refuse_other_seeds
-from dce_ray.search.settings import ConfirmOptions, Experiment, build_experiment
+from dce_ray.search.settings import Experiment, build_experiment
 from dce_ray.verdict.stein import SeedPlan
 from dce_ray.verdict.verdict import Verdict
 from dce_ray.words import runnable

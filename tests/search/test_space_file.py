@@ -7,7 +7,7 @@ import pytest
 from dce_ray.config import ScalarRange
 from dce_ray.errors import ConfigError, SearchSpaceError
 from dce_ray.search.__main__ import request_of
-from dce_ray.search.space import load_space
+from dce_ray.search.space_file import load_space
 
 
 def space_of(tmp_path, text, overrides=None, data_set="default"):

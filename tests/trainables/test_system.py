@@ -13,7 +13,7 @@ from dce_ray.trainables.system import SystemMeter, gpu_of
 from dce_ray.search.fleet import Fleet
 from dce_ray.search.in_flight import RunsInFlight
 from dce_ray.search.observers import Observer
-from dce_ray.search.settings import TrackingOptions
+from dce_ray.search.options import TrackingOptions
 from dce_ray.session.resources import Node, Resources
 
 
