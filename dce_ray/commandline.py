@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from dce_ray.errors import ConfigError, DceError
 from dce_ray.former import our_words, unknown_key
-from dce_ray.interrupts import INTERRUPTED, imported, was_interrupted
+from dce_ray.interrupts import INTERRUPTED, broken_line, came_after_one, imported, was_interrupted
 from dce_ray.version import VERSION
 from dce_ray.words import masked
 
@@ -183,11 +183,12 @@ def status_of(main: Callable[[list[str]], int | None], usage: str, arguments: li
     try:
         return main(arguments) or DONE
     except (Exception, KeyboardInterrupt) as fault:
-        interrupted = was_interrupted(fault)
-        if isinstance(fault, DceError):
+        told = isinstance(fault, DceError)
+        interrupted = came_after_one(fault) if told else was_interrupted(fault)
+        if told:
             print(f"{type(fault).__name__}: {fault}", file=sys.stderr)
         elif not interrupted:
-            raise
+            raise  # with its traceback, also where Ctrl-C had come before
         if interrupted:
-            print("interrupted", file=sys.stderr)
+            print(f"interrupted{broken_line(fault)}", file=sys.stderr)
         return INTERRUPTED if interrupted else MISTAKE

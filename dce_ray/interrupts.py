@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -53,12 +54,34 @@ def stop_on_signal(request: Callable[[], bool]) -> Iterator[None]:
 
 
 def was_interrupted(fault: BaseException | None) -> bool:
-    """Whether a fault is Ctrl-C, or came of one."""
+    """Whether a fault is Ctrl-C, or was made of one (``raise ... from``).
+
+    What fails while things are put in order after Ctrl-C is a fault of its own, and hidden by nothing.
+    """
+    while fault is not None:
+        if isinstance(fault, KeyboardInterrupt):
+            return True
+        fault = fault.__cause__
+    return False
+
+
+def came_after_one(fault: BaseException | None) -> bool:
+    """Whether Ctrl-C had ended the work when a fault was met."""
     while fault is not None:
         if isinstance(fault, KeyboardInterrupt):
             return True
         fault = fault.__cause__ or fault.__context__
     return False
+
+
+def broken_line(fault: BaseException) -> str:
+    """What a second Ctrl-C met in the middle of something, with its place; empty where it met nothing."""
+    broken = fault.__cause__
+    if not isinstance(fault, KeyboardInterrupt) or broken is None:
+        return ""
+    frames = traceback.extract_tb(broken.__traceback__)
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f" in the middle of something: {''.join(traceback.format_exception_only(broken)).strip()}{place}"
 
 
 def end_quietly_while_importing() -> None:

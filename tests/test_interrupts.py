@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,7 +10,8 @@ import threading
 
 import pytest
 
-from dce_ray.commandline import status_of
+from dce_ray.commandline import UNFORESEEN, status_of
+from dce_ray.errors import OutputError
 from dce_ray.interrupts import STOPPING, stop_on_signal
 
 
@@ -77,14 +79,47 @@ def test_what_a_second_signal_breaks_is_still_an_interruption(capsys):
             raise RuntimeError("the connection is gone")
 
     assert status_of(work, "", []) == 130
-    assert capsys.readouterr().err == "interrupted\n"
+    told = capsys.readouterr().err
+    assert re.fullmatch(
+        r"interrupted in the middle of something: RuntimeError: the connection is gone \(.*interrupts\.py:\d+\)\n", told
+    )
 
-    def closing(arguments):
+    def renaming(arguments):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as fault:
+            raise ValueError("half of it is missing") from fault
+
+    assert status_of(renaming, "", []) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    with pytest.raises(ValueError, match="nothing to do with it"):
+        status_of(lambda arguments: (_ for _ in ()).throw(ValueError("nothing to do with it")), "", [])
+
+
+FAULTY = """
+from dce_ray.commandline import command
+def main(arguments):
+    try:
+        raise KeyboardInterrupt
+    finally:
+        {}["a key that the program forgot"]
+command(main, "")
+"""
+
+
+def test_a_fault_of_the_program_after_ctrl_c_keeps_its_traceback_and_its_status():
+    ended = subprocess.run([sys.executable, "-c", FAULTY], capture_output=True, text=True, check=False)
+    assert ended.returncode == UNFORESEEN
+    assert "KeyError: 'a key that the program forgot'" in ended.stderr
+    assert 'File "<string>", line 7, in main' in ended.stderr
+
+
+def test_a_message_after_ctrl_c_is_told_and_is_still_an_interruption(capsys):
+    def main(arguments):
         try:
             raise KeyboardInterrupt
         finally:
-            raise ValueError("half of it is missing")
+            raise OutputError("the disk is full")
 
-    assert status_of(closing, "", []) == 130
-    with pytest.raises(ValueError, match="nothing to do with it"):
-        status_of(lambda arguments: (_ for _ in ()).throw(ValueError("nothing to do with it")), "", [])
+    assert status_of(main, "", []) == 130
+    assert capsys.readouterr().err == "OutputError: the disk is full\ninterrupted\n"

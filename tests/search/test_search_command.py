@@ -23,7 +23,9 @@ from dce_ray.experiment.record import decisive
 from dce_ray.experiment.study import read_study
 from dce_ray.files import write_json
 from dce_ray.points.standing import read_standing
+from dce_ray.report import page
 from dce_ray.report.page import write_outputs
+from dce_ray.search import api
 from dce_ray.search.__main__ import main, request_of
 from dce_ray.search.api import create
 from dce_ray.search.searching import searching
@@ -495,3 +497,24 @@ def test_ctrl_c_between_two_stages_says_how_to_go_on(tiny, tmp_path, capsys, mon
     with pytest.raises(KeyboardInterrupt):
         main(arguments(tiny, tmp_path))
     assert f" -m dce_ray.search resume={opened(tmp_path).path}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("fault", "told"), [(KeyError("forgotten"), False), (KeyboardInterrupt(), True)])
+def test_a_report_that_fails_after_ctrl_c_is_not_said_to_be_interrupted(tmp_path, monkeypatch, capsys, fault, told):
+    folder = ExperimentFolder(tmp_path)
+    folder.study.touch()
+
+    def fail(_):
+        raise fault
+
+    monkeypatch.setattr(page, "write_outputs", fail)
+
+    def after_ctrl_c():
+        try:
+            raise KeyboardInterrupt
+        finally:
+            api._write_outputs(folder)
+
+    with pytest.raises(type(fault)):
+        after_ctrl_c()
+    assert ("report.html was not written, for it was interrupted" in capsys.readouterr().out) is told
