@@ -232,10 +232,11 @@ def _tell_cost(campaign: CampaignFolder, waiting: Sequence[tuple[Member, Experim
     """Measure and print what is still to be paid for."""
     from dce_ray.search.estimate import Planned, estimate, total_text
     from dce_ray.search.stages import Search
+    from dce_ray.session.gpu_nodes import with_gpu_memory
     from dce_ray.session.ray_session import living_nodes
 
     print(f"campaign: {len(waiting)} of {len(campaign.members)} searches to do, one after the other, each on all slots")
-    nodes, planned = living_nodes(), []
+    nodes, planned = with_gpu_memory(living_nodes()), []
     for member, experiment in waiting:
         folder = ExperimentFolder.open(campaign.search(member))
         resources = Search(experiment, folder).resources(nodes)

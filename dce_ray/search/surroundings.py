@@ -16,6 +16,7 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.files import check_writable
 from dce_ray.search.settings import Experiment
 from dce_ray.session.demand import resources_for
+from dce_ray.session.gpus import gpu_memory
 from dce_ray.session.ray_session import check_address, local_memory
 from dce_ray.session.resources import Node
 from dce_ray.session.sharing import share_of_machine
@@ -67,7 +68,8 @@ def check_machine(experiment: Experiment, store: FeatureStore) -> None:
     """
     share, wish = share_of_machine(experiment.settings.ray.num_cpus), experiment.settings.search
     gpus, memory = float(torch.cuda.device_count()), float(local_memory())
-    here = [Node(float(share.cpus), gpus, memory, host=socket.gethostname())]
+    free = gpu_memory()
+    here = [Node(float(share.cpus), gpus, memory, host=socket.gethostname(), gpu_bytes=free.free if free else None)]
     wishes = {"cpus": wish.cpus_per_trial, "gpus": wish.gpus_per_trial}
     try:
         resources_for(experiment.largest, store, here, runs=wish.num_runs, **wishes)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 
 from dce_ray.config import RunConfig
 from dce_ray.data import make_splits
-from dce_ray.session.gpus import gpu_memory
 from dce_ray.session.resources import Demand, Node, Resources, choose_resources
 from dce_ray.store import FeatureStore
 from dce_ray.train.build import build_network
@@ -50,7 +48,7 @@ def resources_for(
     Args:
         config: of any of the runs; they differ in what costs no memory.
         store: their data.
-        nodes: of the cluster.
+        nodes: of the cluster, with the memory of their GPUs.
         runs: how many there are; more CPUs than that go to the runs' threads.
         cpus: the user's wish; None chooses.
         gpus: the user's wish; None chooses, and takes none with ``device=cpu``.
@@ -58,7 +56,5 @@ def resources_for(
     Raises:
         SearchError: no run fits.
     """
-    memory = gpu_memory()
-    known = [replace(node, gpu_bytes=node.gpu_bytes or (memory.free if memory else None)) for node in nodes]
     wishes = {"cpus": cpus, "gpus": 0.0 if config.device == "cpu" and gpus is None else gpus}
-    return choose_resources(known, demand_of(config, store), runs=runs, unequal=config.device == "auto", **wishes)
+    return choose_resources(nodes, demand_of(config, store), runs=runs, unequal=config.device == "auto", **wishes)

@@ -44,6 +44,40 @@ def gpu_memory() -> GpuMemory | None:
     return fullest(library, [(str(one.uuid), float(one.total_memory)) for one in properties])
 
 
+def whole_memory() -> float | None:
+    """Bytes of this machine's smallest GPU, used or free; None where NVIDIA's library is absent or does not say.
+
+    It is asked in processes that Ray gives no GPU, and that PyTorch therefore shows none.
+    """
+    try:
+        library = importlib.import_module("pynvml")
+    except ImportError:
+        return None
+    return smallest(library)
+
+
+def smallest(library: Any) -> float | None:
+    """Bytes of the smallest GPU that the library knows; None where one is parted (MIG), whose parts have less.
+
+    Args:
+        library: NVIDIA's, ``pynvml``.
+    """
+    try:
+        library.nvmlInit()
+        handles = [library.nvmlDeviceGetHandleByIndex(number) for number in range(library.nvmlDeviceGetCount())]
+        sizes = [float(library.nvmlDeviceGetMemoryInfo(handle).total) for handle in handles]
+        return None if any(_parted(library, handle) for handle in handles) else min(sizes, default=None)
+    except library.NVMLError:
+        return None
+
+
+def _parted(library: Any, handle: Any) -> bool:
+    try:
+        return bool(library.nvmlDeviceGetMigMode(handle)[0])
+    except library.NVMLError:  # most GPUs cannot be
+        return False
+
+
 def fullest(library: Any, gpus: list[tuple[str, float]]) -> GpuMemory:
     """Of GPUs with their UUIDs and sizes, the memory of the one with the least free.
 

@@ -19,6 +19,7 @@ import ray
 
 from dce_ray.errors import SearchError
 from dce_ray.session.address import address_fault
+from dce_ray.session.gpu_nodes import with_gpu_memory
 from dce_ray.session.gpus import gpu_memory
 from dce_ray.session.limits import available_bytes
 from dce_ray.session.resources import Node
@@ -60,7 +61,7 @@ def ray_session(
             not come back.
 
     Yields:
-        The cluster's nodes.
+        The cluster's nodes, with the memory of their GPUs.
 
     Raises:
         SearchError: Ray cannot be had, with the remedy.
@@ -69,12 +70,12 @@ def ray_session(
         os.environ.setdefault(name, value)
     with logged(log):
         if ray.is_initialized():  # a Ray that the caller started is the caller's to stop
-            yield living_nodes()
+            yield with_gpu_memory(living_nodes())
             return
         with _begun(address or os.environ.get("RAY_ADDRESS") or "local", log.parent, num_cpus):
             try:
                 with Watch(_doors(), functools.partial(end_now, go_on=go_on)).watching():
-                    yield living_nodes()
+                    yield with_gpu_memory(living_nodes())
             finally:
                 ray.shutdown()
 
@@ -105,7 +106,7 @@ def _doors() -> dict[str, Address]:
 
 
 def living_nodes() -> list[Node]:
-    """The nodes that live now."""
+    """The nodes that live now; how much memory their GPUs have is not asked."""
     return [
         Node(
             cpus=float(node["Resources"].get("CPU", 0.0)),

@@ -52,7 +52,8 @@ class Node:
     id: str = ""
     host: str = ""
     gpu_bytes: float | None = None
-    """Free memory of the fullest of its GPUs; None where it is not known."""
+    """Memory of its smallest GPU that runs may share, see :mod:`dce_ray.session.gpu_nodes`; None where it is not known.
+    """
 
     def text(self) -> str:
         """What it has, in words."""
