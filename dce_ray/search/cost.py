@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import math
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
 from dce_ray.files import read_json, write_json
 from dce_ray.search.observers import Observer
+from dce_ray.search.pace import Pace, duration_text
 from dce_ray.search.settings import Experiment
 from dce_ray.words import counted
 
@@ -87,9 +87,13 @@ class Clock(Observer):
         self.keep()
 
 
+RETOLD = 0.25
+"""What is told is told again where it has changed by more than this part."""
+
+
 @dataclass
 class Cost(Observer):
-    """What is still to come, from the first ended run's time on.
+    """What is still to come, from the first ended run's time on; told again as runs end and show it to be otherwise.
 
     Args:
         search_runs: runs of the search in all.
@@ -107,16 +111,34 @@ class Cost(Observer):
     cpus: float
     gpus: float
     former: Sequence[RunRecord] = ()
-    """Ended runs of earlier sessions."""
+    """Runs of earlier sessions."""
     _broken: set[str] = field(default_factory=set)
-    _durations: list[float] = field(default_factory=list)
-    """Sorted: the median is asked for at every event of every run."""
-    _early: list[float] = field(default_factory=list)
+    _search: Pace = field(default_factory=Pace)
+    _confirmation: Pace = field(default_factory=Pace)
+    _confirmed: int = 0
+    """Runs of the confirmation that have ended."""
+    _shares: list[float] = field(default_factory=list)
+    """Parts of their full length up to which the confirmation's runs train."""
+    _told: tuple[bool, float] | None = None
+    """Of what was said last, whether it was the confirmation's, and the seconds of a run."""
 
     def __post_init__(self) -> None:
         self._since = time.time()
-        times = [(one.started, one.ended) for one in self.former if one.state == "finished"]
-        self._durations += sorted(end - start for start, end in times if start is not None and end is not None)
+        ended = [one for one in self.former if one.state != "running"]
+        self._confirmed = sum(one.on_test for one in ended)
+        self._done = len(ended) - self._confirmed
+        for one in ended:
+            if one.state == "finished" and one.started is not None and one.ended is not None:
+                (self._confirmation if one.on_test else self._search).add(one.ended - one.started)
+
+    def started(self, record: RunRecord) -> None:
+        """A run begins; with the confirmation's first it is known up to which iteration they train."""
+        if not record.on_test:
+            return
+        full = record.config.get("training", {}).get("iterations")
+        self._shares.append(min(1.0, record.stop_at / full) if record.stop_at and full else 1.0)
+        if len(self._shares) == 1 and self.run_s is not None:
+            self._tell(confirmation=True)
 
     def retried(self, record: RunRecord, error: str) -> None:
         """A run goes on elsewhere."""
@@ -124,60 +146,84 @@ class Cost(Observer):
 
     def ended(self, record: RunRecord) -> None:
         """A run ended: how long it took counts where it ran in one piece."""
+        self._done += not record.on_test
+        self._confirmed += record.on_test
         began, end = record.started, record.ended
         if record.state != "finished" or began is None or end is None:
             return
         if began < self._since or record.key in self._broken:
             return
-        fresh = len(self._early) < self.slots  # a slot's first run starts its process too
-        bisect.insort(self._early if fresh else self._durations, end - began)
-        if len(self._early) == 1 and fresh and not self._durations:
-            print(self.outlook(), flush=True)
+        pace = self._confirmation if record.on_test else self._search
+        pace.add(end - began, first=pace.firsts < self.slots)
+        if self._changed(record.on_test):
+            self._tell(confirmation=record.on_test)
+
+    def _changed(self, confirmation: bool) -> bool:
+        """Whether what was told is to be told otherwise."""
+        pace = self._confirmation if confirmation else self._search
+        if self._told is None:
+            return True
+        of, told = self._told
+        if not pace.steady or (confirmation and self._confirmed >= self.confirmation_runs):
+            return False  # first runs start their processes; of further runs the display says what is left
+        return of is not confirmation or not 1 - RETOLD < (pace.run_s or 0.0) / told < 1 / (1 - RETOLD)
+
+    def _tell(self, *, confirmation: bool) -> None:
+        self._told = confirmation, (self.confirmation_run_s if confirmation else self.run_s) or 0.0
+        print(self.confirming() if confirmation else self.outlook(), flush=True)
 
     @property
     def run_s(self) -> float | None:
-        """Seconds of a run, the median so far; None before one ended."""
-        known = self._durations or self._early
-        return (known[len(known) // 2] + known[(len(known) - 1) // 2]) / 2 if known else None
+        """Seconds of a run of the search, the median so far; None before one ended."""
+        return self._search.run_s
 
-    def wall_s(self, runs: int) -> float:
-        """Seconds that so many runs take side by side; 0 before one ended."""
-        return math.ceil(runs / max(self.slots, 1)) * (self.run_s or 0.0)
+    @property
+    def confirmation_run_s(self) -> float | None:
+        """Seconds of a run of the confirmation: the median so far, before the part of a search's run that it trains."""
+        if self._confirmation.steady or self.run_s is None:
+            return self._confirmation.run_s
+        return self.run_s * (sum(self._shares) / len(self._shares) if self._shares else 1.0)
+
+    def wall_s(self, runs: int, run_s: float | None = None) -> float:
+        """Seconds that so many runs take side by side, by default of the search; 0 before one ended."""
+        return math.ceil(max(0, runs) / max(self.slots, 1)) * (run_s or self.run_s or 0.0)
 
     @property
     def confirmation_s(self) -> float:
-        """Seconds that the confirmation's first stage will take; 0 before a run ended."""
+        """Seconds that the confirmation's first stage takes where its runs train as long as the search's; 0 before a
+        run ended."""
         return self.wall_s(self.confirmation_runs)
 
     def plan(self) -> str:
         """The runs, in a line, before anything starts."""
-        then = f", then {counted(self.confirmation_runs, 'run')} of the confirmation" if self.confirmation_runs else ""
+        runs = counted(self.confirmation_runs, "run")
+        then = f", then up to {runs} of the confirmation" if self.confirmation_runs else ""
         more = f" and at most {self.further_runs} more" if self.further_runs else ""
-        return f"cost: {counted(self.search_runs, 'run')} of the search (the plain baseline's included){then}{more}"
+        return (
+            f"cost: {counted(self.search_runs, 'run')} of the search (the plain baseline's included){then}{more}; how "
+            f"long they take is told when the first has ended, and again where it turns out otherwise"
+        )
 
     def outlook(self) -> str:
-        """Minutes and hours, in a line, once a run has ended."""
-        runs = self.search_runs + self.confirmation_runs
-        hours = runs * (self.run_s or 0.0) / 3600
+        """Minutes and hours that are left, in a line, once a run has ended."""
+        left = max(0, self.search_runs - self._done)
+        hours = (left + self.confirmation_runs) * (self.run_s or 0.0) / 3600
         device = f"{hours * self.gpus:.2g} GPU hours" if self.gpus else f"{hours * self.cpus:.2g} core hours"
-        text = (
-            f"cost: a run takes about {duration_text(self.run_s or 0.0)}; the search about "
-            f"{duration_text(self.wall_s(self.search_runs))}"
-        )
+        first = f"the first run took {duration_text(self.run_s or 0.0)}, its process's start included, at which pace"
+        text = f"cost: {f'a run takes {self._search.text};' if self._search.steady else first} "
+        text += f"the search takes about {duration_text(self.wall_s(left))} more"
         if self.confirmation_runs:
-            text += f", its confirmation about {duration_text(self.confirmation_s)}"
+            text += f", its confirmation about {duration_text(self.confirmation_s)} or less"
             if self.further_runs:
-                text += f" and at most {duration_text(self.wall_s(self.further_runs))} more"
-        return f"{text}; {device} in all"
+                text += f" and at most {duration_text(self.wall_s(self.further_runs))} beyond that"
+        return f"{text}; {device} in all that is left"
 
-
-def duration_text(seconds: float) -> str:
-    """Seconds as people say them.
-
-    >>> duration_text(8.4), duration_text(200), duration_text(9000), duration_text(200_000)
-    ('8 s', '3.3 min', '2.5 h', '2.3 days')
-    """
-    for limit, unit, text in ((100, 1, "{:.0f} s"), (6000, 60, "{:.1f} min"), (48 * 3600, 3600, "{:.1f} h")):
-        if seconds < limit:
-            return text.format(seconds / unit)
-    return f"{seconds / 86400:.1f} days"
+    def confirming(self) -> str:
+        """Minutes that the confirmation's first stage takes, in a line, from its first run's start on."""
+        left, run_s = max(0, self.confirmation_runs - self._confirmed), self.confirmation_run_s
+        each = self._confirmation.text if self._confirmation.steady else f"about {duration_text(run_s or 0.0)}"
+        text = f"cost: a run of the confirmation takes {each}, up to the iteration that was chosen; "
+        text += f"they take about {duration_text(self.wall_s(left, run_s))} more"
+        if self.further_runs:
+            text += f", and at most {duration_text(self.wall_s(self.further_runs, run_s))} beyond that"
+        return text

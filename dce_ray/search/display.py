@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from dce_ray.experiment.record import RunRecord
 from dce_ray.search.observers import Observer
+from dce_ray.search.pace import Pace, duration_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -61,6 +62,10 @@ class Display(Observer):
         self.notice = ""
         self.live = False
         self._told: float | None = None
+        self._pace = Pace()
+        self._slots = 1
+        """Most runs that were seen at once."""
+        self._first_end: float | None = None
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
@@ -82,6 +87,7 @@ class Display(Observer):
     def started(self, record: RunRecord) -> None:
         """A run begins or goes on."""
         self.running[record.key] = (record, 0, None)
+        self._slots = max(self._slots, len(self.running))
         if self._told is None:
             self._line(f"{self.title}: the first run has started ({self._named(record)})")
 
@@ -97,6 +103,7 @@ class Display(Observer):
         """A run ended."""
         self.running.pop(record.key, None)
         self.counts[record.state] += 1
+        self._timed(record)
         leads = self._leads(record)
         if leads:
             self.best = record
@@ -108,6 +115,13 @@ class Display(Observer):
             "failed": record.error or "",
         }[record.state]
         self._line(f"[{self.done}/{self.total}] {self._named(record)} {record.state}: {outcome}  {parameters(record)}")
+
+    def _timed(self, record: RunRecord) -> None:
+        """Learn from a run how long one takes; those that began before any had ended started their processes, too."""
+        if record.state == "failed" or record.started is None or record.ended is None:
+            return
+        self._first_end = self._first_end or record.ended
+        self._pace.add(record.ended - record.started, first=record.started < self._first_end)
 
     def _named(self, record: RunRecord) -> str:
         return record.label if record.on_test or not self.standing else f"{record.label}, {replicate_text(record)}"
@@ -181,16 +195,18 @@ class Display(Observer):
         return ", ".join(found) or "0 finished"
 
     def rate(self) -> str:
-        """Runs per minute and the time left at that rate."""
+        """Runs per minute so far, and the time left by how long runs take once their processes are there."""
         minutes = (time.monotonic() - self.began) / 60
         ended = self.done - self.before
         if not ended:
             return f"{minutes:.1f} min"
         per_minute = ended / minutes if minutes else math.inf
-        left = (self.total - self.done) / per_minute
-        then = self.cost.confirmation_s / 60 if self.cost else 0.0
-        further = f" and {then:.1f} min for the confirmation" if then else ""
-        return f"{minutes:.1f} min, {per_minute:.1f} per minute, about {left:.1f} min left{further}"
+        progress = sum(min(1.0, now / self._length(record)) for record, now, _ in self.running.values())
+        at_once = self._slots / self._pace.mean_s if self._pace.mean_s else per_minute / 60
+        left_s = max(0.0, self.total - self.done - progress) / at_once
+        then = self.cost.confirmation_s if self.cost else 0.0
+        further = f" and about {duration_text(then)} or less for the confirmation" if then else ""
+        return f"{minutes:.1f} min, {per_minute:.1f} per minute, about {duration_text(left_s)} left{further}"
 
 
 def _is_ranked(record: RunRecord) -> bool:

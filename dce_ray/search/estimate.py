@@ -12,7 +12,8 @@ from ray.exceptions import RayError
 
 from dce_ray.config import RunConfig
 from dce_ray.errors import DceError
-from dce_ray.search.cost import Runs, duration_text
+from dce_ray.search.cost import Runs
+from dce_ray.search.pace import duration_text
 from dce_ray.session.resources import Resources
 from dce_ray.words import counted
 

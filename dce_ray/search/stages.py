@@ -86,9 +86,9 @@ class Search:
     def cost(self, slots: int, resources: Resources) -> Cost:
         """What there is to do, told before it starts."""
         runs = Runs.of(self.experiment)
-        ended = [run.record() for run in self.folder.trials()]
+        former = [run.record() for run in (*self.folder.trials(), *self.folder.confirmations())]
         cost = Cost(
-            *(runs.search, runs.confirmation, runs.further), slots, resources.cpus, resources.gpus, former=ended
+            *(runs.search, runs.confirmation, runs.further), slots, resources.cpus, resources.gpus, former=former
         )
         print(cost.plan())
         return cost

@@ -100,10 +100,69 @@ def test_the_confirmation_is_kept_time_but_no_more_than_half(experiment_folder, 
 def test_costs_are_said_in_runs_before_and_in_time_after_the_first_one(now, capsys):
     cost = Cost(32, 30, 30, 2, 1.0, 0.5)
     assert cost.plan() == (
-        "cost: 32 runs of the search (the plain baseline's included), then 30 runs of the confirmation "
-        "and at most 30 more"
+        "cost: 32 runs of the search (the plain baseline's included), then up to 30 runs of the confirmation and at "
+        "most 30 more; how long they take is told when the first has ended, and again where it turns out otherwise"
     )
     run(cost, now, "a", 60)
+    assert capsys.readouterr().out == (
+        "cost: the first run took 60 s, its process's start included, at which pace the search takes about 16.0 min "
+        "more, its confirmation about 15.0 min or less and at most 15.0 min beyond that; 0.51 GPU hours in "
+        "all that is left\n"
+    )
+
+
+def test_what_was_told_is_told_again_where_it_turns_out_otherwise(now, capsys):
+    cost = Cost(20, 0, 0, 2, 1.0, 0.0)
+    for key in "ab":
+        run(cost, now, key, 60)
+    assert len(capsys.readouterr().out.splitlines()) == 1, "the second slot's first run says no more than the first's"
+    run(cost, now, "c", 20)
+    assert capsys.readouterr().out.startswith(
+        "cost: a run takes about 20 s; the search takes about 3.0 min more; 0.094 core"
+    )
+    run(cost, now, "d", 18)
+    run(cost, now, "e", 22)
+    assert capsys.readouterr().out == "", "it is still about what was told"
+    for key in "fghij":
+        run(cost, now, key, 40)
+    assert capsys.readouterr().out.startswith(
+        "cost: a run takes about 31 s (18 s to 40 s so far); the search takes about"
+    )
+
+
+def confirmed(cost, now, key, seconds, stop_at=100):
+    config = toy_config(PAPER) | {"training": {"iterations": 400, "stop_at": stop_at}}
+    begun = RunRecord(key, "confirm", "top1", 0, "running", config, 0, started=now.at)
+    cost.started(begun)
+    now.at += seconds
+    cost.ended(begun.replace(state="finished", ended=now.at))
+
+
+def test_the_confirmation_is_told_by_the_iterations_it_trains_and_by_its_own_runs(now, capsys):
+    cost = Cost(2, 6, 4, 1, 1.0, 0.0)
+    run(cost, now, "a", 90)
+    run(cost, now, "b", 80)
+    capsys.readouterr()
+    confirmed(cost, now, "x", 50)
+    assert capsys.readouterr().out == (
+        "cost: a run of the confirmation takes about 20 s, up to the iteration that was chosen; they take about "
+        "2.0 min more, and at most 80 s beyond that\n"
+    ), "a quarter of what a run of the search takes; its own first run started a process and is not believed"
+    confirmed(cost, now, "y", 40)
     text = capsys.readouterr().out
-    assert "a run takes about 60 s; the search about 16.0 min, its confirmation about 15.0 min" in text
-    assert "at most 15.0 min more; 0.52 GPU hours in all" in text
+    assert "takes about 40 s, up to the iteration that was chosen; they take about 2.7 min more" in text
+    for key in "abcdefgh":
+        confirmed(cost, now, key, 400)
+    assert capsys.readouterr().out.count("cost:") == 2, (
+        "of further runs, whose number is fixed later, the display tells"
+    )
+
+
+def test_a_resumed_search_counts_what_is_left(now):
+    former = [record("a", started=0.0, ended=4.0), record("b", "running", started=5.0)]
+    former += [record("c", started=0.0, ended=8.0).replace(role="confirm")]
+    cost = Cost(10, 4, 0, 1, 1.0, 0.0, former)
+    assert cost.outlook().startswith("cost: a run takes about 4 s; the search takes about 36 s more")
+    assert "a run of the confirmation takes about 8 s, up to the iteration that was chosen; they take about 24 s" in (
+        cost.confirming()
+    )

@@ -1,11 +1,13 @@
 """What a user sees of a running search, and the durations that a search understands."""
 
 from io import StringIO
+from types import SimpleNamespace
 
 import pytest
 
 from dce_ray.errors import ConfigError
 from dce_ray.experiment.record import RunRecord
+from dce_ray.search import display as module
 from dce_ray.search.display import Display
 from dce_ray.search.options import SearchOptions, seconds
 
@@ -109,3 +111,26 @@ def test_a_search_by_classification_says_what_each_number_is():
     assert "finished: 25.00 (classification mAP) at iteration 9" in first
     assert "finished: 10.00 (detection mAP) at iteration 9" in second
     assert "with 25.00 (classification mAP)" in display.summary()
+
+
+def test_the_time_left_is_that_of_runs_whose_processes_are_there(monkeypatch):
+    clock = SimpleNamespace(at=1000.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.at))
+    display = Display("search", 12, 100, stream=StringIO())
+
+    def run(*numbers, seconds):
+        for number in numbers:
+            display.started(ended(number, "running", started=clock.at))
+        began = clock.at
+        clock.at += seconds
+        for number in numbers:
+            display.ended(ended(number, "finished", 0.2, started=began, ended=clock.at))
+
+    assert display.rate() == "0.0 min"
+    run(0, 1, seconds=50)
+    assert display.rate() == "0.8 min, 2.4 per minute, about 4.2 min left"
+    run(2, 3, seconds=10)
+    assert display.rate() == "1.0 min, 4.0 per minute, about 40 s left", "eight runs of 10 s, two at once"
+    display.started(ended(4, "running"))
+    display.scored(ended(4, "running"), 50, 0.1)
+    assert display.rate().endswith("about 38 s left"), "half of one is done"
