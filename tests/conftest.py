@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LONG = """
 search/test_kills.py parity/test_method_golden.py cluster/test_scheduling.py cluster/test_storage_search.py
 search/test_search_command.py parity/test_baselines_parity.py search/test_search_running.py search/test_confirm_anew.py
-test_confounding.py cluster/test_submission.py tracking/test_mirror.py test_examples.py search/test_campaign.py
+test_confounding.py cluster/test_submission.py cluster/test_head_lost.py tracking/test_mirror.py test_examples.py search/test_campaign.py
 test_after_a_search.py search/test_further_search.py search/test_api.py tracking/test_ui.py tracking/test_single_runs.py
 test_ablate.py train/test_train_command.py test_mistakes.py train/test_run.py points/test_model.py
 cluster/test_loopback.py search/test_policy.py store/test_node_cache.py store/test_store_crash.py test_evaluate.py
@@ -86,6 +86,7 @@ def bucket(s3: S3, monkeypatch: pytest.MonkeyPatch) -> str:
     """Address of a new bucket of the local S3, which this process and those that it starts can reach."""
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
+    s3.tell("fail", status=503, seconds=0)  # what a test before has told it
     return s3.bucket(f"b{uuid4().hex[:12]}")
 
 

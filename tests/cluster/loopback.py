@@ -39,12 +39,15 @@ WALLED = """
 own=$1 all=$2
 cd "$own" && mount -t tmpfs none "$all" && mkdir -p "$own" && mount --bind . "$own" && cd "$own" || exit 97
 hostname "$(basename "$own")" || exit 97
+small=${DCE_RAY_SMALL:-}
+[ -z "$small" ] || { mkdir -p "$small" && mount -t tmpfs -o size=64k none "$small"; } || exit 97
 shift 2
 while [ "$1" != -- ]; do mkdir -p "$1" && mount -t tmpfs none "$1" || exit 97; shift; done
 shift
 exec "$@"
 """
-"""Given its own and the cluster's folder, folders to hide, ``--`` and a command: run it behind the wall."""
+"""Given its own and the cluster's folder, folders to hide, ``--`` and a command: run it behind the wall.
+``DCE_RAY_SMALL`` names a folder that gets a disk of its own with no room on it."""
 
 
 @cache
@@ -231,7 +234,7 @@ class LoopbackCluster:
 
         Args:
             **wish: ``num_cpus`` (1), ``num_gpus`` (0: any number may be pretended), ``memory`` (bytes), ``resources``
-                (JSON), ``name``, ``environment`` (further variables of this node).
+                (JSON), ``name``, ``environment`` (further variables of this node), ``full`` (its cache has no room).
         """
         node = self._further(**wish)
         node.wait()
@@ -279,11 +282,14 @@ class LoopbackCluster:
         resources: str | None = None,
         name: str | None = None,
         environment: dict[str, str] | None = None,
+        full: bool = False,
     ) -> Node:
         options = [f"--address={self.address}", f"--num-cpus={num_cpus}", f"--num-gpus={num_gpus}"]
         options += [f"--memory={memory}"] if memory else []
         options += [f"--resources={resources}"] if resources else []
-        return self._start(name or f"node{len(self.members)}", options, walled=self.walls, more=environment)
+        name = name or f"node{len(self.members)}"
+        small = {"DCE_RAY_SMALL": str(self.folder / name / "cache")} if full else {}
+        return self._start(name, options, walled=self.walls, more={**(environment or {}), **small})
 
     def _start(self, name: str, options: list[str], *, walled: bool, more: dict[str, str] | None = None) -> Node:
         folder = self.folder / name

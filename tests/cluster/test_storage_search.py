@@ -7,22 +7,17 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from cluster.driving import done_alone, said, scores, start, until
 
 from dce_ray.experiment.folder import ExperimentFolder, RunFolder
 from dce_ray.experiment.study import read_study
 from dce_ray.places import Place
-from dce_ray.presets import run_config_from_mapping
 from dce_ray.store import open_store
 from dce_ray.store.sending import send_store
-from dce_ray.train import Run
-from dce_ray.train.driver import Driver
-from dce_ray.train.run_files import RunFiles
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
 
@@ -33,35 +28,6 @@ ASKED = [
     *("training.iterations=100", "training.eval_every=10", "sampling.segments=24", "evaluation.proposal_thresholds=5"),
 ]
 NAMES = ("synthetic", "delu", "one")
-
-
-def start(cluster, home: Path, *words: str) -> subprocess.Popen[bytes]:
-    """A driver on a machine of its own: its folder, its cache."""
-    home.mkdir(parents=True, exist_ok=True)
-    environment = cluster.driver_environment(DCE_CACHE=str(home / "cache"))
-    with (home / "out.txt").open("a") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "dce_ray.search", *words],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            cwd=home,
-            start_new_session=True,
-        )
-
-
-def said(home: Path) -> str:
-    return (home / "out.txt").read_text()
-
-
-def until(what, driver: subprocess.Popen[bytes], home: Path, seconds: float = 600.0):
-    """The first true value of ``what()`` while the driver lives."""
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert driver.poll() is None, said(home)
-        assert time.monotonic() < end, said(home)
-        time.sleep(0.05)
-    return found
 
 
 def experiment(results: Path) -> ExperimentFolder:
@@ -76,18 +42,6 @@ def measured(results: Path) -> tuple[list, dict]:
     runs = sorted((run.record().label, run.record().state, run.scores()) for run in folder.trials())
     assert len(runs) == RUNS
     return runs, {run.key: json.loads(run.table.read_text()) for run in folder.confirmations()}
-
-
-def done_alone(run: RunFolder, folder: Path) -> list:
-    """Scores of a run that is trained here, undisturbed, from its record."""
-    driver = Driver(Run(run_config_from_mapping(run.record().config)), RunFiles(folder), keep_last=False)
-    while not driver.step().finished:
-        pass
-    return [[reading.iteration, reading.metrics["score"]] for reading in RunFiles(folder).readings()]
-
-
-def scores(run: RunFolder) -> list:
-    return [[reading.iteration, reading.metrics["score"]] for reading in run.readings()]
 
 
 def lose_node(cluster, runs: list[RunFolder]) -> RunFolder | None:

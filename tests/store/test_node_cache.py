@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -177,11 +178,16 @@ def test_a_full_disk_is_told(address, cache, monkeypatch):
 def test_ten_seconds_of_503_in_a_download_are_survived(s3, store, address, cache, monkeypatch):
     monkeypatch.setattr(place, "CHUNK", 2**20)
     s3.tell("slow", seconds=0.1)
-    running = user(address)
-    time.sleep(1.5)
-    s3.tell("slow", seconds=0)
-    s3.tell("fail", status=503, seconds=10)
-    assert running.communicate(timeout=120)[0].strip() == str(cache / store.digest)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(fetched, address)
+        while given(s3, address) < 2 * place.CHUNK:
+            time.sleep(0.01)
+        s3.tell("fail", status=503, seconds=10)
+        began = time.monotonic()
+        s3.tell("slow", seconds=0)
+        assert not (cache / store.digest).exists()
+        assert running.result(timeout=120) == cache / store.digest
+    assert time.monotonic() - began > 9.0
     FeatureStore.open(cache / store.digest, verify=True)
 
 
