@@ -27,12 +27,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).resolve().parent.parent
 LONG = """
 search/test_kills.py parity/test_method_golden.py cluster/test_scheduling.py cluster/test_storage_search.py
-search/test_search_command.py parity/test_baselines_parity.py search/test_search_running.py search/test_confirm_anew.py
-test_confounding.py cluster/test_submission.py cluster/test_head_lost.py tracking/test_mirror.py test_examples.py search/test_campaign.py
-test_after_a_search.py search/test_further_search.py search/test_api.py tracking/test_ui.py tracking/test_single_runs.py
-test_ablate.py train/test_train_command.py test_mistakes.py train/test_run.py points/test_model.py
-cluster/test_loopback.py search/test_policy.py store/test_node_cache.py store/test_store_crash.py test_evaluate.py
-method/test_em.py
+search/test_search_command.py parity/test_baselines_parity.py search/test_search_running.py
+search/test_confirm_anew.py test_confounding.py cluster/test_submission.py cluster/test_head_lost.py
+tracking/test_mirror.py test_examples.py search/test_campaign.py test_after_a_search.py search/test_further_search.py
+search/test_api.py tracking/test_ui.py tracking/test_single_runs.py test_ablate.py train/test_train_command.py
+test_mistakes.py train/test_run.py points/test_model.py cluster/test_loopback.py search/test_policy.py
+store/test_node_cache.py store/test_store_crash.py test_evaluate.py method/test_em.py
 """
 """Files that take minutes, and that begin first: at the end they would keep one process busy while the others idle."""
 BESIDE = ROOT.parent / "shared"
