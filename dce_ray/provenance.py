@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -58,6 +59,16 @@ def versions(*packages: str) -> dict[str, str]:
     return found
 
 
+def given_command() -> str:
+    """The command of this process as it can be pasted, without passwords.
+
+    A module that was run with ``-m`` is called by its name, and no file of it.
+    """
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    words = sys.argv if spec is None else ["python", "-m", spec.name.removesuffix(".__main__"), *sys.argv[1:]]
+    return shlex.join(map(masked, words))
+
+
 def environment() -> dict[str, str | int]:
     """What a number depends on besides its configuration: what every results folder holds."""
     return {
@@ -66,7 +77,7 @@ def environment() -> dict[str, str | int]:
         "cores": cores(),
         "python": platform.python_version(),
         "commit": commit(),
-        "command": " ".join(map(masked, sys.argv)),
+        "command": given_command(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **versions(*SEARCH),
     }

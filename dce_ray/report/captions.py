@@ -93,7 +93,7 @@ def test_text(config: Mapping[str, Any], *, confirmed: bool) -> str:
     if config["protocol"] == "paper":
         return ""
     if confirmed:
-        return "Test was read after selection alone, by each run once."
+        return "Test was read only after the selection, once by each run of the confirmation."
     return "Test was not read: confirm.seeds=0." if config["confirm"]["seeds"] == 0 else "Test was not read yet."
 
 
@@ -109,6 +109,13 @@ def published_note(settings: Iterable[str]) -> list[str]:
         for name in settings
         if name in PUBLISHED
     ]
+
+
+SHARES = (
+    "psi_share: part of the snippets that SCS suppressed; mcm_share: part of the proposals that MCM acted on; both in "
+    "the run's last reading."
+)
+"""What two columns of the runs are."""
 
 
 def trial_measure(config: Mapping[str, Any]) -> str:

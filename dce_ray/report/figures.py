@@ -254,12 +254,13 @@ def _draw_rulers(axes: Axes, rulers: Sequence[ScalarRange], labels: Sequence[str
         axes.spines[side].set_visible(False)
     for place, ruler in enumerate(rulers):
         axes.axvline(place, color=GRID, linewidth=1.4, zorder=0)
+        form = ".2f" if place == len(rulers) - 1 else ".3g"  # the last is the value's, in percent
         if ruler.constant:
-            axes.text(place, 1.03, f"{ruler.low:.3g} (fixed)", ha="center", va="bottom", fontsize=7.5, color=MUTED)
+            axes.text(place, 1.03, f"{ruler.low:{form}} (fixed)", ha="center", va="bottom", fontsize=7.5, color=MUTED)
             continue
         log = " (log)" if ruler.log else ""
-        axes.text(place, 1.03, f"{ruler.high:.3g}{log}", ha="center", va="bottom", fontsize=7.5, color=MUTED)
-        axes.text(place, -0.03, f"{ruler.low:.3g}", ha="center", va="top", fontsize=7.5, color=MUTED)
+        axes.text(place, 1.03, f"{ruler.high:{form}}{log}", ha="center", va="bottom", fontsize=7.5, color=MUTED)
+        axes.text(place, -0.03, f"{ruler.low:{form}}", ha="center", va="top", fontsize=7.5, color=MUTED)
 
 
 def importance_chart(

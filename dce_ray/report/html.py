@@ -33,7 +33,7 @@ nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; list-style: none; 
 .tall { max-height: 32rem; overflow-y: auto; }
 .tall thead th { position: sticky; top: 0; }
 table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: var(--muted); padding-bottom: .5rem; }
+caption { text-align: left; color: var(--muted); padding-bottom: .5rem; max-width: calc(100vw - 2.5rem); }
 th, td { padding: .28rem .5rem; text-align: left; border-bottom: 1px solid var(--grid); white-space: nowrap; }
 thead th { background: var(--band); vertical-align: bottom; white-space: normal; }
 tbody th { font-weight: 600; }
@@ -116,6 +116,14 @@ def bullets(lines: Iterable[str]) -> str:
     return f"<ul>{items}</ul>" if items else ""
 
 
+def files(found: Mapping[str, str]) -> str:
+    """Links to files beside the page, each with what it holds; empty where there are none."""
+    items = "".join(
+        f'<li><a href="{escape(name)}">{escape(name)}</a>: {escape(what)}</li>' for name, what in found.items()
+    )
+    return f"<ul>{items}</ul>" if items else ""
+
+
 def preformatted(content: str) -> str:
     """Text as it stands, such as a command that can be copied."""
     return f"<pre>{escape(content)}</pre>"
@@ -168,6 +176,17 @@ def probability(value: float | None) -> Number | None:
     if value is None:
         return None
     return Number("< 0.01" if value < 0.01 else "> 0.99" if value > 0.99 else f"{value:.2f}")
+
+
+def share(value: float | None) -> Number | None:
+    """A part of a whole with four decimals, never rounded to nothing; None stays missing.
+
+    >>> share(0.213), share(3e-05), share(0.0), share(None)
+    ('0.2130', '< 0.0001', '0', None)
+    """
+    if value is None:
+        return None
+    return Number("0" if value == 0 else "< 0.0001" if value < 1e-4 else f"{value:.4f}")
 
 
 def data_table(

@@ -50,9 +50,11 @@ def learning_figure(folder: ExperimentFolder, trials: TrialTable, point: int | N
         axes.set(xlabel="iteration", ylabel=label)
         if not any(drawn):
             write_instead(axes, "No reading yet.")
+    if any(len(lines["score"]) > 1 for lines in groups.values()):
+        left.plot([], [], linewidth=0.5, color=INK, alpha=0.6, label="thin: single runs")
     left.set_title("Learning curves")
     if left.get_legend_handles_labels()[0]:
-        figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=3)
     return figure
 
 

@@ -79,10 +79,10 @@ def model_importance(standing: Standing | None, ranges: Mapping[str, ScalarRange
     aside = ", ".join(name for name in SCALARS if name not in ranges or ranges[name].constant)
     text = f" Not searched: {aside}." if aside else ""
     if standing is None or not standing.posterior.points:
-        return Importance({}, f"Not defined: no run of a point has ended yet.{text}")
+        return Importance({}, f"No run of a point has ended yet.{text}")
     shares = standing.posterior.sensitivity()
     if shares is None or not any(shares.values()):
-        return Importance({}, f"Not defined: the model's mean varies less over the space than it is uncertain.{text}")
+        return Importance({}, f"The model's mean varies less over the space than it is uncertain.{text}")
     ordered = dict(sorted(shares.items(), key=lambda item: -item[1]))
     return Importance(ordered, f"Interactions count for each parameter that is in them.{text}")
 

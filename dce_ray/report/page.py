@@ -37,6 +37,22 @@ CONFIRMATION = (
     "interval."
 )
 """What the figure shows, for those who cannot see it."""
+FILES: Mapping[str, str] = {
+    "best.yaml": "the chosen setting, for python -m dce_ray.train config=<folder>/best.yaml",
+    "confirmation.md": "the confirmation's table, to be read",
+    "confirmation.csv": "the same for programs",
+    "confirmation.tex": "the same for a paper",
+    "confirmation.json": "the same with the verdict, all seeds and what they were compared by",
+    "points.csv": "the points, with what the model makes of them",
+    "points.parquet": "the same for programs",
+    "trials.csv": "the runs",
+    "trials.parquet": "the same for programs",
+    "figures": "every figure of this page, as SVG and PNG",
+    "config.json": "all that was asked",
+    "study.journal": "Optuna's study: the truth that resume= goes on from",
+    "log.txt": "what Ray and Optuna had to say",
+}
+"""Files beside the page, and what they hold."""
 
 
 def write_outputs(folder: ExperimentFolder) -> None:
@@ -87,6 +103,7 @@ def _page(
     page.add("learning", "Learning curves", html.figure(drawn["learning"], DESCRIPTION, "learning-figure"))
     view.add_searched(page, drawn)
     environment = {name: json.dumps(v) if isinstance(v, dict | list) else v for name, v in folder.environment.items()}
+    page.add("files", "Files", html.paragraph("In the folder of this page:"), html.files(_beside(folder)))
     page.add(
         "provenance",
         "Provenance",
@@ -95,6 +112,11 @@ def _page(
         html.folded_text("Best configuration (best.yaml)", folder.best.read_text()) if folder.best.is_file() else "",
     )
     return page
+
+
+def _beside(folder: ExperimentFolder) -> dict[str, str]:
+    """The files of a search that a reader may want, of those that are there, with what they hold."""
+    return {name: what for name, what in FILES.items() if (folder.path / name).exists()}
 
 
 def _confirmed_anew(folder: ExperimentFolder) -> list[str]:

@@ -11,7 +11,7 @@ from dce_ray.experiment.record import PLAIN_LABEL, PUBLISHED, origin_label
 from dce_ray.points.standing import read_standing, searched_ranges
 from dce_ray.report import html, noise, point_figures
 from dce_ray.report.acting import idle_lines
-from dce_ray.report.captions import trial_measure
+from dce_ray.report.captions import SHARES, trial_measure
 from dce_ray.report.figures import importance_chart
 from dce_ray.report.importance import Importance
 from dce_ray.report.page_trials import state_counts
@@ -211,7 +211,7 @@ class PointsView:
     @property
     def _share_text(self) -> str:
         if not self._importance.shares:
-            return f"Shares, and a figure of them: {self._importance.note}"
+            return f"There are no shares, and no figure of them. {self._importance.note}"
         return "Share: of the variance of the model's mean over the whole space, interactions counted for each."
 
     def _run_table(self) -> str:
@@ -220,16 +220,21 @@ class PointsView:
         rows = [
             (
                 *(row.number, _who(row), row.fold, row.seed, row.state),
-                *(html.percent(row.value), row.value_iteration, row.iterations, row.psi_share, row.mcm_share),
-                *(row.origin and origin_label(row.origin), row.duration_s, row.error),
+                *(html.percent(row.value), row.value_iteration, row.iterations),
+                *(html.share(row.psi_share), html.share(row.mcm_share)),
+                *(row.origin and origin_label(row.origin), _seconds(row.duration_s), row.error),
             )
             for row in self.trials.rows
         ]
         title = (
             f"All {len(rows)} runs in order of start. Value: {self.measure} at the iteration that other runs chose "
-            f"when the run ended; later runs may choose another one for the model."
+            f"when the run ended; later runs may choose another one for the model. {SHARES}"
         )
         return html.data_table(title, columns, rows, tall=len(rows) > 20)
+
+
+def _seconds(value: float | None) -> html.Number | None:
+    return None if value is None else html.Number(f"{value:.1f}")
 
 
 def _who(row: TrialRow) -> Any:

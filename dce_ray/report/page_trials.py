@@ -12,7 +12,7 @@ from dce_ray.experiment.record import origin_label
 from dce_ray.experiment.study import read_study
 from dce_ray.report import figures, html
 from dce_ray.report.acting import idle_lines
-from dce_ray.report.captions import trial_measure
+from dce_ray.report.captions import SHARES, trial_measure
 from dce_ray.report.importance import Importance, importance_of
 from dce_ray.report.table_files import column_names, row_values
 from dce_ray.report.trial_table import TrialRow, TrialTable
@@ -106,7 +106,7 @@ class TrialsView:
         places = [column_names(TrialRow).index(name) for name in columns]
         rows = [[row_values(row)[place] for place in places] for row in self.trials.rows]
         best = self.trials.rows.index(self.trials.best) if self.trials.best else None
-        title = f"All {len(rows)} trials; value_fraction is in [0, 1], the best trial is set off."
+        title = f"All {len(rows)} trials; value_fraction is in [0, 1], the best trial is set off. {SHARES}"
         table = html.data_table(title, columns, rows, best=best, tall=len(rows) > 20)
         idle = idle_lines(self.folder)
         page.add("trials", "Trials", *(html.paragraph(f"{line}.", "notice") for line in idle), table)

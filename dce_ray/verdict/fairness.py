@@ -40,8 +40,8 @@ class Fairness:
         """All of this in a sentence."""
         values = ", ".join(f"{name}={value:.4g}" for name, value in self.params.items())
         text = (
-            f"The plain baseline had its own search of {', '.join(self.searched)} ({self.plain_runs} runs, the points "
-            f"{self.points_runs}) and is compared at {self.compared} ({values})"
+            f"The plain baseline had its own search of {', '.join(self.searched)} ({self.plain_runs} runs; the points "
+            f"had {self.points_runs}) and is compared at {self.compared} ({values})"
         )
         if self.other_expected_percent is not None:
             other = WINNERS if self.compared == OWN else OWN

@@ -83,7 +83,7 @@ def _confirmed(verdict: Verdict, config: Mapping[str, Any]) -> Iterator[str]:
     elif verdict.outcome == UNDECIDED and verdict.seeds_for_power is not None:
         needed = verdict.seeds_for_power
         more = f": {2 * needed} runs, which so small a difference is hardly worth" if needed > USUAL_SEEDS else ""
-        yield f"A true difference of 1 mAP would take {counted(needed, 'seed')} for 80 % power{more}."
+        yield f"A true difference of 1 mAP would take {counted(needed, 'seed')} to be found in 80 % of cases{more}."
     if verdict.gain is not None and config.get("kind") != ANEW:
         yield _against(verdict)
     yield from _common(verdict, config)

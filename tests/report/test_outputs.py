@@ -131,9 +131,10 @@ def test_the_page_needs_no_network_and_its_tables_can_be_read_aloud(confirmed):
     outline = Outline(page)
     assert not outline.named("script")
     assert not outline.named("link")
-    for _, attrs in outline.tags:
-        for name in ("src", "href", "xlink:href"):
-            assert (attrs.get(name) or "#").startswith("#")
+    beside = {path.name for path in confirmed.path.iterdir()}
+    linked = {attrs.get(name) or "#" for _, attrs in outline.tags for name in ("src", "href", "xlink:href")}
+    assert {name for name in linked if not name.startswith("#")} <= beside, "files of the folder, and nothing else"
+    assert {"config.json", "trials.csv", "figures"} <= linked
     assert "url(http" not in page
     assert outline.named("html") == [{"lang": "en"}]
     assert len(outline.named("caption")) == len(outline.named("table")) == 2

@@ -240,7 +240,7 @@ def test_the_page_says_what_the_tables_say(searched, standing):
     headings = re.findall(r"<h2[^>]*>([^<]*)</h2>", page)
     assert headings == [
         *("Verdict", "Selection", "Confirmation", "Learning curves"),
-        *("Points", "Noise", "Parameters", "Runs", "Provenance"),
+        *("Points", "Noise", "Parameters", "Runs", "Files", "Provenance"),
     ]
     best, plain = standing.ranked[0], standing.posterior.plain
     assert f"{100 * best.mean:.2f} % (standard deviation {100 * best.deviation:.2f}" in page
@@ -257,6 +257,36 @@ def test_the_page_says_what_the_tables_say(searched, standing):
     assert len(identities) == len(set(identities))
     for name in (*NAMES, "confirmation"):
         assert (searched.figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_a_reader_would_stumble_over_is_said(searched):
+    page = (searched.path / "report.html").read_text()
+    runs = page[page.index('id="runs"') : page.index('id="files"')]
+    assert "psi_share: part of the snippets that SCS suppressed; mcm_share: part of the proposals" in runs
+    seconds = [row.split("</td>")[-3] for row in runs.split("<tr>")[2:]]
+    assert all(re.search(r">(\d+\.\d|—)$", cell) for cell in seconds), "one decimal, in a column of its own"
+    files = page[page.index('id="files"') : page.index('id="provenance"')]
+    assert '<a href="config.json">config.json</a>: all that was asked' in files
+    assert '<a href="points.csv">points.csv</a>: the points' in files
+    drawing = (searched.figures / "learning.svg").read_text()
+    assert "thin: single runs" in drawing
+    ends = re.findall(r"<!-- (\d+\.\d\d) -->", (searched.figures / "parallel.svg").read_text())
+    assert len([end for end in ends if float(end) > 10]) == 2, "both ends of the value's ruler"
+
+
+@pytest.mark.browser
+@NEEDED
+def test_no_caption_is_cut_in_a_narrow_window(searched, tmp_path):
+    """A table that is wider than the window scrolls, and its caption stays inside the window."""
+    browser = Chromium(tmp_path / "profile", 800, 1000)
+    try:
+        browser.open((searched.path / "report.html").as_uri())
+        script = "return [...document.querySelectorAll('caption')].map(e => e.getBoundingClientRect().right)"
+        right = browser.run(script)
+    finally:
+        browser.close()
+    assert len(right) == 5
+    assert max(right) <= 800
 
 
 def test_outputs_of_points_are_the_same_bytes_twice(searched):
@@ -282,7 +312,7 @@ def test_a_search_that_has_hardly_begun_gives_every_output(tmp_path, ended):
             assert not (folder.figures / f"{name}.svg").exists()
         else:
             assert (folder.figures / f"{name}.svg").read_text().startswith("<?xml")
-    assert ended < 2 or "Shares, and a figure of them: Not defined: " in page
+    assert ended < 2 or "There are no shares, and no figure of them. The model" in page
     assert ("No run of a point has ended yet" in page) == (ended < 2)
     assert "1 running" in page
     ledger.settle()

@@ -24,7 +24,8 @@ from dce_ray.search.space import SearchSpace
 from dce_ray.search.space_checks import at_equal_shares
 from dce_ray.search.space_file import load_space
 
-RATE = {"training.learning_rate": {"low": 1e-5, "high": 1e-3, "log": True}}
+RATE_KEY = "training.learning_rate"
+RATE = {RATE_KEY: {"low": 1e-5, "high": 1e-3, "log": True}}
 RATE_WORD = "space.training.learning_rate={low: 1e-5, high: 1e-3, log: true}"
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -336,7 +337,7 @@ def test_a_key_of_the_space_is_checked_as_one_of_a_run():
         request_of(parse([RATE_WORD, "space.training.learning_rate.low=1e-4"]))
 
 
-def test_the_readmes_lines_are_searches(tmp_path, monkeypatch, best):
+def test_the_readmes_lines_are_searches(tmp_path, monkeypatch):
     text = (ROOT / "README.md").read_text()
     block = re.search(r"## More than the six.*?```\n(.*?)```", text, flags=re.DOTALL)
     lines = [line for line in block[1].replace("\\\n", " ").splitlines() if line]
@@ -344,11 +345,14 @@ def test_the_readmes_lines_are_searches(tmp_path, monkeypatch, best):
     monkeypatch.chdir(tmp_path)
     found = Path("results/synthetic/delu/rate/best.yaml")  # what the first line leaves
     found.parent.mkdir(parents=True)
-    found.write_text(best.read_text().replace("delta: 0.99", "delta: 0.9"))
     built = []
     for line in lines:
         program, *words = shlex.split(line.partition(" -m ")[2])
         assert program == "dce_ray.search"
         built.append(build_experiment(request_of(parse(words)), "store", "synthetic"))
+        found.write_text(yaml.safe_dump(built[0].configure(built[0].space.complete(PAPER | {RATE_KEY: 0.004}))))
     assert built[0].two_arms
-    assert [origin for origin, _ in built[1].queued()[0]] == ["paper", "best-of-rate-altered"]
+    points, notes = built[1].queued()
+    assert [origin for origin, _ in points] == ["paper", "best-of-rate"]
+    assert points[1][1][RATE_KEY] == 0.004
+    assert notes == [], "the found rate is what the example is for: nothing of the point is taken back"

@@ -59,9 +59,9 @@ def test_which_plain_baseline_is_compared_with(tmp_path, plains, compared, again
 def test_the_sentence_by_hand():
     fairness = Fairness((RATE,), 16, 16, OWN, {RATE: 3e-4}, 33.0, 31.25)
     assert fairness.text == (
-        "The plain baseline had its own search of training.learning_rate (16 runs, the points 16) and is compared at "
-        "its own best values (training.learning_rate=0.0003), where the selecting split let expect more of it than at "
-        "the winner's values (33.00 against 31.25)."
+        "The plain baseline had its own search of training.learning_rate (16 runs; the points had 16) and is compared "
+        "at its own best values (training.learning_rate=0.0003), where the selecting split let expect more of it than "
+        "at the winner's values (33.00 against 31.25)."
     )
     assert replace(fairness, compared=BOTH, other_expected_percent=None).text.endswith(
         "at its own best values, which are the winner's too (training.learning_rate=0.0003)."

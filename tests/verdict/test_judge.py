@@ -68,8 +68,8 @@ def test_undecided_says_what_it_would_take_and_tests_nothing_else(tmp_path):
     assert verdict.published.reason == "the first comparison is undecided"
     assert verdict.published.gain is None
     assert verdict.seeds_for_power == 52
-    power = "A true difference of 1 mAP would take 52 seeds for 80 % power: 104 runs, which so small a difference is "
-    assert f"{power}hardly worth." in verdict.details
+    power = "A true difference of 1 mAP would take 52 seeds to be found in 80 % of cases: 104 runs, which so small a "
+    assert f"{power}difference is hardly worth." in verdict.details
     assert "is not shown to differ from the plain baseline" in verdict.sentence
     assert verdict.details[-1] == "To confirm the same setting anew, with fresh seeds (40 runs):"
     search = tmp_path / "experiment"
@@ -343,7 +343,7 @@ def test_the_same_score_with_every_seed_is_said_and_no_seeds_are_asked_for(tmp_p
     assert (verdict.outcome, verdict.low, verdict.high) == ("undecided", 0.0, 0.0)
     assert "scored the same with every seed" in verdict.text
     assert verdict.command == ""
-    assert "80 % power" not in verdict.text
+    assert "in 80 % of cases" not in verdict.text
 
 
 def test_a_second_look_at_test_is_said(tmp_path):
