@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from test_guides import commands
 
 from tests.store.made_per_video import small_database, write_per_video
@@ -76,3 +77,15 @@ def test_new_videos_are_looked_through(here):
     assert carry_out("own-data.md", "predict", more=["device=cpu"]) == 0
     found = json.loads((Path(here) / "detections.json").read_text())["results"]
     assert list(found) == ["another"]
+
+
+def test_a_single_run_is_brought_into_the_database_of_the_searches(here):
+    """A search's experiment is called after its data and baseline, too."""
+    shutil.copytree(here / "results" / "mine" / "delu" / "first", here / "runs" / "first")
+    assert not (here / "results" / "mlflow.db").exists()
+    assert carry_out("mlflow.md", "tracking", "runs/first", "uri=sqlite:///results/mlflow.db") == 0
+    client = MlflowClient(f"sqlite:///{here / 'results' / 'mlflow.db'}")
+    named = [found.name for found in client.search_experiments() if found.name != "Default"]
+    assert named == ["mine/delu"]
+    (run,) = client.search_runs([client.get_experiment_by_name("mine/delu").experiment_id])
+    assert run.data.tags["kind"] == "train"
