@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-PLAIN_VALUE = re.compile(r"[\w./~-]+", re.ASCII)
+PLAIN_VALUE = re.compile(r"[\w./~-]+(:[\w./~-]+)*", re.ASCII)
 """Values that neither a shell nor the grammar of the command line reads as anything else."""
 SHELL = re.compile(r'[\\"$`!]')
 """What a shell reads between double quotes, too."""
@@ -69,6 +69,8 @@ def argument(key: str, value: object, *, pasted: bool = True) -> str:
 
     >>> argument("resume", "results/hapt/delu/one")
     'resume=results/hapt/delu/one'
+    >>> argument("address", "http://127.0.0.1:8265")
+    'address=http://127.0.0.1:8265'
     >>> print(argument("resume", "my results/one"))
     "resume='my results/one'"
 

@@ -319,6 +319,13 @@ class ExperimentFolder:
         """Folder of a confirmation that was made anew, beside this one: look ``number`` at test, from 2."""
         return self.path.with_name(f"{self.path.name}-confirm-{number}")
 
+    @property
+    def searched(self) -> ExperimentFolder:
+        """Of a confirmation made anew, the folder of its search: they lie beside each other, in a copy too."""
+        config = self.config
+        beside = self.path.with_name(self.path.name.removesuffix(f"-confirm-{config['look']}"))
+        return ExperimentFolder(beside if beside != self.path else Path(config["search_folder"]))
+
     def trials(self) -> list[RunFolder]:
         """Folders of all runs on the selecting split: the plain baseline's, then the trials by their number."""
         return self._with_record("trials")

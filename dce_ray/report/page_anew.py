@@ -24,7 +24,7 @@ def write_page(folder: ExperimentFolder) -> None:
         OutputError: the disk is full or not writable.
     """
     config, verdict, confirmed = folder.config, Verdict.read(folder), confirmed_settings(folder)
-    lead = f"Confirmed anew with seeds of its own, look {config['look']} at test. The search: {config['search_folder']}"
+    lead = f"Confirmed anew with seeds of its own, look {config['look']} at test. The search: {folder.searched.path}"
     page = html.Page(" / ".join(folder.path.parts[-3:]), lead)
     page.add("verdict", "Verdict", *verdict_parts(verdict))
     table = html_table(settings_table(config, confirmed, verdict, origin_notes(folder)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from dce_ray.evaluation import MapTable
 from dce_ray.experiment.candidate import Candidate
@@ -64,7 +63,7 @@ def _fairness(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> Fair
     """What the plain baseline was given; of a confirmation that was made anew the search's verdict says it."""
     if folder.config.get("kind") != ANEW:
         return fairness_of(folder, candidates)
-    former = Verdict.read(ExperimentFolder(Path(folder.config["search_folder"])))
+    former = Verdict.read(folder.searched)
     return former.fairness if former else None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from dce_ray.experiment.folder import ExperimentFolder
@@ -159,7 +158,7 @@ def next_command(verdict: Verdict, folder: ExperimentFolder) -> str:
     if verdict.outcome != UNDECIDED or not comparable:
         return ""
     seeds = advised_seeds(verdict)
-    search = ExperimentFolder(Path(config["search_folder"])) if config.get("kind") == ANEW else folder
+    search = folder.searched if config.get("kind") == ANEW else folder
     look = 2
     while search.look(look).exists():
         look += 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dce_ray.experiment.folder import ExperimentFolder
@@ -12,10 +13,12 @@ from dce_ray.verdict.fairness import Fairness
 from dce_ray.verdict.statistics import Estimate
 from dce_ray.verdict.stein import UNTESTED
 from dce_ray.verdict.videos import VideoInterval
-from dce_ray.words import runnable
+from dce_ray.words import argument, runnable
 
 UNCONFIRMED = "unconfirmed"
 NONE_YET = "verdict: none yet, the search and its confirmation have not come to their end."
+NAMED_FOLDER = re.compile(r"(?<= )(search|resume)=(?:\"[^\"]*\"|'[^']*'|\S+)")
+"""Where a command names the folder of its search."""
 NOTICEABLE = 1.0
 """True difference, in percentage points, that ``seeds_for_power`` is told for."""
 
@@ -124,4 +127,9 @@ class Verdict:
     def read(cls, folder: ExperimentFolder) -> Verdict | None:
         """The verdict of a folder; None where the search has not come so far."""
         found = read_json(folder.confirmation).get("verdict") if folder.confirmation.is_file() else None
-        return None if found is None else cls.from_mapping(found)
+        if found is None:
+            return None
+        verdict = cls.from_mapping(found)
+        search = folder.searched if "look" in folder.config else folder  # where it lies now: it may be a copy
+        command = NAMED_FOLDER.sub(lambda found: argument(found[1], search.path), verdict.command)
+        return replace(verdict, command=command)

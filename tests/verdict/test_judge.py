@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import shutil
 
 import pytest
 from confirmed import RUN, add_runs, candidate, make_folder
@@ -15,7 +16,7 @@ from dce_ray.presets import merge
 from dce_ray.report.confirmation import write_confirmation
 from dce_ray.verdict.judge import differences_of, judge, paired_runs
 from dce_ray.verdict.stein import identity_of, plan_seeds
-from dce_ray.verdict.text import LONGEST
+from dce_ray.verdict.text import ANEW, LONGEST
 from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
 from dce_ray.words import runnable
 
@@ -286,6 +287,22 @@ def test_a_verdict_comes_back_from_its_file(tmp_path):
     verdict = Verdict.read(folder)
     assert verdict == judge(folder, [WINNER, PAPER, PLAIN])
     assert verdict.to_mapping()["interval"] == [verdict.low, verdict.high]
+
+
+def test_a_copy_of_a_folder_names_itself_in_the_command_that_follows(tmp_path):
+    folder = make_folder(tmp_path)
+    add_runs(folder, WINNER, [43, 44, 48])
+    add_runs(folder, PLAIN, [40, 45, 50])
+    write_confirmation(folder, [WINNER, PLAIN])
+    assert Verdict.read(folder).command.startswith(f"python -m dce_ray.confirm search={folder.path} seeds=")
+    copy = ExperimentFolder(tmp_path / "a copy" / "one")
+    shutil.copytree(folder.path, copy.path)
+    shutil.rmtree(folder.path)
+    assert f"search='{copy.path}'" in Verdict.read(copy).command
+    assert str(folder.path) not in Verdict.read(copy).text
+    look = copy.look(2)
+    ExperimentFolder.create(look, {**copy.config, "kind": ANEW, "look": 2, "search_folder": str(folder.path)}, {})
+    assert ExperimentFolder.open(look).searched == copy
 
 
 @pytest.mark.parametrize("seeds", [0, 1, 3])
