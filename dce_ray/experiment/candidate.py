@@ -43,11 +43,6 @@ WINNER = top_setting(1)
 """The best setting on the selecting split, whatever test says."""
 
 
-OWN_VALUES, WINNERS_VALUES = f"{PLAIN}-own-values", f"{PLAIN}-winner-values"
-"""The plain baseline that is not compared with, where there are two: at the best values of its own search, or at the
-winner's."""
-
-
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A setting with what the search knows of it."""

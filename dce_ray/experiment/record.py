@@ -34,6 +34,13 @@ ALTERED = "-altered"
 """Ends the origin of published values that the space did not take as they are."""
 
 
+OWN_VALUES, WINNERS_VALUES = f"{PLAIN}-own-values", f"{PLAIN}-winner-values"
+"""The plain baseline that is not compared with, where there are two: at the best values of its own search, or at the
+winner's."""
+PLAIN_AT = {OWN_VALUES: f"{PLAIN}, own values", WINNERS_VALUES: f"{PLAIN}, winner's values"}
+"""The same as people read them."""
+
+
 def origin_label(origin: str) -> str:
     """An origin, or the setting named after it, as people read it.
 
@@ -41,10 +48,12 @@ def origin_label(origin: str) -> str:
 
     >>> origin_label("released"), origin_label("paper-altered"), origin_label("top1")
     ('released scalars', 'paper scalars, altered', 'top1')
+    >>> origin_label(WINNERS_VALUES)
+    "baseline, winner's values"
     """
     name = origin.removesuffix(ALTERED)
     if name not in PUBLISHED:
-        return origin
+        return PLAIN_AT.get(origin, origin)
     return f"{name} scalars{', altered' if origin.endswith(ALTERED) else ''}"
 
 

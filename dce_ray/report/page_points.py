@@ -44,6 +44,10 @@ TOGETHER = (
     "overlapping intervals do not mean that two points are alike. P(better) compares a point with the plain baseline "
     "directly."
 )
+OWN_SEARCH = (
+    "Here it is left out: the plain baseline has a search of its own, and its best point, the luckiest of several, is "
+    "no fair measure of a single point's chance."
+)
 PLAIN_LEADS = "The plain baseline leads: no point's mean is above its own, so the search found nothing better."
 OTHER_FOLDS = (
     "The plain baseline has finished runs on other folds than the points, so their means are not comparable before "
@@ -150,7 +154,7 @@ class PointsView:
             "Points",
             html.paragraph(STEERING, "notice"),
             self._point_table(),
-            html.paragraph(TOGETHER),
+            html.paragraph(f"{TOGETHER} {OWN_SEARCH}" if self.points.plain_points else TOGETHER),
             pictures["history"],
             html.paragraph(ADJUSTED),
         )
@@ -239,7 +243,7 @@ def _seconds(value: float | None) -> html.Number | None:
 
 def _who(row: TrialRow) -> Any:
     """The point of a run, or that it is the plain baseline's."""
-    return row.point if not row.plain else "plain" if row.point is None else f"plain {row.point}"
+    return row.point if not row.plain else html.Number("plain" if row.point is None else f"plain {row.point}")
 
 
 def _cells(row: PointRow, names: Sequence[str]) -> tuple[Any, ...]:

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from optuna.trial import FrozenTrial, TrialState
 
-from dce_ray.experiment.candidate import OWN_VALUES, WINNERS_VALUES, Candidate, top_setting
+from dce_ray.experiment.candidate import Candidate, top_setting
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.experiment.record import PLAIN, SEARCHED, WITHOUT_METHOD, RunRecord, values_in
+from dce_ray.experiment.record import OWN_VALUES, PLAIN, SEARCHED, WINNERS_VALUES, WITHOUT_METHOD, RunRecord, values_in
 from dce_ray.experiment.study import REPEATS, read_study
 from dce_ray.points.arms import PlainArm, plain_runs
 from dce_ray.points.model import PointEstimate

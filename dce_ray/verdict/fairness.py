@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dce_ray.experiment.candidate import OWN_VALUES, WINNERS_VALUES, Candidate
+from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.record import OWN_VALUES, WINNERS_VALUES
 
 OWN, WINNERS, BOTH = "its own best values", "the winner's values", "its own best values, which are the winner's too"
 

@@ -9,9 +9,9 @@ from toy import PAPER, toy_config
 from dce_ray.commandline import parse
 from dce_ray.config import ScalarRange
 from dce_ray.errors import SearchError
-from dce_ray.experiment.candidate import OWN_VALUES, WINNERS_VALUES, Candidate
+from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.experiment.record import PLAIN
+from dce_ray.experiment.record import OWN_VALUES, PLAIN, WINNERS_VALUES
 from dce_ray.points.arms import against_plain, plain_runs, read_plain_arm
 from dce_ray.points.runs import PointRun, Replicate, read_runs
 from dce_ray.points.scores import fair_scores

@@ -88,6 +88,8 @@ def test_the_choice_and_its_files_hold_the_further_keys(finished):
     page = (finished.path / "report.html").read_text()
     assert "training.learning_rate" in page
     assert f"The plain baseline (its own search, {len(own)} points), then all {len(points) - len(own)} points" in page
+    assert "Here it is left out: the plain baseline has a search of its own" in page, "a column of dashes is explained"
+    assert "baseline-winner-values" not in page.replace("config.json", ""), "labels are words"
 
 
 def test_mlflow_shows_the_further_keys_of_points_of_both_arms(finished):

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from confirmed import add_runs, candidate, make_folder
 
-from dce_ray.experiment.candidate import OWN_VALUES, WINNERS_VALUES, Candidate
+from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.experiment.record import RunRecord
+from dce_ray.experiment.record import OWN_VALUES, WINNERS_VALUES, RunRecord
 from dce_ray.files import read_json
 from dce_ray.presets import merge
 from dce_ray.report.confirmation import write_confirmation
