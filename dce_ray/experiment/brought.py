@@ -166,7 +166,9 @@ def leave_out_unknown(folder: ExperimentFolder) -> None:
 
 
 def _trials_in(journal: Path) -> list[FrozenTrial]:
-    """All trials of a journal that may have been cut off before its study was made."""
+    """All trials of a journal that may have been cut off before its study was made, or that is not there at all."""
+    if not journal.is_file():  # to open it would make one: a confirmation anew has none and would look like a search
+        return []
     storage = open_journal(journal)
-    made = [study for study in storage.get_all_studies() if study.study_name == STUDY] if journal.is_file() else []
+    made = [study for study in storage.get_all_studies() if study.study_name == STUDY]
     return storage.get_all_trials(made[0]._study_id, deepcopy=False) if made else []

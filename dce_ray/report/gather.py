@@ -44,7 +44,8 @@ class FoundExperiment:
 def find_experiments(roots: Sequence[Path]) -> list[FoundExperiment]:
     """Searches anywhere below ``roots``, and those of a campaign, sorted by path.
 
-    One of another format is left out with a warning.
+    One of another format is left out with a warning. A folder of another kind, such as a confirmation made anew, is no
+    search, whatever lies in it.
 
     Raises:
         ConfigError: a root that does not exist.
@@ -57,7 +58,9 @@ def find_experiments(roots: Sequence[Path]) -> list[FoundExperiment]:
     found = []
     for path in sorted(studies):
         try:
-            found.append(_found_in(ExperimentFolder.open(path)))
+            folder = ExperimentFolder.open(path)
+            if _is_search(folder):
+                found.append(_found_in(folder))
         except SearchError as fault:
             log.warning("left out: %s", fault)
     return found
@@ -107,7 +110,12 @@ def find_in_mlflow(uri: str) -> list[FoundExperiment]:
 
     with tempfile.TemporaryDirectory(prefix="dce-ray-report-") as temporary:
         folders = sorted(fetch_experiments(uri, Path(temporary)))
-        return [_found_in(ExperimentFolder.open(path)) for path in folders if (path / "config.json").is_file()]
+        opened = [ExperimentFolder.open(path) for path in folders if (path / "config.json").is_file()]
+        return [_found_in(folder) for folder in opened if _is_search(folder)]
+
+
+def _is_search(folder: ExperimentFolder) -> bool:
+    return not folder.config.get("kind")
 
 
 def _found_in(folder: ExperimentFolder) -> FoundExperiment:

@@ -20,6 +20,7 @@ from dce_ray.experiment.mirrored import Mirror, TakenUpError, at_storage
 from dce_ray.experiment.record import RunRecord
 from dce_ray.experiment.study import STUDY, open_journal
 from dce_ray.places import Place
+from dce_ray.verdict.text import ANEW
 
 NAMES = ("synthetic", "delu", "one")
 
@@ -188,6 +189,18 @@ def test_what_a_queued_run_would_find_is_left_out_and_readings_without_a_record_
         pass
     found, _ = fetch_experiment(place_of(folder, storage).address, str(tmp_path / "elsewhere"))
     assert sorted(path.name for path in (found / "trials").iterdir()) == ["a"]
+
+
+def test_a_confirmation_anew_comes_back_without_a_study_of_its_own(storage, tmp_path):
+    """It has none there, and with one it would be taken for a search."""
+    path = tmp_path.joinpath("results", *NAMES[:2], "one-confirm-2")
+    look = ExperimentFolder.create(path, {"kind": ANEW, "digest": "d"}, {})
+    look.confirm("top1-0").write(RunRecord("top1-0", "confirm", "top1", 0, "finished", {}, 0))
+    with at_storage(look, storage, "d"):
+        pass
+    found, _ = fetch_experiment(place_of(look, storage).address, str(tmp_path / "elsewhere"))
+    assert [run.key for run in ExperimentFolder.open(found).confirmations()] == ["top1-0"]
+    assert not (found / "study.journal").exists()
 
 
 def test_an_older_copy_of_the_folder_is_refused(folder, storage, tmp_path):

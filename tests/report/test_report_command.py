@@ -18,6 +18,7 @@ from dce_ray.errors import ConfigError, TrackingError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.files import read_json, write_json
 from dce_ray.report import __main__ as report
+from dce_ray.verdict.text import ANEW
 from dce_ray.verdict.verdict import Verdict
 from dce_ray.words import runnable
 
@@ -99,6 +100,16 @@ def test_unfinished_experiments_are_named_and_left_out(tmp_path, capsys):
     assert text.count("| plain baseline") == 1
     assert "Left out: hapt/delu/fresh, its confirmation has not begun." in text
     assert "Left out: hapt/delu/open, its confirmation names no winner yet." in text
+
+
+def test_a_confirmation_anew_is_no_search_even_where_a_study_lies_in_it(tmp_path):
+    """As versions left one that fetched it from a storage."""
+    folder = searched(tmp_path, "hapt", "delu", "done")
+    shutil.copytree(folder.path, folder.look(2))
+    config = read_json(folder.path / "config.json")
+    write_json(folder.look(2) / "config.json", config | {"kind": ANEW, "look": 2, "search_folder": str(folder.path)})
+    assert (folder.look(2) / "study.journal").is_file()
+    assert [one.comparison.name for one in report.find_experiments([tmp_path])] == ["done"]
 
 
 def test_a_failed_seed_shortens_the_count(tmp_path, capsys):
