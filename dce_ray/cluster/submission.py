@@ -16,17 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from dce_ray.cluster.connection import Connection
-from dce_ray.commandline import apply, parse
+from dce_ray.commandline import apply, flatten, parse
 from dce_ray.config_base import Config, choice
 from dce_ray.data.synthetic import SIZES
 from dce_ray.errors import ClusterError, ConfigError
-from dce_ray.places import Place, is_bucket
+from dce_ray.places import Place, is_bucket, refuse_credentials
 from dce_ray.presets import DATA_SETS
 from dce_ray.provenance import COMMIT_VARIABLE, commit
 from dce_ray.search.__main__ import known_keys, request_of, spelled_out
 from dce_ray.search.campaign import SEVERAL, spread_out
 from dce_ray.search.settings import CHANGEABLE, Settings, build_experiment
 from dce_ray.version import VERSION
+from dce_ray.words import masked
 
 PACKAGES = ("dce_ray", "trainables", "search_spaces")
 STOP_S = 60
@@ -75,6 +76,8 @@ def check_search(arguments: Sequence[str]) -> None:
         ConfigError: the data lies where only this machine can find it.
     """
     values = parse(arguments, known_keys, SEVERAL)
+    for key, value in flatten(values).items():
+        _refuse_secrets(key, value)
     if "resume" in values:
         if not values["resume"]:
             raise ConfigError("resume=: names no folder; give the experiment folder on the cluster to go on with")
@@ -93,6 +96,18 @@ def check_search(arguments: Sequence[str]) -> None:
         _check_data(request.data)
         if request.settings.storage:
             Place.at(request.settings.storage)
+
+
+def _refuse_secrets(key: str, value: Any) -> None:
+    """Refuse an address with credentials before it reaches the cluster, where logs and the dashboard would show it."""
+    for one in value if isinstance(value, list) else [value]:
+        if is_bucket(one):
+            refuse_credentials(str(one), key)
+        elif key != "tracking.uri" and masked(str(one)) != str(one):  # that has a remedy of its own
+            raise ConfigError(
+                f"{key}={str(one).partition('://')[0]}://...: holds a password or token, which the cluster would keep "
+                f"and show; give it in the environment of the nodes, and the address without it"
+            )
 
 
 def _check_data(data: str) -> None:

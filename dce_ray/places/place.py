@@ -18,21 +18,12 @@ from uuid import uuid4
 import pyarrow.fs
 
 from dce_ray.errors import StorageError
+from dce_ray.places.address import is_bucket, refuse_credentials
 from dce_ray.places.faults import NO_BUCKET, patiently
+from dce_ray.words import masked
 
-BUCKETS = ("s3", "gs", "gcs")
-"""Schemes of object stores."""
 CHUNK = 8 * 2**20
 """Bytes that are sent or fetched at once."""
-
-
-def is_bucket(address: object) -> bool:
-    """Whether an address names an object store and no folder.
-
-    >>> is_bucket("s3://bucket/stores/thumos14"), is_bucket("/mnt/nfs"), is_bucket("thumos14")
-    (True, False, False)
-    """
-    return str(address).partition("://")[0] in BUCKETS and "://" in str(address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +50,10 @@ class Place:
         if "://" not in text:
             folder = Path(text).expanduser().resolve()
             return cls(str(folder), pyarrow.fs.LocalFileSystem(), str(folder))
+        if not is_bucket(text):
+            raise StorageError(f"{key}={masked(text)}: must be a folder, s3://bucket/prefix or gs://bucket/prefix")
+        refuse_credentials(text, key)
         parts = urllib.parse.urlsplit(text)
-        if parts.scheme not in BUCKETS:
-            raise StorageError(f"{key}={text}: must be a folder, s3://bucket/prefix or gs://bucket/prefix")
-        if "@" in parts.netloc and parts.scheme == "s3":
-            bare = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-            raise StorageError(
-                f"{key}={bare}: holds credentials, which would be kept with the results; give them in "
-                f"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and the address without them"
-            )
         path = parts.path.rstrip("/")
         filesystem, root = _opened(parts.scheme, parts.netloc, parts.query, key)
         return cls(urllib.parse.urlunsplit(parts._replace(path=path)), filesystem, root + path)
@@ -263,7 +249,8 @@ def _opened(scheme: str, netloc: str, query: str, key: str) -> tuple[Any, str]:
     try:
         filesystem, root = pyarrow.fs.FileSystem.from_uri(f"{scheme}://{netloc}?{urllib.parse.urlencode(options)}")
     except (pyarrow.ArrowException, OSError) as fault:
-        raise StorageError(f"{key}={scheme}://{netloc}: cannot be opened ({fault}); correct the address") from fault
+        told = masked(str(fault))
+        raise StorageError(f"{key}={scheme}://{netloc}: cannot be opened ({told}); correct the address") from fault
     return filesystem, root.rstrip("/")
 
 

@@ -45,6 +45,24 @@ def test_a_wrong_search_is_refused_here(arguments, told):
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ["data=s3://KEYID:s3/cret@bucket/store"],
+        ["data=synthetic-tiny,s3://KEYID:s3cret@bucket/store"],
+        ["data=s3a://KEYID:s3cret@bucket/store"],
+        ["data=synthetic", "storage=s3://KEYID:s3/cret@bucket/x"],
+        ["resume=s3://KEYID:s3cret@bucket/searches/a/delu/one"],
+        ["data=synthetic", "space.first_points=[paper,'s3://KEYID:s3cret@bucket/best.yaml']"],
+    ],
+)
+def test_credentials_in_any_address_are_refused_here_and_not_shown(words):
+    """The dashboard shows a job's arguments, and its logs keep them."""
+    with pytest.raises(DceError, match="address without") as fault:
+        check_search(words)
+    assert not re.search("KEYID|s3/?cret", str(fault.value))
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["baseline=delu", "data=/shared/store", "search.num_runs=200", "space.delta.high=0.9", "tracking=off"],

@@ -9,7 +9,7 @@ import pytest
 from s3_server import KEY, SECRET
 
 from dce_ray.errors import StorageError
-from dce_ray.places import Place, faults
+from dce_ray.places import Place, faults, refuse_credentials
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -100,10 +100,32 @@ def test_a_bucket_that_does_not_exist(bucket):
         Place.at("s3://no-such-bucket/way").check()
 
 
-def test_credentials_in_an_address_are_refused_without_them():
-    with pytest.raises(StorageError, match="storage=s3://bucket/way: holds credentials") as fault:
-        Place.at("s3://name:hidden@bucket/way")
-    assert "hidden" not in str(fault.value)
+@pytest.mark.parametrize(
+    "address",
+    [
+        "s3://name:hidden@bucket/way",
+        "s3://name:hid/hidden@bucket/way",
+        "s3://name:hid@hidden/more@bucket/way",
+        "s3://name:hid?hidden#hid@bucket/way?region=hidden",
+        "s3://hidden@bucket/way",
+        "gs://name:hidden@bucket/way",
+        "gs://anonymous:hidden@bucket/way",
+    ],
+)
+def test_credentials_in_an_address_are_refused_without_them(address):
+    bare = f"{address[:2]}://bucket/way"
+    with pytest.raises(StorageError, match=f"storage={bare}: holds credentials, .*give them in [AG]") as fault:
+        Place.at(address)
+    assert "hid" not in str(fault.value)
+    assert "name:" not in str(fault.value)
+
+
+def test_what_looks_like_credentials_without_a_bucket_is_not_shown():
+    with pytest.raises(StorageError, match=r"storage=s3://\.\.\.: has a colon where the bucket's name") as fault:
+        Place.at("s3://name:hid/hidden")
+    assert "hid" not in str(fault.value)
+    refuse_credentials("gs://anonymous@bucket/way", "data")
+    refuse_credentials("s3://bucket/way@2:1", "data")
 
 
 @pytest.mark.parametrize("address", ["ftp://host/way", "https://bucket.s3.amazonaws.com/way"])
