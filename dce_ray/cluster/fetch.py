@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 import shlex
 import shutil
@@ -16,6 +17,7 @@ import tarfile
 import tempfile
 import time
 import uuid
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -26,6 +28,8 @@ from dce_ray.cluster.connection import CONNECT_S, Connection
 from dce_ray.cluster.entry import PLACE
 from dce_ray.cluster.jobs import POLL_S, job_details, lost_contact, wait_for
 from dce_ray.errors import ClusterError
+from dce_ray.experiment.brought import leave_out_unknown
+from dce_ray.experiment.folder import ExperimentFolder
 
 FOLDER_LINE = re.compile(r"^(?:experiment folder: (?=\S)|campaign: (?=/))(.+)$", re.MULTILINE)
 CAMPAIGNS = "campaigns"
@@ -75,13 +79,44 @@ def fetch(connection: Connection, job: str, target: Path) -> list[Path]:
         with tempfile.TemporaryDirectory(prefix=".fetching-", dir=target) as staging:
             archive = Path(staging) / "archive.tar.gz"
             _download(connection, packed, archive)
-            with tarfile.open(archive) as content:
-                content.extractall(staging, filter="data")
-            for number, (folder, home) in enumerate(zip(folders, homes, strict=True)):
+            came = unpack(archive, folders)
+            for folder, fetched, home in zip(folders, came, homes, strict=True):
                 source = {"job": job, "address": connection.address, "folder": folder, "at": time.time()}
-                (Path(staging) / str(number) / FETCHED).write_text(json.dumps(source) + "\n")
-                _put(Path(staging) / str(number), home, Path(staging) / f"former-{number}")
+                (fetched / FETCHED).write_text(json.dumps(source) + "\n")
+                latest = max(time.time(), *(_written(fetched / name) for name in GOES_ON))  # of two machines' clocks
+                os.utime(fetched / FETCHED, (latest, latest))
+                _put(fetched, home, Path(staging) / f"former-{fetched.name}")
     return homes
+
+
+def unpack(archive: Path, folders: list[str]) -> list[Path]:
+    """Unpack what :mod:`dce_ray.cluster.pack` wrote, beside the file, as experiment folders that can be gone on with.
+
+    Args:
+        archive: the file.
+        folders: what was packed, as the cluster calls it.
+
+    Returns:
+        The folders here, in the same order.
+
+    Raises:
+        ClusterError: it holds something else.
+    """
+    try:
+        with tarfile.open(archive) as content:
+            content.extractall(archive.parent, filter="data")
+    except (tarfile.TarError, EOFError, zlib.error) as fault:
+        raise ClusterError(
+            f"{', '.join(folders)}: what was packed there cannot be unpacked here ({fault}); fetch again, and where it "
+            f"stays so, copy the folder by hand"
+        ) from fault
+    came = [archive.parent / str(number) for number in range(len(folders))]
+    if empty := [folder for folder, path in zip(folders, came, strict=True) if not path.is_dir()]:
+        raise ClusterError(f"{', '.join(empty)}: holds no file yet, or none any more; fetch again")
+    for path in came:
+        if (path / "config.json").is_file():  # a campaign's own folder has no runs
+            leave_out_unknown(ExperimentFolder(path))
+    return came
 
 
 def place_in_results(folder: str) -> tuple[str, ...]:

@@ -105,6 +105,10 @@ def test_a_search_is_followed_through_a_lost_connection_and_fetched(cluster, tmp
                 way.close()
                 await_runs(cluster, "first", 4)  # it goes on with nobody looking
                 way.open()
+                meanwhile = tmp_path / "meanwhile"
+                for _ in range(2):  # again and again, while it runs
+                    early = run(cluster, "fetch", "job=first", f"target={meanwhile}")
+                    assert early.returncode == 0, early.stderr
                 shown, told = following.communicate(timeout=400)
             finally:
                 following.kill()
@@ -114,6 +118,12 @@ def test_a_search_is_followed_through_a_lost_connection_and_fetched(cluster, tmp
     assert "warning" not in told  # it asks for a token
     assert shown == run(cluster, "logs", "job=first", "follow=off").stdout
     assert shown.count("experiment folder: ") == 1
+    early_copy = ExperimentFolder.open(next(meanwhile.glob("*/delu/first")))
+    begun = {trial.user_attrs.get("key"): trial.state for trial in read_study(early_copy.study).trials}
+    assert {each.key for each in early_copy.trials()} <= begun.keys()
+    ended = {key for key, state in begun.items() if state.is_finished()}
+    assert len(ended) >= 4
+    assert ended <= {each.key for each in early_copy.trials() if each.record().state != "running"}
 
     fetched = run(cluster, "fetch", "job=first", f"target={tmp_path / 'here'}")
     assert fetched.returncode == 0, fetched.stderr
@@ -121,6 +131,7 @@ def test_a_search_is_followed_through_a_lost_connection_and_fetched(cluster, tmp
     assert here.relative_to(tmp_path / "here").parts[1:] == ("delu", "first")
     there = results(cluster) / here.relative_to(tmp_path / "here")
     files = {file.relative_to(there): file.read_bytes() for file in there.rglob("*") if file.is_file()}
+    files = {name: content for name, content in files.items() if not name.name.startswith(".")}
     copied = {file.relative_to(here): file.read_bytes() for file in here.rglob("*") if file.is_file()}
     assert copied.pop(Path("fetched.json"))
     assert copied == files
