@@ -7,7 +7,6 @@ where a download was cut off.
 from __future__ import annotations
 
 import os
-import shutil
 import urllib.parse
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,6 +19,7 @@ import pyarrow.fs
 from dce_ray.errors import StorageError
 from dce_ray.places.address import is_bucket, refuse_credentials
 from dce_ray.places.faults import NO_BUCKET, patiently
+from dce_ray.places.local import appending, reading
 from dce_ray.words import masked
 
 CHUNK = 8 * 2**20
@@ -120,6 +120,8 @@ class Place:
         """Bring a local file here, in bounded memory.
 
         Raises:
+            FileNotFoundError: there is no such file here.
+            OutputError: it cannot be read.
             StorageError: the place does not answer, or refuses.
         """
         if is_bucket(self.address):
@@ -128,8 +130,8 @@ class Place:
             patiently(self.address, lambda: _copy_file(path, Path(self._root) / name))
 
     def _send(self, path: Path, name: str) -> None:
-        with path.open("rb") as source, self._filesystem.open_output_stream(f"{self._root}/{name}") as target:
-            while chunk := source.read(CHUNK):
+        with reading(path) as piece, self._filesystem.open_output_stream(f"{self._root}/{name}") as target:
+            while chunk := piece(CHUNK):
                 target.write(chunk)
 
     def fetch(self, name: str, path: Path) -> None:
@@ -137,16 +139,16 @@ class Place:
 
         Raises:
             FileNotFoundError: there is no such file.
+            OutputError: the disk of this machine is full or not writable.
             StorageError: the place does not answer, or refuses.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
         patiently(self.address, lambda: self._fetch(name, path))
 
     def _fetch(self, name: str, path: Path) -> None:
-        with self._filesystem.open_input_file(f"{self._root}/{name}") as source, path.open("ab") as target:
-            source.seek(min(target.tell(), source.size()))
+        with self._filesystem.open_input_file(f"{self._root}/{name}") as source, appending(path) as (have, write):
+            source.seek(min(have, source.size()))
             while chunk := source.read(CHUNK):
-                target.write(chunk)
+                write(chunk)
 
     def files(self) -> dict[str, int]:
         """Sizes in bytes of all files at any depth, by their name from here.
@@ -265,7 +267,9 @@ def _write_file(path: Path, content: bytes) -> None:
 
 def _copy_file(source: Path, path: Path) -> None:
     partial = _beside(path)
-    shutil.copyfile(source, partial)
+    with reading(source) as piece, partial.open("wb") as target:
+        while chunk := piece(CHUNK):
+            target.write(chunk)
     partial.replace(path)
 
 

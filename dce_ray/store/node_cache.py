@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from dce_ray.errors import StoreError
+from dce_ray.errors import OutputError, StoreError
 from dce_ray.files import cache_folder
 from dce_ray.places import Place
 from dce_ray.store.integrity import check_files, file_sha256
@@ -124,8 +124,8 @@ def _whole(folder: Path, manifest: Manifest) -> bool:
 
 def _download(place: Place, manifest: Manifest, folder: Path) -> None:
     part = folder.with_suffix(".part")
-    part.mkdir(exist_ok=True)
     try:
+        part.mkdir(exist_ok=True)
         for name, record in manifest.files.items():
             for _ in range(2):  # what a download of before left may be of no use
                 place.fetch(name, part / name)
@@ -138,10 +138,11 @@ def _download(place: Place, manifest: Manifest, folder: Path) -> None:
         part.rename(folder)
     except FileNotFoundError as fault:
         raise StoreError(f"{place}: incomplete ({fault.filename or fault}); write the store again") from fault
-    except OSError as fault:
+    except (OSError, OutputError) as fault:
+        reason = getattr(fault.__cause__ or fault, "strerror", None) or fault
         raise StoreError(
-            f"{folder}: cannot be written ({fault.strerror or fault}); free some space, or set DCE_CACHE to a folder "
-            f"with room; the download goes on from where it was"
+            f"{folder}: cannot be written ({reason}); free some space, or set DCE_CACHE to a folder with room; the "
+            f"download goes on from where it was"
         ) from fault
 
 

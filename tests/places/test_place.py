@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from s3_server import KEY, SECRET
 
-from dce_ray.errors import StorageError
+from dce_ray.errors import OutputError, StorageError
 from dce_ray.places import Place, faults, refuse_credentials
 
 
@@ -132,6 +132,23 @@ def test_what_looks_like_credentials_without_a_bucket_is_not_shown():
 def test_another_scheme_is_refused(address):
     with pytest.raises(StorageError, match=r"must be a folder, s3://bucket/prefix or gs://bucket/prefix"):
         Place.at(address)
+
+
+def test_a_fault_of_this_machines_disk_is_not_the_places(place, tmp_path):
+    """Nor is it waited for; one is of a disk that is full, one of a file that cannot be read."""
+    place.write("file", b"0123456789")
+    began = time.monotonic()
+    with pytest.raises(OutputError, match=r"^/dev/full cannot be written \(No space left on device\); free space"):
+        place.fetch("file", Path("/dev/full"))
+    (tmp_path / "a file").touch()
+    with pytest.raises(OutputError, match=r"a file/below/file cannot be written \(.*Not a directory|File exists"):
+        place.fetch("file", tmp_path / "a file" / "below" / "file")
+    with pytest.raises(OutputError, match=r"cannot be read \(Is a directory\); mend its disk or its rights"):
+        place.send(tmp_path, "other")
+    with pytest.raises(FileNotFoundError):
+        place.send(tmp_path / "none", "other")
+    assert time.monotonic() - began < 20
+    assert place.files() == {"file": 10}
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

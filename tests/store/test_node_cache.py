@@ -175,6 +175,15 @@ def test_a_full_disk_is_told(address, cache, monkeypatch):
         fetched(address)
 
 
+def test_a_disk_that_gets_full_in_a_download_is_told_with_where_else_to_fetch(address, cache):
+    folder = cache / node_cache.remote_manifest(address).digest
+    folder.with_suffix(".part").mkdir(parents=True)
+    (folder.with_suffix(".part") / "features.arrow").symlink_to("/dev/full")
+    told = f"^{folder}: cannot be written .No space left on device.; free some space, or set DCE_CACHE to a folder"
+    with pytest.raises(StoreError, match=told):
+        fetched(address)
+
+
 def test_ten_seconds_of_503_in_a_download_are_survived(s3, store, address, cache, monkeypatch):
     monkeypatch.setattr(place, "CHUNK", 2**20)
     s3.tell("slow", seconds=0.1)
