@@ -27,9 +27,13 @@ LASTING = (
         KEY,
     ),
     (("EXPIRED_TOKEN", "ExpiredToken", "UNAUTHENTICATED", "INVALID_SIGNATURE"), KEY),
+    (
+        ("HTTP status 400", "HTTP status 401"),
+        f"the request is refused without a reason, as a key that has expired is; {KEY}",
+    ),
     (("NO_SUCH_BUCKET", "NoSuchBucket", "bucket does not exist", "Bucket not found"), NO_BUCKET),
     (
-        ("ACCESS_DENIED", "AccessDenied", "PERMISSION_DENIED", "HTTP status code 403"),
+        ("ACCESS_DENIED", "AccessDenied", "PERMISSION_DENIED", "HTTP status code 403", "HTTP status 403"),
         f"access is denied: the key needs the rights to list, read, write and delete there; or {KEY}",
     ),
     (("Permission denied", "Read-only file system"), "it may not be written to: mend its rights, or choose another"),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import urllib.parse
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +20,7 @@ import pyarrow.fs
 
 from dce_ray.errors import StorageError
 from dce_ray.places.address import is_bucket, refuse_credentials
-from dce_ray.places.faults import NO_BUCKET, patiently
+from dce_ray.places.faults import NO_BUCKET, lasting, patiently
 from dce_ray.places.local import appending, reading
 from dce_ray.words import masked
 
@@ -108,7 +110,7 @@ class Place:
             StorageError: the place does not answer, or refuses.
         """
         if is_bucket(self.address):
-            patiently(self.address, lambda: self._write(name, content))
+            patiently(self.address, lambda: _undisturbed(self._write, name, content))
         else:
             patiently(self.address, lambda: _write_file(Path(self._root) / name, content))
 
@@ -125,7 +127,7 @@ class Place:
             StorageError: the place does not answer, or refuses.
         """
         if is_bucket(self.address):
-            patiently(self.address, lambda: self._send(path, name))
+            patiently(self.address, lambda: _undisturbed(self._send, path, name))
         else:
             patiently(self.address, lambda: _copy_file(path, Path(self._root) / name))
 
@@ -203,11 +205,11 @@ class Place:
             return
 
     def answers(self) -> bool:
-        """Whether the place can be asked for anything now; it is asked once."""
+        """Whether the place answers, if only to refuse; it is asked once."""
         try:
             self._filesystem.get_file_info(self._root)
-        except OSError:
-            return False
+        except OSError as fault:
+            return lasting(fault) is not None
         return True
 
     def require_bucket(self, key: str = "storage") -> None:
@@ -254,6 +256,16 @@ def _opened(scheme: str, netloc: str, query: str, key: str) -> tuple[Any, str]:
         told = masked(str(fault))
         raise StorageError(f"{key}={scheme}://{netloc}: cannot be opened ({told}); correct the address") from fault
     return filesystem, root.rstrip("/")
+
+
+def _undisturbed(action: Callable[..., None], *arguments: object) -> None:
+    """Do it in a thread of its own, and wait for it: signals, and what they raise, reach the main thread alone.
+
+    An upload that is left by an exception is completed by pyarrow, and a part of the object replaces the whole one. So
+    a process that is told to end finishes the object first.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="upload") as pool:
+        pool.submit(action, *arguments).result()
 
 
 def _write_file(path: Path, content: bytes) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import os
+import signal
+import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from s3_server import KEY, SECRET
 
-from dce_ray.errors import OutputError, StorageError
+from dce_ray.errors import OutputError, StorageAwayError, StorageError
 from dce_ray.places import Place, faults, refuse_credentials
 
 
@@ -157,3 +163,70 @@ def test_a_folder_that_cannot_be_written(tmp_path):
         Place.at(tmp_path / "file" / "below").check()
     with pytest.raises(StorageError, match="storage=/proc/nowhere: cannot be made"):
         Place.at("/proc/nowhere").check()
+
+
+class Interrupting:
+    """A file during whose second piece the process is told to end."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content, self.pieces = io.BytesIO(content), 0
+
+    def open(self, mode: str) -> Interrupting:
+        return self
+
+    def __enter__(self) -> Interrupting:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        return None
+
+    def read(self, size: int) -> bytes:
+        self.pieces += 1
+        if self.pieces == 2:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            time.sleep(0.2)
+        return self.content.read(size)
+
+
+def test_a_process_that_is_told_to_end_leaves_no_part_of_an_object(bucket, monkeypatch):
+    place, content = Place.at(f"{bucket}/a"), os.urandom(20 * 2**20)
+    place.write("checkpoint.pt", b"the last whole one")
+    before = signal.signal(signal.SIGUSR1, lambda *_: sys.exit(1))  # as a worker of Ray does on SIGTERM
+    try:
+        with pytest.raises(SystemExit):
+            place.send(Interrupting(content), "checkpoint.pt")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert place.read("checkpoint.pt") == content
+
+
+class Expired(BaseHTTPRequestHandler):
+    """What S3 answers to a key that has expired: 400, and to a HEAD without a body that would say why."""
+
+    def do_HEAD(self) -> None:
+        body = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(400)
+        self.send_header("Content-Length", "0" if self.command == "HEAD" else str(len(body)))
+        self.end_headers()
+        self.wfile.write(b"" if self.command == "HEAD" else body)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD
+
+    def log_message(self, *arguments: object) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize("what", ["read", "files", "write", "remove", "clear"])
+def test_a_key_that_has_expired_is_told_at_once_and_is_no_outage(what, bucket, monkeypatch):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Expired) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = Place.at(f"s3://bucket/x?endpoint_override=127.0.0.1:{server.server_port}&scheme=http")
+        arguments = {"read": ("a",), "write": ("a", b"1"), "remove": ("a",)}.get(what, ())
+        with pytest.raises(
+            StorageError, match="the key is not accepted: give the right one in AWS_ACCESS_KEY_ID"
+        ) as told:
+            getattr(place, what)(*arguments)
+        assert not isinstance(told.value, StorageAwayError)
+        assert place.answers()
+        server.shutdown()
