@@ -51,20 +51,20 @@ class OutputError(DceError):
 
 
 class StorageError(DceError):
-    """A place that several machines reach (a shared folder, a bucket) does not answer, or refuses."""
-
-
-class StorageAwayError(StorageError):
-    """A place does not answer, which may pass.
+    """A place that several machines reach (a shared folder, a bucket) does not answer, or refuses.
 
     Args:
         message: with the remedy.
-        address: of the place.
+        address: of the place; empty where there is none yet.
     """
 
     def __init__(self, message: str, address: str = "") -> None:
         super().__init__(message)
         self.address = address
+
+
+class StorageAwayError(StorageError):
+    """A place does not answer, which may pass."""
 
 
 class SearchError(DceError):

@@ -18,9 +18,10 @@ from dce_ray.trainables.keeping import attempts_for, forget, is_own, parcel_of, 
 from dce_ray.trainables.system import SystemMeter, gpu_of
 from ray import tune
 
-from dce_ray.errors import DceError, NonFiniteError, NonFiniteOutputError, StorageAwayError
+from dce_ray.errors import DceError, NonFiniteError, NonFiniteOutputError, StorageError
 from dce_ray.experiment.record import RunRecord
 from dce_ray.files import finite
+from dce_ray.session.whereabouts import attempt_name, note_here
 from dce_ray.train.attempts import Attempts
 from dce_ray.train.driver import Driver
 from dce_ray.train.run_files import Reading
@@ -40,8 +41,8 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
     checkpoint), ``finished``, at the end of a run on test its ``table`` (JSON: Tune takes mappings apart) and, where
     only this process sees its files, these as ``files`` (a list of one object of Ray's), ``lacks`` (what of the machine
     cannot be told, and why), and for what the same process cannot mend ``fault``, ``fault_kind`` and, of a place that
-    did not answer, its address as ``fault_place``. Other exceptions are raised: the run goes on in another process, up
-    to ``search.max_failures`` times.
+    did not answer or refused, its address as ``fault_place``. Other exceptions are raised: the run goes on in another
+    process, up to ``search.max_failures`` times. Where the process is, it notes in Ray's store of the cluster first.
     """
 
     baseline: str
@@ -66,6 +67,7 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
         return Run(run_config_from_mapping(record.config, kept=True))
 
     def _begin(self, config: dict[str, Any]) -> None:
+        note_here(attempt_name(config))  # before anything that may end this process
         import torch  # here, so that who only hands the class to Tune does not load it
 
         if config.get("threads"):
@@ -118,8 +120,8 @@ class RunTrainable(tune.Trainable):  # type: ignore[misc]
                 self._forgotten = True
         except DceError as fault:
             own = isinstance(fault, NonFiniteError | NonFiniteOutputError)
-            away = {"fault_place": fault.address} if isinstance(fault, StorageAwayError) else {}
-            what = {"fault": f"{type(fault).__name__}: {fault}", "fault_kind": "run" if own else "environment", **away}
+            place = {"fault_place": fault.address} if isinstance(fault, StorageError) and fault.address else {}
+            what = {"fault": f"{type(fault).__name__}: {fault}", "fault_kind": "run" if own else "environment", **place}
             return {"done": True, "finished": False, **what}
         told = [asdict(reading) for reading in (*self._untold, *([step.reading] if step.reading else []))]
         self._untold = ()

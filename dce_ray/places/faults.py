@@ -68,7 +68,7 @@ def patiently(address: str, action: Callable[[], T], patience_s: float = PATIENC
         except OSError as fault:
             remedy = lasting(fault)
             if remedy:
-                raise StorageError(f"{address}: {remedy} ({_told(fault)})") from fault
+                raise StorageError(f"{address}: {remedy} ({_told(fault)})", address) from fault
             if time.monotonic() + pause > until:
                 raise StorageAwayError(f"{address}: {UNREACHABLE} ({_told(fault)})", address) from fault
             log.warning("%s: %s; asked again in %.1f s", address, _told(fault), pause)

@@ -18,12 +18,14 @@ from uuid import uuid4
 
 import pyarrow.fs
 
-from dce_ray.errors import StorageError
+from dce_ray.errors import StorageAwayError, StorageError
 from dce_ray.places.address import is_bucket, refuse_credentials
 from dce_ray.places.faults import NO_BUCKET, lasting, patiently
 from dce_ray.places.local import appending, reading
 from dce_ray.words import masked
 
+FINE, AWAY, REFUSED = "fine", "away", "refused"
+"""See :meth:`Place.state`."""
 CHUNK = 8 * 2**20
 """Bytes that are sent or fetched at once."""
 
@@ -204,13 +206,24 @@ class Place:
         except FileNotFoundError:
             return
 
-    def answers(self) -> bool:
-        """Whether the place answers, if only to refuse; it is asked once."""
+    def state(self, *, write: bool) -> str:
+        """How the place takes requests of this process now: ``fine``, ``away`` (no answer) or ``refused``.
+
+        Args:
+            write: whether it must be possible to write there; else it is only asked for.
+        """
         try:
-            self._filesystem.get_file_info(self._root)
+            if write:
+                self.check()
+            else:
+                self._filesystem.get_file_info(self._root)
+        except StorageAwayError:
+            return AWAY
+        except StorageError:
+            return REFUSED
         except OSError as fault:
-            return lasting(fault) is not None
-        return True
+            return REFUSED if lasting(fault) else AWAY
+        return FINE
 
     def require_bucket(self, key: str = "storage") -> None:
         """Say that there is no such bucket, where that is why nothing is found.
@@ -237,7 +250,7 @@ class Place:
         except FileNotFoundError as fault:  # a folder that cannot be made
             raise StorageError(f"{key}={self.address}: cannot be made ({fault}); choose another") from fault
         except StorageError as fault:
-            raise StorageError(f"{key}={fault}") from fault
+            raise type(fault)(f"{key}={fault}", self.address) from fault
         if found != content:
             raise StorageError(f"{key}={self.address}: does not give back what was written to it; choose another")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from dce_ray.session.ray_session import living_nodes
@@ -18,7 +18,7 @@ NODES_GONE_S = 30.0
 FAULTS_OF_A_NODE = 2
 """So many runs in a row that ended on a node by a fault of their surroundings: it gets no more."""
 NODES_AT_FAULT = 3
-"""So many nodes set aside: the cause is none of theirs, and the search ends."""
+"""So many nodes set aside, and no more that are left: the cause is none of theirs, and the search ends."""
 NOTHING_STARTS_S = 60.0
 """When nothing runs and runs wait for so long, the user is told."""
 
@@ -39,6 +39,8 @@ class Fleet:
     nodes: Sequence[Node] = ()
     faults: Counter[str] = field(default_factory=Counter)
     """Faults in a row, by node id."""
+    lost_on: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Runs whose processes were lost since a node was last fine, by node id."""
     told: dict[str, str] = field(default_factory=dict)
     """Last fault of each node that had one, with its host, by node id."""
     held: Counter[str] = field(default_factory=Counter)
@@ -88,12 +90,44 @@ class Fleet:
                 return kind
         return self.resources.kinds[0] if not taken.total() else None
 
-    def where(self, share: Resources) -> list[str] | None:
-        """Ids of the nodes that a run with this share may go to; None where all of them are."""
+    def where(self, share: Resources, avoid: Collection[str] = ()) -> list[str] | None:
+        """Ids of the nodes that a run with this share may go to; None where all of them are.
+
+        Args:
+            share: of the run.
+            avoid: nodes on which it has failed already, to which it goes where there are no others alone.
+        """
         usable = self.usable
+        others = [node for node in usable if node.id not in avoid]
+        if any(share.slots_on(node) for node in others):
+            usable = others
         if not share.without_gpu and len(usable) == len(self.nodes):
             return None
         return sorted(node.id for node in usable if share.slots_on(node))
+
+    def stranded(self, allowed: Collection[str] | None) -> bool:
+        """Whether none of the nodes to which a run may go lives any more, though others do."""
+        self.refresh()
+        return allowed is not None and bool(self.nodes) and not any(node.id in allowed for node in self.nodes)
+
+    def loss(self, node: str, host: str, error: str, run: str) -> str | None:
+        """A run's process was lost on a node, of a fault of either; a word to the user where the node is set aside.
+
+        Several runs lost in a row speak against the node, and one that is lost everywhere against the run. The only
+        node is not set aside: without it there is no search.
+
+        Args:
+            node: Ray's id.
+            host: its name.
+            error: what is known of it.
+            run: key of the run.
+        """
+        self.refresh()
+        known = self.lost_on[node]
+        if run in known or not self.resources.slots([each for each in self.usable if each.id != node]):
+            return None
+        known.add(run)
+        return self.fault(node, host, error)
 
     def fault(self, node: str, host: str, error: str) -> str | None:
         """A run ended on a node by a fault of its surroundings; a word to the user where the node is set aside."""
@@ -107,12 +141,14 @@ class Fleet:
         """A run was evaluated on a node: faults before were not the node's."""
         if self.faults[node] < FAULTS_OF_A_NODE:
             self.faults[node] = 0
+            self.lost_on.pop(node, None)
 
     def lost(self) -> str | None:
         """Why nothing can run any more; None while something can."""
         self.refresh()
-        aside = [node for node, count in self.faults.items() if count >= FAULTS_OF_A_NODE]
-        if len(aside) >= NODES_AT_FAULT or (aside and self.nodes and not self.resources.slots(self.usable)):
+        aside = [node.id for node in self.nodes if self.faults[node.id] >= FAULTS_OF_A_NODE]
+        many = len(aside) >= max(NODES_AT_FAULT, len(self.usable))
+        if many or (aside and not self.resources.slots(self.usable)):
             return "; ".join(sorted({self.told[node] for node in aside}))
         if self._empty_since is None or time.monotonic() - self._empty_since < NODES_GONE_S:
             return None

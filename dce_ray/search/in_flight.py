@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +16,12 @@ from dce_ray.errors import StorageAwayError
 from dce_ray.experiment.folder import RunFolder
 from dce_ray.files import write_atomically, write_json
 from dce_ray.places import Place
+from dce_ray.places.place import FINE, REFUSED
 from dce_ray.search.fleet import NOTHING_STARTS_S, Fleet
 from dce_ray.search.ledger import Ledger
 from dce_ray.search.observers import Observer
 from dce_ray.session.resources import Resources
+from dce_ray.session.whereabouts import attempt_name, forget, noted
 from dce_ray.train.run_files import Reading
 
 INTERRUPTED = "interrupted"
@@ -42,6 +44,10 @@ class InFlight:
     """When it was handed to Tune."""
     began: float | None = None
     """When its process had its share; None while it waits."""
+    nodes: Sequence[str] | None = None
+    """Nodes to which it may go; None where all of them are."""
+    name: str = ""
+    """By which its process notes where it is."""
 
     @classmethod
     def of(cls, folder: RunFolder, share: Resources) -> InFlight:
@@ -91,6 +97,8 @@ class RunsInFlight:
     _lacks: set[str] = field(default_factory=set)
     _losses: Counter[str] = field(default_factory=Counter)
     """Lost processes and faults of their surroundings, by run."""
+    _failed_on: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Nodes on which runs have failed by a fault of their surroundings, or were lost, by run."""
     _stalled: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -137,16 +145,26 @@ class RunsInFlight:
         folder = self.ledger.ask()
         if folder is None:
             return None if self.live else str(Searcher.FINISHED)  # a run in flight may still lose its process
-        self.live[trial_id] = InFlight.of(folder, share)
-        record = folder.record()
-        self.observer.started(record)
+        run = self.live[trial_id] = InFlight.of(folder, share)
+        self.observer.started(folder.record())
+        told = folder.for_worker()
+        run.nodes, run.name = self.fleet.where(share, self._failed_on[folder.key]), attempt_name(told)
         return {
-            **folder.for_worker(),
+            **told,
             "threads": share.threads,
             "share": {"CPU": share.cpus, "GPU": share.gpus, "memory": share.memory},
-            "nodes": self.fleet.where(share),
+            "nodes": run.nodes,
             "system": self.system,
         }
+
+    def stranded(self, trial_id: str) -> bool:
+        """Whether a run waits for nodes that are all gone: it is to be taken back, and goes on on others."""
+        run = self.live.get(trial_id)
+        return run is not None and run.began is None and self.fleet.stranded(run.nodes)
+
+    def take_back(self, trial_id: str) -> None:
+        """Let a run that was handed out and never began wait with the ledger again."""
+        self._go_on(self._pop(trial_id).folder, "the nodes for which it waited are gone")
 
     def _tell_lacks(self, result: Mapping[str, Any]) -> None:
         """Say once what of the machines cannot be recorded."""
@@ -163,6 +181,7 @@ class RunsInFlight:
         run = self.live.pop(trial_id)
         if run.began is not None:
             self.fleet.used(run.share, time.monotonic() - run.began)
+        forget(run.name)
         return run
 
     def close(self) -> None:
@@ -193,6 +212,8 @@ class RunsInFlight:
 
     def complete(self, trial_id: str, result: dict[str, Any]) -> None:
         """A run ended without an exception: at its full length, pruned, by a fault, or by the stop of the search."""
+        if trial_id not in self.live:  # it was taken back
+            return
         run = self._pop(trial_id)
         folder = run.folder
         self._note_host(folder, result)
@@ -221,12 +242,23 @@ class RunsInFlight:
     def _fault(self, folder: RunFolder, result: dict[str, Any]) -> None:
         """A run ended by a fault that is not its own, as a full disk is none: it goes on on another node."""
         host, error = str(result.get("hostname", "an unknown host")), str(result["fault"])
-        if away(result.get("fault_place")):
+        state = state_of(result.get("fault_place"), folder)
+        if state == REFUSED:  # here too: no other node can do better
+            self.stop(error, failure=True)
+        if state != FINE:
             self._go_on(folder, error)
             return
-        if note := self.fleet.fault(str(result.get("node")), host, error):
+        node = str(result.get("node"))
+        self._failed_on[folder.key].add(node)
+        self._blame(folder, self.fleet.fault(node, host, error), f"{error} (on {host})")
+
+    def _blame(self, folder: RunFolder, note: str | None, error: str) -> None:
+        """Let a run go on; where a node is set aside for it, as ``note`` says, it was the node's fault alone."""
+        if note:
             self.observer.noted(note)
-        self._try_again(folder, f"{error} (on {host})")
+            self._go_on(folder, error)
+        else:
+            self._try_again(folder, error)
 
     def _try_again(self, folder: RunFolder, error: str) -> None:
         self._losses[folder.key] += 1
@@ -252,7 +284,14 @@ class RunsInFlight:
         Not left to Tune's ``max_failures``: a trial whose process dies while it is taken over from the run before
         (``reset``) is never tried again there. A run that goes on is a new trial of Tune's, the same of the study's.
         """
-        self._try_again(self._pop(trial_id).folder, error)
+        place = noted(self.live[trial_id].name)
+        folder = self._pop(trial_id).folder
+        if place:
+            node, host = place
+            self._failed_on[folder.key].add(node)
+            self._blame(folder, self.fleet.loss(node, host, error, folder.key), f"{error} (on {host})")
+        else:
+            self._try_again(folder, error)
 
     def failed(self, folder: RunFolder, error: str, *, its_own: bool = False) -> None:
         """A run that cannot go on.
@@ -273,13 +312,22 @@ class RunsInFlight:
         self.observer.ended(folder.record())
 
 
-def away(address: str | None) -> bool:
-    """Whether a place does not answer here either: that is no fault of a node or a run, however long it takes.
+def state_of(address: str | None, folder: RunFolder) -> str:
+    """How a place takes requests here, of which a run says that it cannot use it.
+
+    One that does not answer here either is no fault of a node or a run, however long it takes; one that refuses here
+    too is none either, but no waiting mends it.
 
     Args:
         address: of the place; None where there is none to ask.
+        folder: of the run.
     """
-    return address is not None and not Place.at(address).answers()
+    if address is None:
+        return FINE
+    state, own = Place.at(address).state(write=False), folder.common.place
+    if state == FINE and own and address.startswith(own.address):
+        return own.state(write=True)
+    return state
 
 
 def receive(folder: RunFolder, result: Mapping[str, Any]) -> str | None:

@@ -52,6 +52,16 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
         super().__init__()
         self.runs = runs
 
+    def choose_trial_to_run(self, tune_controller: Any, **options: Any) -> Trial | None:
+        """Asked all the time; what waits for nodes that are gone is taken back, for Ray would let it wait for ever."""
+        for trial in [trial for trial in tune_controller.get_live_trials() if trial.status == Trial.PENDING]:
+            if self.runs.stranded(trial.trial_id):
+                self.runs.take_back(trial.trial_id)
+                trial.init_local_path()  # which Tune asks for at its end of every trial, also of one that never began
+                tune_controller.stop_trial(trial)
+        chosen: Trial | None = super().choose_trial_to_run(tune_controller, **options)
+        return chosen
+
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Tune's question whether the trial goes on."""
         stop = self.runs.result(trial.trial_id, result)

@@ -7,6 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from dce_ray.errors import StorageAwayError
+from dce_ray.places.place import AWAY, FINE, REFUSED
 from dce_ray.search import in_flight
 from dce_ray.search.fleet import Fleet
 from dce_ray.search.in_flight import RunsInFlight
@@ -73,7 +74,7 @@ def ended(state):
 
 def test_runs_of_a_node_at_fault_go_on_elsewhere_and_none_fails(handed):
     state, play = handed(["a", "b"])
-    assert play(bad={"a"}) == ["a", "a", *["b"] * 6]
+    assert play(bad={"a"}) == ["a", "b", "a", *["b"] * 5]
     assert ended(state) == {TrialState.COMPLETE: 6}
     assert state.reason is None
     assert state.observer.retries == [f"{FULL} (on host-a)"] * 2
@@ -82,7 +83,7 @@ def test_runs_of_a_node_at_fault_go_on_elsewhere_and_none_fails(handed):
 
 def test_when_all_nodes_are_at_fault_the_search_ends_and_blames_no_run(handed):
     state, play = handed(["a", "b"], max_failures=9)
-    assert play(bad={"a", "b"}) == ["a", "a", "b", "b"]
+    assert play(bad={"a", "b"}) == ["a", "b", "a", "b"]
     assert state.reason == f"{FULL} (on host-a); {FULL} (on host-b)"
     assert state.failure
     assert ended(state) == {TrialState.RUNNING: 1}
@@ -90,24 +91,70 @@ def test_when_all_nodes_are_at_fault_the_search_ends_and_blames_no_run(handed):
 
 def test_several_nodes_at_fault_end_it_though_one_is_left(handed):
     state, play = handed(["a", "b", "c", "d"], max_failures=9)
-    assert play(bad={"a", "b", "c"}) == ["a", "a", "b", "b", "c", "c"]
+    assert play(bad={"a", "b", "c"}) == ["a", "b", "c", "d", "a", "b", "c"]
     assert "host-c" in state.reason
 
 
-def test_what_faults_wherever_it_goes_fails_alone(handed):
-    state, play = handed(["a", "b", "c", "d"], max_failures=2)
-    assert play(bad={"a", "b"})[:3] == ["a", "a", "b"]
-    assert ended(state)[TrialState.FAIL] == 1
+def test_what_faults_wherever_it_goes_fails_alone_and_nodes_at_fault_cost_no_other_run(handed):
+    state, play = handed(list("abcdefg"), max_failures=2)
+    assert play(bad=set("abc"))[:7] == [*"abc", *"abcd"]
+    assert ended(state) == {TrialState.FAIL: 1, TrialState.COMPLETE: 5}
+    assert len(state.observer.notes) == 3
     assert state.reason is None
 
 
 def test_storage_that_is_away_counts_against_no_node_and_no_run_for_as_long_as_it_takes(handed, monkeypatch):
-    tries = iter([True] * 12)
-    monkeypatch.setattr(in_flight, "away", lambda address: address is not None and next(tries, False))
+    tries = iter([AWAY] * 12)
+    monkeypatch.setattr(in_flight, "state_of", lambda address, folder: next(tries, FINE))
     state, play = handed(["a", "b"], runs=2)
-    assert play(bad={"a"}, fault_place="s3://bucket") == [*["a"] * 14, "b", "b"]  # then it is that node's fault
+    assert play(bad={"a"}, fault_place="s3://bucket") == [*["a"] * 13, "b", "a", "b"]  # then it is that node's fault
     assert ended(state) == {TrialState.COMPLETE: 2}
     assert len(state.observer.retries) == 14
+
+
+def test_storage_that_refuses_here_too_ends_the_search_and_counts_against_no_run(handed, monkeypatch):
+    monkeypatch.setattr(in_flight, "state_of", lambda address, folder: REFUSED)
+    state, play = handed(["a", "b"], max_failures=0)
+    assert play(bad={"a"}, fault_place="s3://bucket") == ["a"]
+    assert (state.reason, state.failure) == (FULL, True)
+    assert ended(state) == {TrialState.RUNNING: 1}
+
+
+def lose(state, node, monkeypatch, host="host"):
+    """The next run, whose process is lost on a node, wherever else it might have gone."""
+    config = state.start("lost")
+    monkeypatch.setattr(in_flight, "noted", lambda name: (node, host) if node else None)
+    state.lost("lost", "the worker died")
+    return config["record"]["key"], config["nodes"]
+
+
+def test_processes_that_are_lost_on_a_node_are_held_against_it_and_the_run_goes_elsewhere(handed, monkeypatch):
+    state, _ = handed(["a", "b", "c"], max_failures=0)
+    state.fleet.loss("a", "host-a", "the worker died", "another run")
+    first, nodes = lose(state, "a", monkeypatch, "host-a")
+    assert nodes is None
+    assert state.observer.notes == ["no more runs go to host-a, where 2 in a row ended with: the worker died"]
+    assert state.observer.retries == ["the worker died (on host-a)"]
+    config = state.start("again")
+    assert (config["record"]["key"], config["nodes"]) == (first, ["b", "c"])
+
+
+def test_a_run_that_is_lost_wherever_it_goes_is_held_against_itself(handed, monkeypatch):
+    state, _ = handed(["a", "b", "c", "d"], max_failures=2)
+    seen = [lose(state, node, monkeypatch) for node in "abc"]
+    assert [nodes for _, nodes in seen] == [None, ["b", "c", "d"], ["c", "d"]]
+    assert len({key for key, _ in seen}) == 1
+    assert ended(state) == {TrialState.FAIL: 1}
+    assert state.observer.notes == []
+
+
+def test_the_only_node_is_not_set_aside_for_lost_processes(handed, monkeypatch):
+    state, play = handed(["a"], runs=3, max_failures=0)
+    for _ in range(2):
+        lose(state, "a", monkeypatch)
+    assert state.fleet.lost() is None
+    assert ended(state)[TrialState.FAIL] == 2
+    assert play(bad=()) == ["a"]
 
 
 def test_a_run_whose_end_cannot_be_brought_goes_on(handed, monkeypatch):

@@ -82,13 +82,32 @@ def test_a_node_on_which_two_runs_in_a_row_fail_gets_no_more(clock):
     assert fleet.lost() == "disk full (on small); no such file (on large)"
 
 
-def test_three_nodes_at_fault_end_the_search_though_others_are_left(clock):
-    fleet = Fleet(ONE, lambda: [Node(1, id=name, host=name) for name in "abcdefgh"])
+def test_as_many_nodes_at_fault_as_are_left_end_the_search(clock):
+    names = list("abcdef")
+    fleet = Fleet(ONE, lambda: [Node(1, id=name, host=name) for name in names])
+    fleet.refresh()
     for name in "abc":
         assert fleet.lost() is None
         fleet.fault(name, name, "gone")
         fleet.fault(name, name, "gone")
     assert fleet.lost() == "gone (on a); gone (on b); gone (on c)"
+    names += ["g", "h"]  # two late ones that nothing is held against
+    clock[0] += 11
+    assert fleet.lost() is None
+    names[:] = "abdefg"  # and one of those at fault is gone
+    clock[0] += 11
+    assert fleet.lost() is None
+
+
+def test_whoever_waits_for_nodes_that_are_gone_is_stranded(clock):
+    nodes = [SMALL, LARGE]
+    fleet = Fleet(ONE, lambda: nodes)
+    assert not fleet.stranded(["a"])
+    nodes = [LARGE]
+    clock[0] += 11
+    assert fleet.stranded(["a"])
+    assert not fleet.stranded(["a", "b"])
+    assert not fleet.stranded(None)
 
 
 def test_utilisation_counts_what_was_held_while_it_was_held(clock):

@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import socket
 from collections import Counter
 
 import pytest
@@ -10,6 +11,7 @@ from optuna.trial import TrialState
 from toy import PAPER, MeetingTrainable, ToyTrainable, toy_config
 
 from dce_ray.errors import OutputError, SearchError
+from dce_ray.search.fleet import Fleet
 from dce_ray.search.observers import Observer
 from dce_ray.search.space_file import load_space
 from dce_ray.search.tune_run import run_ledger
@@ -107,7 +109,10 @@ def test_killed_worker_goes_on_from_its_checkpoint(cluster, make_ledger, tmp_pat
     watcher = Watcher()
     assert run_ledger(ledger, ToyTrainable, ONE_CPU, observer=watcher) is None
     assert (tmp_path / "killed").exists()
-    assert len(watcher.lost) == 1
+    # Ray starts an actor again by itself where its process dies before Ray heard that it began.
+    assert len(watcher.lost) == 1 or (moment == {"kill_begin": 0} and not watcher.lost)
+    host = socket.gethostname()
+    assert all(error.endswith(f"(on {host})") for _, error in watcher.lost)  # its process had told where it is
     assert states(ledger) == {"COMPLETE": 4}
     for trial in ledger.study.trials:
         assert sorted(trial.intermediate_values) == list(range(1, 10))
@@ -120,6 +125,23 @@ def test_trial_that_loses_every_process_fails_with_a_reason(cluster, make_ledger
     assert states(ledger) == {"FAIL": 1}
     assert len(watcher.lost) == 1
     assert "actor" in ledger.study.trials[0].user_attrs["error"].lower()
+
+
+def test_a_run_that_waits_for_a_node_that_is_gone_goes_on_on_another(cluster, make_ledger):
+    class Late(Fleet):
+        """The first run may go to a node alone that is gone when it waits for it."""
+
+        asked = 0
+
+        def where(self, share, avoid=()):
+            self.asked += 1
+            return ["f" * 56] if self.asked == 1 else None
+
+    ledger, watcher = make_ledger(num_trials=3), Watcher()
+    assert run_ledger(ledger, ToyTrainable, ONE_CPU, observer=watcher, fleet=Late(ONE_CPU)) is None
+    assert states(ledger) == {"COMPLETE": 3}
+    assert [error for _, error in watcher.lost] == ["the nodes for which it waited are gone"]
+    assert len({trial.user_attrs["key"] for trial in ledger.study.trials}) == 3
 
 
 def test_bug_in_a_run_is_told_with_its_message(cluster, make_ledger):

@@ -11,6 +11,7 @@ from dce_ray.trainables import DeluTrainable, keeping
 from dce_ray.experiment.folder import Common, ExperimentFolder
 from dce_ray.experiment.record import RunRecord
 from dce_ray.places import Place, faults, place
+from dce_ray.places.place import AWAY, FINE, REFUSED
 from dce_ray.presets import merge, run_config
 from dce_ray.search import in_flight
 from dce_ray.store import open_store
@@ -105,19 +106,25 @@ def test_storage_that_answers_503_for_a_while_loses_nothing(make_run, s3):
     assert set(scores(results)) == {2, 4, 6}
 
 
-def test_storage_that_does_not_answer_is_named_for_the_driver_to_ask_it_too(make_run, s3, monkeypatch):
-    trainable = on_another_machine(make_run("a"))
+def test_storage_that_does_not_answer_or_refuses_is_named_for_the_driver_to_ask_it_too(make_run, s3, monkeypatch):
+    run = make_run("a")
+    trainable = on_another_machine(run)
     monkeypatch.setattr(place, "patiently", lambda address, action: faults.patiently(address, action, 1.0))
     s3.tell("fail", status=503, seconds=600)
     try:
         result = trainable.train()
         assert result["fault_kind"] == "environment"
         assert "StorageAwayError" in result["fault"]
-        assert in_flight.away(result["fault_place"])
+        assert in_flight.state_of(result["fault_place"], run) == AWAY
     finally:
         s3.tell("fail", status=503, seconds=0)
-    assert not in_flight.away(result["fault_place"])
-    assert not in_flight.away(None)
+    assert in_flight.state_of(result["fault_place"], run) == FINE
+    assert in_flight.state_of(None, run) == FINE
+    s3.tell("key", only="another")
+    try:
+        assert in_flight.state_of(result["fault_place"], run) == REFUSED
+    finally:
+        s3.tell("key")
 
 
 def test_storage_that_refuses_the_key_is_the_environments_fault(make_run, s3):
@@ -129,7 +136,7 @@ def test_storage_that_refuses_the_key_is_the_environments_fault(make_run, s3):
         s3.tell("key")
     assert result["fault_kind"] == "environment"
     assert "StorageError" in result["fault"]
-    assert "fault_place" not in result
+    assert result["fault_place"] == trainable.attempts.of(1).place.address
     assert "the key is not accepted" in result["fault"]
 
 
