@@ -75,6 +75,8 @@ def parse(
         raise ConfigError(
             "the command line needs hydra-core: pip install hydra-core, or use dce_ray from Python"
         ) from absent
+    if "=" in arguments:
+        raise ConfigError(f"{masked(' '.join(arguments))!r}: write key=value without blanks round the =")
     parser = OverridesParser.create()
     values: dict[str, Any] = {}
     arguments, faults = _without_dashes(arguments, known)
@@ -119,6 +121,11 @@ def _without_dashes(arguments: Sequence[str], known: Callable[[], Iterable[str]]
 
 
 def _unreadable(argument: str) -> str:
+    if "=~" in argument:
+        home = argument.replace("=~", "=$HOME", 1)
+        return f'{argument!r}: a shell makes nothing of ~ behind a =; write "{home}", or the folder in full'
+    if "=" not in argument and "/" in argument:
+        return f"{argument!r}: which key is it the value of? Write <key>={argument}; --help lists the keys"
     if "=" not in argument:
         return f"{argument!r}: is no key=value; write {argument.replace('-', '_')}=<value>, or see --help"
     return f"{argument!r}: cannot be read as key=value; quote odd characters: \"key='odd (value)'\""

@@ -266,7 +266,9 @@ def _type_fault(value: Any, hint: Any) -> str | None:
                 return None
         elif isinstance(value, option):
             return None
-    return f"must be {' or '.join(_type_words(option) for option in options)}"
+    whole = int in options and isinstance(value, float) and value.is_integer()
+    written_so = f", written {written(value)}" if whole else ""
+    return f"must be {' or '.join(_type_words(option) for option in options)}{written_so}"
 
 
 def _type_words(kind: Any) -> str:

@@ -209,6 +209,8 @@ def finite(value: Any) -> Any:
 
 def not_written(path: Path, fault: OSError) -> OutputError:
     """What to tell the user when ``path`` cannot be written."""
+    if isinstance(fault, IsADirectoryError):
+        return OutputError(f"{path} cannot be written, for it is a folder; give the name of a file")
     return OutputError(
         f"{path} cannot be written ({fault.strerror or fault}); free space or mend the rights, then give the command "
         f"again"

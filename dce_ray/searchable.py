@@ -27,6 +27,8 @@ SEARCHABLE = (
 """Keys that may be searched beside the six scalars, which always are unless they are fixed."""
 BOUNDS = ("low", "high", "log", "step")
 """Parts of a range."""
+OTHER_BOUNDS = {"min": "low", "max": "high", "lower": "low", "upper": "high", "start": "low", "end": "high"}
+"""What other programs call its ends, and our names."""
 REASONS: Mapping[str, str] = {
     "seed": "the replicates of a point differ in it; search.folds says how many there are, seed= where seeds begin",
     "training.stop_at": "the iteration is chosen from the runs' curves; search training.iterations",
@@ -112,6 +114,9 @@ def unknown_space_key(key: str) -> str:
     if why is not None:
         return f"space.{split_bound(key)[0]}: cannot be searched: {why}"
     names = [*SCALARS, *SEARCHABLE]
+    above, _, last = key.rpartition(".")
+    if above in names and last in OTHER_BOUNDS:
+        return f"space.{key}: the ends of a range are called low and high: space.{above}.{OTHER_BOUNDS[last]}"
     known = [*names, *(f"{one}.{part}" for one in names for part in BOUNDS), "first_points"]
     return unknown_among_many("search space key", f"space.{key}", [f"space.{one}" for one in known], LISTED)
 

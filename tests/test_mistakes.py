@@ -20,6 +20,10 @@ import pytest
 import torch
 
 from dce_ray.commandline import status_of
+from dce_ray.errors import OutputError, SearchError, TrackingError
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.files import write_atomically
+from dce_ray.tracking.address import address_of
 
 ROOT = Path(__file__).resolve().parent.parent
 WITH_MAIN = {"search", "train", "store", "tracking", "report", "cluster"}
@@ -141,6 +145,40 @@ MISTAKES = [
     ("evaluate", 2, ["checkpoint: missing"], []),
     (f"evaluate checkpoint={{here}}/foreign.pt baseline=delu {TINY}", 2, ["not executed"], ["weights_only", "trust"]),
     (f"evaluate checkpoint={{here}}/features.npy baseline=delu {TINY}", 2, ["damaged"], ["weights_only"]),
+    # a week later
+    ("search search.num_runs = 8", 2, ["'search.num_runs = 8': write key=value without blanks"], ["8=<value>"]),
+    ("search = 3", 2, ["without blanks round the ="], ["3=<value>"]),
+    (f"search data {TINY[5:]}", 2, ["write data=<value>", f"Write <key>={TINY[5:]}"], ["<value>, or see --help\n/"]),
+    ("confirm {here}/results", 2, ["which key is it the value of? Write <key>={here}/results"], []),
+    (f"search {TINY} storage=~/kept", 2, ["a shell makes nothing of ~", 'write "storage=$HOME/kept"'], ["odd char"]),
+    (f"search {TINY} training.iterations=1e4", 2, ["must be a whole number, written 10000"], []),
+    (f"search {TINY} search.num_runs=8.5", 2, ["search.num_runs=8.5: must be a whole number"], ["written"]),
+    (
+        f"search {TINY} 'space.delta={{{{min: 0.1, max: 0.9}}}}'",
+        2,
+        ["the ends of a range are called low and high: space.delta.low", "space.delta.high"],
+        ["are known"],
+    ),
+    (f"search {TINY} scs=off mcm=off", 2, ["scs=off mcm=off: nothing is left to search"], ["search_spaces/delu.yaml"]),
+    (f"search {TINY} scs=off space.delta.high=0.9", 2, ["space.delta: no run reads this"], []),
+    (
+        "search resume={here}/results/synthetic/delu/old/config.json",
+        2,
+        ["a file of an experiment; give its folder"],
+        [],
+    ),
+    ("search resume={here}/results/synthetic/delu/old name=x", 2, ["name cannot be changed", "These may be:"], []),
+    ("train resume={here}/searched", 2, ["is a search's folder", " -m dce_ray.search resume="], ["options.json"]),
+    (f"train {TINY} config={{here}}/searched", 2, ["Is a directory", "such as config={here}/searched/best.yaml"], []),
+    (f"train {TINY} sampling.fold=5", 2, ["must lie in 0..4"], []),
+    ("report {here}/own.json", 2, ["own.json: is a file; give the folder"], ["does not exist"]),
+    ("cluster", 2, ["give a command: fetch, list, logs, status, stop, submit"], ["''"]),
+    ("tracking", 2, ["give a command: sync or ui"], ["''"]),
+    ("tracking ui {here}/empty uri=localhost:5000", 2, ["no experiment"], []),
+    ("cluster submit address=localhost:8265 -- baseline=delu", 2, ["written http://<host>:8265"], []),
+    ("confirm search={here}/results/synthetic/delu/old seeds=1", 2, ["seeds=1", "an interval needs two"], []),
+    ("ablate study=lambda values=0.5", 2, ["write a list of numbers"], []),
+    (f"predict {TINY}", 2, ["checkpoint= is missing"], []),
     # looking for keys
     ("search keys zzz", 2, ["none contains zzz"], []),
     ("search keys seed precision", 0, ["\nseed=0\n", "confirm.precision=1.0\n"], ["seed=off"]),
@@ -171,6 +209,9 @@ def here(tmp_path_factory) -> Path:
     begun = folder / "results" / "synthetic" / "delu" / "begun"
     begun.mkdir(parents=True)
     (begun / "config.json").write_text('{"format": 3, "search": {"num_runs": 9}}\n')
+    (folder / "searched").mkdir()
+    for name in ("study.journal", "best.yaml", "config.json"):
+        (folder / "searched" / name).write_text("")
     old = folder / "results" / "synthetic" / "delu" / "old"
     old.mkdir(parents=True)
     (old / "config.json").write_text('{"format": 3}\n')
@@ -206,6 +247,19 @@ def test_a_mistake_is_told_with_its_remedy(
     assert [word for word in (text.format(**places) for text in words) if word not in output] == [], output
     assert [word for word in (*never, *EVERYWHERE_NOT) if word in output] == [], output
     assert listing(here) == before
+
+
+def test_a_folder_in_the_place_of_a_file_is_told_as_such(tmp_path):
+    with pytest.raises(OutputError, match="cannot be written, for it is a folder; give the name of a file"):
+        write_atomically(tmp_path, "text")
+
+
+def test_an_address_is_told_by_the_key_it_was_given_as(tmp_path):
+    folder = ExperimentFolder(tmp_path / "results" / "synthetic" / "delu" / "one")
+    with pytest.raises(TrackingError, match=r"\Auri=localhost:5000: neither a server.*mlflow.db\Z"):
+        address_of(folder, "localhost:5000", key="uri")
+    with pytest.raises(TrackingError, match=r"\Atracking.uri=localhost:5000: .*tracking=off\Z"):
+        address_of(folder, "localhost:5000")
 
 
 def test_the_table_is_long_enough():
@@ -265,8 +319,6 @@ def test_files_of_a_users_own_are_not_taken_for_ours(tmp_path):
 
 
 def test_a_silent_mlflow_is_told_at_once(closed_port, tmp_path):
-    from dce_ray.experiment.folder import ExperimentFolder
-    from dce_ray.tracking.address import address_of
     from dce_ray.tracking.connection import silent_server
 
     folder = ExperimentFolder(tmp_path / "results" / "synthetic" / "delu" / "one")
@@ -278,8 +330,6 @@ def test_a_silent_mlflow_is_told_at_once(closed_port, tmp_path):
 
 
 def test_a_search_that_cannot_begin_leaves_no_folder(tmp_path):
-    from dce_ray.errors import SearchError
-    from dce_ray.experiment.folder import ExperimentFolder
     from dce_ray.experiment.record import RunRecord
     from dce_ray.search.surroundings import nothing_left
 

@@ -146,7 +146,8 @@ def main(arguments: list[str]) -> int:
     """Run one verb; its exit status."""
     if not arguments or arguments[0] not in COMMANDS:
         given = arguments[0] if arguments else ""
-        raise ConfigError(f"{unknown_name('command', given, COMMANDS)}; python -m dce_ray.cluster --help explains")
+        what = unknown_name("command", given, COMMANDS) if given else f"give a command: {', '.join(sorted(COMMANDS))}"
+        raise ConfigError(f"{what}; python -m dce_ray.cluster --help explains")
     verb, *rest = arguments
     cut = rest.index("--") if "--" in rest else len(rest)
     own, search = rest[:cut], rest[cut + 1 :]

@@ -224,6 +224,9 @@ class ExperimentFolder:
         """
         folder = cls(Path(path).resolve())
         if not (folder.path / "config.json").is_file():
+            place = folder.path.parent
+            if folder.path.is_file() and (place / "config.json").is_file():
+                raise SearchError(f"{path} is a file of an experiment; give its folder: {shown_path(place)}")
             raise SearchError(f"{path} is no experiment folder (it holds no config.json){_those_below(folder.path)}")
         config = folder.config
         if "training" in config:  # a run's configuration, and no experiment's

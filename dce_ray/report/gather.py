@@ -52,7 +52,8 @@ def find_experiments(roots: Sequence[Path]) -> list[FoundExperiment]:
     """
     absent = [str(root) for root in roots if not root.is_dir()]
     if absent:
-        raise ConfigError(f"folders={', '.join(absent)}: does not exist; give the folder that searches wrote into")
+        what = "is a file" if all(Path(one).is_file() for one in absent) else "does not exist"
+        raise ConfigError(f"folders={', '.join(absent)}: {what}; give the folder that searches wrote into")
     below = [path for root in roots for path in searches_of(root)]
     studies = {study.parent.resolve() for root in below for study in root.rglob("study.journal")}
     found = []

@@ -192,8 +192,11 @@ class Experiment:
         own = values_in(self.run.to_mapping(), names) if names else {}
         return [f"{name}={own[name]:g} in place of {point[name]:g}" for name in names if own[name] != point[name]]
 
-    def check_budget(self) -> None:
+    def check_budget(self, *, resumed: bool = False) -> None:
         """Refuse a budget that ends before anything was searched.
+
+        Args:
+            resumed: whether the folds are given.
 
         Raises:
             ConfigError: with what is needed at least.
@@ -203,14 +206,14 @@ class Experiment:
             raise ConfigError(
                 f"search.num_runs={runs}: the plain baseline is searched over {', '.join(self.space.further)} too and "
                 f"gets half of the runs, so {counted(self.folds, 'fold')} and {counted(known, 'first point')} take "
-                f"{2 * max(self.folds, known)} at least; give more, or lower search.folds"
+                f"{2 * max(self.folds, known)} at least; give more{'' if resumed else ', or lower search.folds'}"
             )
         least = self.plain_runs + known
         if runs < least:
             raise ConfigError(
                 f"search.num_runs={runs}: the plain baseline on {counted(self.plain_runs, 'fold')} and "
-                f"{counted(known, 'published point')} alone are {counted(least, 'run')}; give more, or lower "
-                f"search.folds"
+                f"{counted(known, 'published point')} alone are {counted(least, 'run')}; give "
+                f"more{'' if resumed else ', or lower search.folds'}"
             )
 
     def check_seeds(self) -> None:
@@ -273,7 +276,7 @@ class Experiment:
             mapping.get("campaign"),
         )
         if changes.keys() & BUDGET:  # what the folder says was accepted when it was written
-            experiment.check_budget()
+            experiment.check_budget(resumed=True)
             experiment.check_seeds()
         return experiment
 

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from dce_ray.config import SCALARS
 from dce_ray.errors import SearchSpaceError
 from dce_ray.files import parse_yaml
 from dce_ray.search.space import SearchSpace, read, refuse_unread, told
@@ -57,6 +58,12 @@ def load_space(
         raise SearchSpaceError("\n".join(told(whose, lines) for whose, lines in parts if lines))
     where = AS_CHANGED if overrides else where
     space = dataclasses.replace(space, dimensions={**space.dimensions, **(unused or {})})
+    if not space.searched and set(unused or {}) == set(SCALARS):
+        raise SearchSpaceError(
+            "scs=off mcm=off: nothing is left to search, for no run reads the six scalars then; leave one of them on, "
+            "search a key that the plain baseline reads (space.training.learning_rate={low: 1e-5, high: 1e-3, log: "
+            "true}), or train this one setting: python -m dce_ray.train"
+        )
     if not space.searched:
         raise SearchSpaceError(
             f"{where}: nothing is left to search, all six scalars are fixed; free one, "

@@ -82,10 +82,17 @@ class Share:
         return self.wish or (free if free >= 1 else max(1, int(self.usable / (len(self.others) + 1))))
 
     @property
+    def _too_many(self) -> str:
+        return (
+            f"note: ray.num_cpus={self.wish} is more than the {counted(self.usable, 'CPU')} that this process may use: "
+            f"runs wait for each other, and take no less time for it; leave it out for all there are"
+        )
+
+    @property
     def line(self) -> str:
-        """What was found and what is done; empty where no other search runs here."""
+        """What was found and what is done; empty where no other search runs here and no more is asked than there is."""
         if not self.others:
-            return ""
+            return self._too_many if (self.wish or 0) > self.usable else ""
         who = ", ".join(f"{note.place} (process {note.pid}, {counted(note.cpus, 'CPU')})" for note in self.others)
         runs = "another search runs" if len(self.others) == 1 else f"{len(self.others)} other searches run"
         usable, load = written(self.usable), os.getloadavg()[0]

@@ -29,7 +29,9 @@ def main(arguments: list[str]) -> int:
     """
     actions = {"sync": _sync, "ui": _ui, "mirror": _mirror, "check": _check, "follow": _follow}
     if not arguments or arguments[0] not in actions:
-        raise ConfigError(f"{unknown_name('command', arguments[0] if arguments else '', ('sync', 'ui'))}\n{USAGE}")
+        known = ("sync", "ui")
+        what = unknown_name("command", arguments[0], known) if arguments else "give a command: sync or ui"
+        raise ConfigError(f"{what}\n{USAGE}")
     rest = [text if "=" in text else f"folder='{text}'" for text in arguments[1:]]
     values = compose({"folder": None, "uri": None, "interval_s": 3.0}, rest)
     if values["folder"] is None:
@@ -71,11 +73,12 @@ def _sync(text: str, uri: str | None, interval_s: float) -> int:
     from dce_ray.tracking.writer import sync
 
     def send(folder: ExperimentFolder) -> None:
+        address_of(folder, uri, key="uri")
         report = sync(folder, uri)
         print(report)
         if not report.complete:
             raise TrackingError(f"{folder.path} is not in MLflow completely; mend the above and run the command again")
-        opener = ui_command(address_of(folder, uri))
+        opener = ui_command(address_of(folder, uri, key="uri"))
         print(f"open it: {opener}\nthen     {report.url}" if opener else f"open it: {report.url}")
 
     return _for_each(text, send)
@@ -85,8 +88,13 @@ def _ui(text: str, uri: str | None, interval_s: float) -> int:
     from dce_ray.tracking.address import address_of
     from dce_ray.tracking.mirror import closing_lines
 
+    told: set[str] = set()
+
     def show(folder: ExperimentFolder) -> None:
-        print("\n".join(closing_lines(folder, uri, address_of(folder, uri))))
+        text = "\n".join(closing_lines(folder, uri, address_of(folder, uri, key="uri")))
+        if text not in told:  # several of one database and one form of the table
+            print(text)
+        told.add(text)
 
     return _for_each(text, show)
 

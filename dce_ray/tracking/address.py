@@ -50,8 +50,13 @@ class Address:
         return Path(self.uri.removeprefix("sqlite:///")).expanduser().resolve()
 
 
-def address_of(folder: ExperimentFolder, uri: str | None = None) -> Address:
+def address_of(folder: ExperimentFolder, uri: str | None = None, *, key: str = "tracking.uri") -> Address:
     """Where the runs of ``folder`` go: ``uri``, else ``MLFLOW_TRACKING_URI``, else the database of its results root.
+
+    Args:
+        folder: of the experiment.
+        uri: as the user gave it.
+        key: that it was given as, for the message.
 
     Raises:
         TrackingError: for an address that MLflow cannot keep runs at, or when mlflow is not installed.
@@ -63,9 +68,9 @@ def address_of(folder: ExperimentFolder, uri: str | None = None) -> Address:
     scheme = urlsplit(text).scheme.split("+")[0]
     if scheme not in (*DATABASES, *SERVERS):
         raise TrackingError(
-            f"tracking.uri={masked(text)}: neither a server (http://host:port) nor a database "
-            f"(sqlite:////folder/mlflow.db, postgresql://...); leave it out for {root / 'mlflow.db'}, or switch "
-            f"MLflow off: tracking=off"
+            f"{key}={masked(text)}: neither a server (http://host:port) nor a database "
+            f"(sqlite:////folder/mlflow.db, postgresql://...); leave it out for {root / 'mlflow.db'}"
+            + (", or switch MLflow off: tracking=off" if key == "tracking.uri" else "")
         )
     if scheme in SERVERS and not urlsplit(text).netloc:
         raise TrackingError(f"tracking.uri={masked(text)}: names no host; write http://host:port")

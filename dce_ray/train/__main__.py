@@ -126,6 +126,9 @@ def _go_on(values: Mapping[str, Any]) -> int:
     extra = sorted(set(values) - {"resume", "device", "tracking.enabled", "tracking.uri"})
     if extra:
         raise ConfigError(f"resume={folder}: takes no other key than device= and tracking=, found {', '.join(extra)}")
+    if (folder / "study.journal").is_file():
+        go_on = command_line("dce_ray.search", resume=folder)
+        raise ConfigError(f"resume={folder}: is a search's folder, and no single run's; go on with {go_on}")
     try:
         mapping = json.loads((folder / "config.json").read_text())
         options = json.loads((folder / OPTIONS).read_text())

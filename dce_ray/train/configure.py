@@ -88,7 +88,9 @@ def _read_config(path: str | None) -> dict[str, Any]:
     try:
         content = parse_yaml(Path(path).read_text())
     except OSError as fault:
-        raise ConfigError(f"config={path}: cannot be read ({fault.strerror}); give a YAML file") from fault
+        best = Path(path) / "best.yaml"
+        there = f", such as config={best}" if best.is_file() else ""
+        raise ConfigError(f"config={path}: cannot be read ({fault.strerror}); give a YAML file{there}") from fault
     except (yaml.YAMLError, UnicodeDecodeError) as fault:
         raise ConfigError(f"config={path}: not YAML ({' '.join(str(fault).split())})") from fault
     if not isinstance(content, dict):

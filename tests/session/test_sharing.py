@@ -171,6 +171,12 @@ def test_notes_that_cannot_be_written_are_one_message(tmp_path, monkeypatch):
         pass
 
 
+def test_more_cpus_than_there_are_is_told():
+    assert Share(2.0, (), wish=2).line == ""
+    line = Share(2.0, (), wish=1000).line
+    assert line.startswith("note: ray.num_cpus=1000 is more than the 2 CPUs that this process may use: runs wait")
+
+
 def test_a_machine_of_one_cpu_gives_every_search_one():
     assert Share(1.0, (Note(1, "a", 1.0), Note(2, "b", 1.0))).cpus == 1
 

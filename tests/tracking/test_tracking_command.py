@@ -41,6 +41,14 @@ def test_one_old_folder_does_not_hide_the_others(make_experiment: Make, capsys: 
         assert printed.count("nothing was sent") == 2
 
 
+def test_several_of_one_database_are_opened_by_one_command(make_experiment: Make, capsys: pytest.CaptureFixture):
+    folders = [make_experiment(name) for name in ("a", "b")]
+    assert tracking.main(["sync", str(folders[0].root)]) == 0
+    capsys.readouterr()
+    assert tracking.main(["ui", str(folders[0].root)]) == 0
+    assert capsys.readouterr().out.count("mlflow ui") == 1
+
+
 def test_a_folder_without_experiments_is_named(tmp_path: Path):
     with pytest.raises(SearchError, match="no experiment folder"):
         tracking.main(["sync", str(tmp_path)])
