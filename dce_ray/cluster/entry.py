@@ -7,6 +7,7 @@ A job's own working folder is a copy that Ray deletes; so the search runs in a f
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import platform
 import sys
@@ -16,6 +17,8 @@ from typing import NoReturn
 
 PLACE = "folder on the cluster: "
 """Begins the line that tells where relative paths of the job count from."""
+FILES = "files:"
+"""Begins the argument before those of the search that holds files of the submitting machine: JSON, content by path."""
 REFUSED = 2
 """Exit status of a user's mistake, as of every command here."""
 NEEDED = ("torch", "ray", "optuna", "hydra", "pyarrow")
@@ -64,7 +67,7 @@ def main(arguments: list[str]) -> None:
     """Go to the folder and become the search.
 
     Args:
-        arguments: ``<python version or any> <folder> <argument of the search> ...``.
+        arguments: ``<python version or any> <folder> [files:<JSON>] <argument of the search> ...``.
     """
     wanted, place, *search = arguments
     here = ".".join(platform.python_version_tuple()[:2])
@@ -83,8 +86,24 @@ def main(arguments: list[str]) -> None:
             f"there that this user may write"
         )
     os.chdir(folder)
+    if search and search[0].startswith(FILES):
+        write_files(json.loads(search.pop(0).removeprefix(FILES)))
     print(f"{PLACE}{folder} on {platform.node()}", flush=True)
     os.execve(sys.executable, [sys.executable, "-m", "dce_ray.search", *search], with_own_code(os.environ))
+
+
+def write_files(files: Mapping[str, str]) -> None:
+    """Write what came with the job below the folder in which the search runs.
+
+    Args:
+        files: content by path from there.
+    """
+    try:
+        for name, content in files.items():
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).write_text(content, encoding="utf-8")
+    except OSError as reason:
+        refuse(f"{Path.cwd()}: cannot be written on {platform.node()} ({reason.strerror}); give another folder=")
 
 
 def with_own_code(environment: Mapping[str, str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dce_ray.cluster.connection import Connection
+from dce_ray.cluster.own_files import with_own_files
 from dce_ray.commandline import apply, flatten, parse
 from dce_ray.config_base import Config, choice
 from dce_ray.data.synthetic import SIZES
@@ -82,7 +83,8 @@ def check_search(arguments: Sequence[str]) -> None:
         if not values["resume"]:
             raise ConfigError("resume=: names no folder; give the experiment folder on the cluster to go on with")
         changes = spelled_out({key: value for key, value in values.items() if key != "resume"})
-        allowed = (*CHANGEABLE, "results") if is_bucket(values["resume"]) else CHANGEABLE
+        at_storage = is_bucket(values["resume"]) or Path(str(values["resume"])).is_absolute()  # the head sees which
+        allowed = (*CHANGEABLE, "results") if at_storage else CHANGEABLE
         if wrong := [key for key in changes if key not in allowed]:
             raise ConfigError(
                 f"resume= goes on with what was asked; {', '.join(wrong)} cannot be changed. "
@@ -94,6 +96,8 @@ def check_search(arguments: Sequence[str]) -> None:
         request = request_of(one)
         build_experiment(request, request.data, "default")
         _check_data(request.data)
+        _check_path("storage", request.settings.storage)
+        _check_path("annotations", request.importing.annotations)
         if request.settings.storage:
             Place.at(request.settings.storage)
 
@@ -108,6 +112,16 @@ def _refuse_secrets(key: str, value: Any) -> None:
                 f"{key}={str(one).partition('://')[0]}://...: holds a password or token, which the cluster would keep "
                 f"and show; give it in the environment of the nodes, and the address without it"
             )
+
+
+def _check_path(key: str, path: str | None) -> None:
+    """Refuse a path that means one place here and another on the head."""
+    if path is not None and "://" not in path and not Path(path).expanduser().is_absolute():
+        instead = ", or s3://..." if key == "storage" else ""
+        raise ConfigError(
+            f"{key}={path}: this path counts from a folder on the cluster's head, where nothing of this machine lies. "
+            f"Give an absolute path that every node has{instead}"
+        )
 
 
 def _check_data(data: str) -> None:
@@ -166,7 +180,8 @@ def entrypoint(options: SubmitOptions, arguments: Sequence[str], job: str) -> st
     """The command that the head's shell runs; a new experiment is called like its job unless it has a name."""
     named = [] if any(part.startswith(("name=", "resume=")) for part in arguments) else [f"name={job}"]
     version = ".".join(platform.python_version_tuple()[:2]) if options.versions == "equal" else "any"
-    words = [options.python, "-m", "dce_ray.cluster.entry", version, options.folder, *arguments, *named]
+    own = with_own_files(arguments, job)
+    words = [options.python, "-m", "dce_ray.cluster.entry", version, options.folder, *own, *named]
     return shlex.join(words)
 
 

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
+from dce_ray.cluster import entry
 from dce_ray.cluster.connection import checked_address
 from dce_ray.cluster.entry import missing_packages, with_own_code
 from dce_ray.cluster.fetch import FETCHED, _check_targets, experiment_folders
 from dce_ray.cluster.follow import Log
 from dce_ray.cluster.jobs import exit_status
 from dce_ray.cluster.submission import SubmitOptions, check_search, code_folder, entrypoint, runtime_environment
+from dce_ray.commandline import parse
 from dce_ray.errors import ClusterError, ConfigError, DceError
+from dce_ray.presets import run_config
+from dce_ray.search.__main__ import request_of
+from dce_ray.search.settings import Experiment, build_experiment
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,7 +40,11 @@ ROOT = Path(__file__).resolve().parents[2]
         (["data=synthetic-tiny,results/mine"], "data=results/mine: this path counts"),
         (["data=results/mine"], "Give an absolute path that every node has, s3://"),
         (["data=synthetic-tinny"], "or the name of a data set"),
+        (["storage=shared/searches"], "storage=shared/searches: this path counts from a folder on the cluster's head"),
+        (["storage=shared/searches"], "Give an absolute path that every node has, or s3://..."),
+        (["data=/shared/own", "annotations=own.json"], "annotations=own.json: this path counts from"),
         (["resume="], "names no folder"),
+        (["resume=results/x", "results=other"], "results cannot be changed"),
         (["resume=results/x", "baseline=delu"], "baseline cannot be changed"),
         (["resume=results/x", "search.num_runs=few"], "search.num_runs='few': must be a whole number"),
         (["resume=results/x", "tracking.uri=https://me:s3cret@h"], "tracking.uri=https://me:***@h: holds a password"),
@@ -71,6 +82,9 @@ def test_credentials_in_any_address_are_refused_here_and_not_shown(words):
             "space.training.learning_rate={low: 1e-5, high: 1e-3, log: true}",
             "search.num_runs=40",
         ],
+        ["resume=/shared/searches/thumos14/delu/first", "results=other"],
+        ["resume=s3://bucket/searches/thumos14/delu/first", "results=other"],
+        ["data=synthetic-tiny", "storage=/shared/searches"],
         ["resume=results/x/delu/one", "search.num_trials=64", "tracking=off"],
         ["baseline=co2net,delu", "data=synthetic-tiny,s3://bucket/store"],
     ],
@@ -137,6 +151,45 @@ def test_the_command_on_the_head():
     assert " any " in entrypoint(SubmitOptions(versions="any"), [], "job-1")
     for named in ("name=mine", "resume=results/x"):
         assert "job-1" not in entrypoint(SubmitOptions(), [named], "job-1")
+
+
+def test_files_of_this_machine_go_along_and_mean_the_same_there(tmp_path, monkeypatch):
+    """The search that the head is asked for has the space and the first points of the one that was checked here."""
+    here, head = tmp_path / "here", tmp_path / "head"
+    found = run_config("delu", "synthetic", data_set="default").to_mapping()
+    for name, delta in (("one", 0.31), ("an other", 0.42)):
+        (here / name).mkdir(parents=True)
+        found["method"]["delta"] = delta
+        (here / name / "best.yaml").write_text(yaml.safe_dump(found))
+    (here / "space.yaml").write_text("delta: {low: 2e-1, high: 0.9}\nfirst_points: [paper, one/best.yaml]\n")
+    plain = ["baseline=delu", "data=synthetic-tiny", "space=space.yaml"]
+    pointed = [*plain, "space.first_points=[an other/best.yaml,paper,one/best.yaml]"]
+    execved: list[list[str]] = []
+    monkeypatch.setattr(os, "execve", lambda program, line, environment: execved.append(line))
+    for words in (plain, pointed, ["data=synthetic-tiny", "space.first_points=one/best.yaml"]):
+        monkeypatch.chdir(here)
+        check_search(words)
+        asked = experiment_of(words)
+        _, _, _, version, folder, *rest = shlex.split(entrypoint(SubmitOptions(folder=str(head)), words, "job-1"))
+        entry.main([version, folder, *rest])
+        assert execved[-1][1:3] == ["-m", "dce_ray.search"]
+        assert Path.cwd() == head
+        there = experiment_of(execved[-1][3:])
+        assert dict(there.first_points) == dict(asked.first_points)
+        assert "best-of-one" in there.first_points
+        assert there.space.dimensions == asked.space.dimensions
+        assert all(name == "paper" or name.startswith("submitted/job-1/") for name in there.space.first_points)
+
+
+def test_files_that_are_too_large_for_a_job_are_refused(tmp_path):
+    (tmp_path / "space.yaml").write_text("delta: 0.5\n" + "# words\n" * 20_000)
+    with pytest.raises(ConfigError, match=f"{tmp_path}/space.yaml: too large together to go with a job"):
+        entrypoint(SubmitOptions(), [f"space={tmp_path}/space.yaml"], "job-1")
+
+
+def experiment_of(words: list[str]) -> Experiment:
+    values = {key: value for key, value in parse(words).items() if key != "name"}
+    return build_experiment(request_of(values), "synthetic", "default")
 
 
 def test_the_head_refuses_another_python_and_a_folder_it_cannot_make(tmp_path):
