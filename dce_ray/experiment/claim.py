@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -23,6 +24,8 @@ OWN_SESSIONS = ".sessions.json"
 """In the experiment folder: the sessions that were its own."""
 FETCHED = ".fetched.json"
 """In one that was fetched from there and not yet worked in: the time and size of each file when it was fetched."""
+BEGINS_S = 120.0
+"""So long after its claim a search has brought its first files, where it lives."""
 SETTLES_S = 1.0
 """After so long a claim is looked at again: of two that are made at once the later one holds."""
 LEVELS = 3
@@ -52,17 +55,20 @@ class Claim:
         """
         before, known = session_at(place), folder.path / OWN_SESSIONS
         own = json.loads(known.read_text()) if known.is_file() else []
+        if before and before["token"] not in own and place.read("config.json") is None:
+            _await_nobody(place, before)
+            own.append(before["token"])
         if before and before["token"] not in own:
             raise SearchError(
                 f"{place} was taken up on {before['host']} since, and {folder.path} is behind it; go on with "
-                f"resume={place} results=<another folder>"
+                f"{_anew(folder, place)}"
             )
         behind = (folder.path / FETCHED).exists()  # it is brought up to date once it is taken up
         there = place.read(folder.study.name) if before and not behind else None
         if there is not None and len(there) > (folder.study.stat().st_size if folder.study.is_file() else 0):
             raise SearchError(
                 f"{place} holds a later state of this search than {folder.path}, an older copy; go on with "
-                f"resume={place} results=<another folder>"
+                f"{_anew(folder, place)}"
             )
         claim = cls(uuid4().hex, before["session"] + 1 if before else 0)
         write_json(known, [*own, claim.token])  # before the place knows it: a kill in between is no other session
@@ -77,6 +83,24 @@ class Claim:
         """Whether nobody has taken the experiment up since."""
         now = session_at(place)
         return now is None or now["token"] == self.token
+
+
+def _anew(folder: ExperimentFolder, place: Place) -> str:
+    return f"resume={place} results=<another folder>, or move that one away and give results={folder.root}"
+
+
+def _await_nobody(place: Place, before: Mapping[str, Any]) -> None:
+    """Refuse a place that somebody has claimed just now; one that stayed empty since is nobody's: its driver was lost.
+
+    Raises:
+        SearchError: with who has claimed it, and when.
+    """
+    since = time.time() - before["since"]
+    if since < BEGINS_S:
+        raise SearchError(
+            f"{place}: a search of this name began {max(0.0, since):.0f} s ago on {before['host']}; give another "
+            f"name=, or where that one was lost wait {BEGINS_S / 60:g} minutes"
+        )
 
 
 def session_at(place: Place) -> dict[str, Any] | None:

@@ -66,6 +66,8 @@ def at_storage(folder: ExperimentFolder, storage: str | None, digest: str) -> It
         raise
     finally:
         print(mirror.finish()) if begun else mirror.withdraw()
+        if mirror.lost:  # who ended the work was nobody here
+            raise TakenUpError(f"{place} was taken up elsewhere: go on there, or bring it here: resume={place}")
 
 
 class TakenUpError(SearchError):
@@ -84,6 +86,8 @@ class Mirror(threading.Thread):
     def __init__(self, folder: ExperimentFolder, place: Place, claim: Claim) -> None:
         super().__init__(name="storage", daemon=True)
         self.folder, self.place, self.claim = folder, place, claim
+        self.lost = False
+        """Whether somebody else works on it now."""
         self._end = threading.Event()
         self._sent: Marks = {}
         """Every file that is there, as it was here when it was sent."""
@@ -107,6 +111,7 @@ class Mirror(threading.Thread):
             pause = min(max(EVERY_S, (time.monotonic() - began) / SHARE), SELDOM_S)
 
     def _lose(self) -> None:
+        self.lost = True
         print(
             f"{self.place}: this search was taken up elsewhere, so this one ends; what it did since then is not there",
             flush=True,
@@ -136,9 +141,9 @@ class Mirror(threading.Thread):
             if self.claim.session:
                 self._doubt()
             self.bring(whole=True)
-            self._require_claim()
-            here = self._files(whole=True)
-            self.place.remove(*(name for name in self.place.files() if wanted(name) and name not in here))
+            here, there = self._files(whole=True), self.place.files()
+            self._require_claim()  # behind the list, which may take long: what is removed is not another's
+            self.place.remove(*(name for name in there if wanted(name) and name not in here))
         except TakenUpError as fault:
             return f"storage: {fault}"
         except (DceError, OSError, ValueError) as fault:
@@ -179,6 +184,7 @@ class Mirror(threading.Thread):
             del self._sent[name]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(lambda name: self._send(name, now[name]), others))
+            self._require_claim()
             list(pool.map(lambda name: self._write(name, records[name], before[name]), records))
         self._require_claim()  # the study last, and never over that of who has taken it up meanwhile
         if grown and self._sent.get(journal) != grown:

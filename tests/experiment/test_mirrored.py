@@ -419,7 +419,8 @@ def test_who_takes_it_up_anew_ends_whoever_worked_on_it(folder, storage, tmp_pat
     monkeypatch.setattr(mirrored, "EVERY_S", 0.1)
     ended = []
     monkeypatch.setattr(os, "kill", lambda process, what: ended.append((process, what)))
-    with at_storage(folder, storage, "d"):
+
+    def work():
         first = place_of(folder, storage)
         while "config.json" not in first.files():
             mirrored.time.sleep(0.1)
@@ -431,11 +432,41 @@ def test_who_takes_it_up_anew_ends_whoever_worked_on_it(folder, storage, tmp_pat
                     break
                 mirrored.time.sleep(0.1)
         add_run(folder, "stale", "finished")
+
+    with pytest.raises(TakenUpError, match="go on there, or bring it here: resume="), at_storage(folder, storage, "d"):
+        work()
     assert ended == [(os.getpid(), signal.SIGINT)]
     assert "was taken up elsewhere" in capsys.readouterr().out
     assert "trials/stale/record.json" not in there(folder, storage)
     with pytest.raises(SearchError, match=r"was taken up on .* since, and .* is behind it; go on with resume="):
-        Claim.taken(folder, first)
+        Claim.taken(folder, place_of(folder, storage))
+
+
+def test_a_name_whose_driver_was_lost_before_it_brought_anything_is_free_again(folder, storage, tmp_path, monkeypatch):
+    place = place_of(folder, storage)
+    Claim.taken(folder, place)
+    again = ExperimentFolder.create(tmp_path.joinpath("again", *NAMES), {"digest": "d"}, {})
+    with pytest.raises(SearchError, match=r"a search of this name began \d s ago on .*; give another name=, or"):
+        Claim.taken(again, place)
+    monkeypatch.setattr(claim, "BEGINS_S", 0.0)
+    assert Claim.taken(again, place).session == 1
+
+
+def test_what_another_has_brought_since_is_not_removed_at_the_end(folder, storage, monkeypatch):
+    place = place_of(folder, storage)
+    mirror = Mirror(folder, place, Claim.taken(folder, place))
+    mirror.start()
+    files = Place.files
+
+    def taken_up_meanwhile(self):
+        self.write(SESSION, json.dumps({"token": "another", "session": 1, "host": "b", "since": 0}).encode())
+        self.write("trials/theirs/record.json", b"{}")
+        return files(self)
+
+    monkeypatch.setattr(Place, "files", taken_up_meanwhile)
+    assert mirror.finish() == f"storage: {place} belongs to another session now"
+    monkeypatch.setattr(Place, "files", files)
+    assert place.read("trials/theirs/record.json") == b"{}"
 
 
 def test_a_kill_between_the_two_notes_of_a_session_takes_nothing_away(folder, storage, monkeypatch):
