@@ -78,7 +78,7 @@ def test_off_a_terminal_lines_say_what_runs_without_any_control(monkeypatch):
         "delu training, on cpu -> one",
         "60/100  0 s left  loss 1.500",
         "features: 50%",
-        "search: the first run has started (trial 0)",
+        "search: the first run has started (trial 0); scores are mAP in percent",
     ]
     display = Display("search", 4, 10, stream=stream)
     display.started(RECORD)

@@ -39,6 +39,8 @@ class FoundExperiment:
     comparison: Comparison
     lack: str
     """What keeps it from being finished; empty where nothing does."""
+    digest: str = ""
+    """Of the content of its data."""
 
 
 def find_experiments(roots: Sequence[Path]) -> list[FoundExperiment]:
@@ -135,7 +137,7 @@ def _found_in(folder: ExperimentFolder) -> FoundExperiment:
         lack = "its confirmation was cut off by the time budget"
     remark = "selected on test" if run["protocol"] == "paper" else ""
     pair = Comparison(run["baseline"], folder.path.name, plain, ours, remark)
-    return FoundExperiment(folder.path.parts[-3], config["data_set"], pair, lack)
+    return FoundExperiment(folder.path.parts[-3], config["data_set"], pair, lack, str(config.get("digest") or ""))
 
 
 def winner_of(folder: ExperimentFolder) -> str | None:
@@ -173,8 +175,19 @@ def make_tables(
             for one in members
             if one.lack
         ]
-        tables.append(replace(table, notes=(*table.notes, *left_out)))
+        tables.append(replace(table, notes=(*table.notes, *_mixed(groups[name]), *left_out)))
     return tables, groups
+
+
+def _mixed(members: Sequence[FoundExperiment]) -> list[str]:
+    """A line where searches that share a table share no data: their stores hold something else."""
+    by_digest: dict[str, list[str]] = {}
+    for one in members:
+        by_digest.setdefault(one.digest, []).append(f"{one.comparison.baseline}/{one.comparison.name}")
+    if len(by_digest) < 2:
+        return []
+    parts = "; ".join(f"{', '.join(names)} (digest {digest[:12]})" for digest, names in by_digest.items())
+    return [f"Not all of these are on the same data, and numbers of different data cannot be compared: {parts}."]
 
 
 def write_report(

@@ -89,7 +89,7 @@ class Display(Observer):
         self.running[record.key] = (record, 0, None)
         self._slots = max(self._slots, len(self.running))
         if self._told is None:
-            self._line(f"{self.title}: the first run has started ({self._named(record)})")
+            self._line(f"{self.title}: the first run has started ({self._named(record)}); scores are mAP in percent")
 
     def scored(self, record: RunRecord, iteration: int, score: float | None) -> None:
         """A run went on."""
@@ -158,7 +158,7 @@ class Display(Observer):
 
         title = f"{self.title}: {len(self.running)} running, {self._counts()} of {self.total}"
         table = Table(title=title, title_justify="left")
-        for column in ("run", "iteration", "score", "parameters"):
+        for column in ("run", "iteration", "score (%)", "parameters"):
             table.add_column(column)
         for record, iteration, score in sorted(self.running.values(), key=lambda item: item[0].number):
             table.add_row(record.label, f"{iteration}/{self._length(record)}", percent(score), parameters(record))

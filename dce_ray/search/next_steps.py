@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.search.options import seconds
 from dce_ray.search.settings import Experiment
 from dce_ray.winner import winners_checkpoint
 from dce_ray.words import command_line, shown_path
@@ -15,11 +16,12 @@ def next_lines(experiment: Experiment, folder: ExperimentFolder) -> list[str]:
         experiment: of the search.
         folder: of the search, all of whose stages are done.
     """
-    more = 2 * experiment.settings.search.num_runs
+    budget, more = experiment.settings.search.time_budget, 2 * experiment.settings.search.num_runs
+    time = {} if budget is None else {"search__time_budget": f"{2 * seconds(budget) / 60:g}m"}
     steps = {"the setting again, alone": command_line("dce_ray.train", config=folder.best)}
     if winners_checkpoint(folder.path) is not None:
         steps = {"the winner's table anew": command_line("dce_ray.evaluate", checkpoint=folder.path)} | steps
-    steps["twice the runs"] = command_line("dce_ray.search", resume=folder.path, search__num_runs=more)
+    steps["twice the runs"] = command_line("dce_ray.search", resume=folder.path, search__num_runs=more, **time)
     width = max(map(len, steps))
     report = f"Report: {shown_path(folder.path / 'report.html')}"
     return [report, "Next:", *(f"  {what:{width}s}  {command}" for what, command in steps.items())]

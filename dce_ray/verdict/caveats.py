@@ -37,7 +37,7 @@ def caveats(folder: ExperimentFolder, winner: Candidate) -> Iterator[str]:
     ends = dict(_at_ends(folder.config.get("space", {}), winner))
     if ends:
         places = ", ".join(f"{key.rpartition('.')[0]}={_shown(value)} ({end})" for (key, end), value in ends.items())
-        keys = " ".join(f"space.{key}=" for key, _ in ends)
+        keys = " ".join(f"space.{key}=<{'less' if end == 'low' else 'more'}>" for key, end in ends)
         yield f"At an end of what was searched: {places}; a new search goes further with {keys}"
 
 

@@ -90,6 +90,20 @@ def test_the_winner_is_the_one_of_holdout_whatever_test_says(three):
     assert [one.comparison.ours.name for one in found] == ["top1"] * 3
 
 
+def test_searches_on_other_data_of_the_same_name_are_told_apart(tmp_path, capsys):
+    folders = [searched(tmp_path, "synthetic", "delu", name) for name in ("tiny", "bench", "again")]
+    for folder, digest in zip(folders, ("a" * 64, "b" * 64, "a" * 64), strict=True):
+        write_json(folder.path / "config.json", folder.config | {"digest": digest})
+    assert report.main([f"folders={tmp_path}"]) == 0
+    told = capsys.readouterr().out
+    assert (
+        "Not all of these are on the same data, and numbers of different data cannot be compared: "
+        f"delu/again, delu/tiny (digest {'a' * 12}); delu/bench (digest {'b' * 12})."
+    ) in told
+    assert report.main([f"folders={folders[0].path}"]) == 0
+    assert "Not all of these" not in capsys.readouterr().out
+
+
 def test_unfinished_experiments_are_named_and_left_out(tmp_path, capsys):
     root = tmp_path / "results"
     searched(root, "hapt", "delu", "done")

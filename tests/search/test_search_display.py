@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import pytest
 
 from dce_ray.errors import ConfigError
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
 from dce_ray.search import display as module
 from dce_ray.search.display import Display
+from dce_ray.search.next_steps import next_lines
 from dce_ray.search.options import SearchOptions, seconds
 
 SCALARS = {"delta": 0.5, "theta_rep": 0.9, "theta_pro": 0.6, "beta": 0.5, "gamma": 0.5, "lambda": 1.0}
@@ -47,7 +49,7 @@ def test_plain_lines_one_per_event():
     lines = stream.getvalue().splitlines()
     scalars = "delta=0.5 theta_rep=0.9 theta_pro=0.6 beta=0.5 gamma=0.5 lambda=1"
     assert lines == [
-        "search: the first run has started (trial 0)",
+        "search: the first run has started (trial 0); scores are mAP in percent",
         f"[2/4] trial 0 (paper scalars) finished: 25.00 at iteration 9, best so far  {scalars}",
         f"[3/4] trial 1 pruned: best 10.00 at iteration 9  {scalars}",
         f"[4/4] trial 2 failed: NonFiniteError: too bad  {scalars}",
@@ -64,7 +66,7 @@ def test_live_table_names_what_runs_and_the_best():
     stream = StringIO()
     Console(file=stream, width=120).print(display.table())
     text = stream.getvalue()
-    for word in ("1 running", "1 finished", "9/27", "best: trial 0", "25.00", "per minute"):
+    for word in ("1 running", "1 finished", "score (%)", "9/27", "best: trial 0", "25.00", "per minute"):
         assert word in text
 
 
@@ -134,3 +136,11 @@ def test_the_time_left_is_that_of_runs_whose_processes_are_there(monkeypatch):
     display.started(ended(4, "running"))
     display.scored(ended(4, "running"), 50, 0.1)
     assert display.rate().endswith("about 38 s left"), "half of one is done"
+
+
+@pytest.mark.parametrize(("budget", "words"), [(None, ""), ("1h30m", " search.time_budget=180m")])
+def test_twice_the_runs_get_twice_the_time(tmp_path, budget, words):
+    options = SearchOptions(num_runs=16, time_budget=budget)
+    experiment = SimpleNamespace(settings=SimpleNamespace(search=options))
+    *_, last = next_lines(experiment, ExperimentFolder(tmp_path))
+    assert last.endswith(f" search.num_runs=32{words}")
