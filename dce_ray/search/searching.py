@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from functools import cached_property
 
 from dce_ray.experiment.folder import ExperimentFolder
@@ -51,9 +52,10 @@ class Searching(abc.ABC):
         """The plain baseline's run where the time budget ended before it did, and no other will take its place."""
         return None
 
-    def standing(self) -> str:
-        """Who leads, in half a sentence; empty where the best run says it."""
-        return ""
+    @property
+    def standing(self) -> Callable[[], str] | None:
+        """Says who leads, in half a sentence; None where the best run does."""
+        return None
 
     @abc.abstractmethod
     def conclude(self) -> None:
@@ -112,8 +114,12 @@ class ReplicateSearching(Searching):
         """Why it makes no sense to go on: every run of the plain baseline failed."""
         return self.ledger.hopeless
 
-    def standing(self) -> str:
-        """Which point leads by the model, beside the plain baseline."""
+    @property
+    def standing(self) -> Callable[[], str] | None:
+        """Says which point leads by the model, beside the plain baseline."""
+        return self._leads
+
+    def _leads(self) -> str:
         standing = read_standing(self.folder)
         return standing.text() if standing else ""
 

@@ -9,9 +9,13 @@ from dce_ray.errors import ConfigError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
 from dce_ray.search import display as module
+from dce_ray.search.__main__ import request_of
 from dce_ray.search.display import Display
 from dce_ray.search.next_steps import next_lines
 from dce_ray.search.options import SearchOptions, seconds
+from dce_ray.search.searching import searching
+from dce_ray.search.settings import build_experiment
+from dce_ray.search.stages import Search
 
 SCALARS = {"delta": 0.5, "theta_rep": 0.9, "theta_pro": 0.6, "beta": 0.5, "gamma": 0.5, "lambda": 1.0}
 CONFIG = {"scs": True, "mcm": True, "method": SCALARS}
@@ -144,3 +148,14 @@ def test_twice_the_runs_get_twice_the_time(tmp_path, budget, words):
     experiment = SimpleNamespace(settings=SimpleNamespace(search=options))
     *_, last = next_lines(experiment, ExperimentFolder(tmp_path))
     assert last.endswith(f" search.num_runs=32{words}")
+
+
+@pytest.mark.parametrize(("policy", "best_run"), [("single", True), ("replicates", False)])
+def test_the_best_run_leads_where_single_runs_decide_and_the_model_elsewhere(tmp_path, capsys, policy, best_run):
+    experiment = build_experiment(request_of({"policy": policy}), "store", "default")
+    folder = ExperimentFolder.create(tmp_path / "one", experiment.to_mapping(), {})
+    display = Search(experiment, folder).display("search", 4, searching(experiment, folder))
+    display.ended(ended(0, "finished", 0.33).replace(role="plain", setting="baseline"))
+    display.ended(ended(1, "finished", 0.4))
+    assert ("best so far" in capsys.readouterr().out) is best_run
+    assert display.summary().endswith("; best trial: trial 1 with 40.00, plain baseline 33.00") is best_run
