@@ -15,6 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from dce_ray.errors import SearchError
+from dce_ray.experiment.anew import ways_on
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.files import write_json
 from dce_ray.places import Place
@@ -60,15 +61,15 @@ class Claim:
             own.append(before["token"])
         if before and before["token"] not in own:
             raise SearchError(
-                f"{place} was taken up on {before['host']} since, and {folder.path} is behind it; go on with "
-                f"{_anew(folder, place)}"
+                f"{place} was taken up on {before['host']} since, and {folder.path} is behind it; "
+                f"{ways_on(folder, place)}"
             )
         behind = (folder.path / FETCHED).exists()  # it is brought up to date once it is taken up
         there = place.read(folder.study.name) if before and not behind else None
         if there is not None and len(there) > (folder.study.stat().st_size if folder.study.is_file() else 0):
             raise SearchError(
-                f"{place} holds a later state of this search than {folder.path}, an older copy; go on with "
-                f"{_anew(folder, place)}"
+                f"{place} holds a later state of this search than {folder.path}, an older copy; "
+                f"{ways_on(folder, place)}"
             )
         claim = cls(uuid4().hex, before["session"] + 1 if before else 0)
         write_json(known, [*own, claim.token])  # before the place knows it: a kill in between is no other session
@@ -83,10 +84,6 @@ class Claim:
         """Whether nobody has taken the experiment up since."""
         now = session_at(place)
         return now is None or now["token"] == self.token
-
-
-def _anew(folder: ExperimentFolder, place: Place) -> str:
-    return f"resume={place} results=<another folder>, or move that one away and give results={folder.root}"
 
 
 def _await_nobody(place: Place, before: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dce_ray.datasets import ImportOptions, build_on_data
 from dce_ray.errors import ConfigError, DceError, SearchError
 from dce_ray.evaluation import check_skipped
+from dce_ray.experiment.anew import refuse_no_search
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.mirrored import at_storage
@@ -239,6 +240,7 @@ def reopen(path: str | Path, changes: Mapping[str, Any]) -> tuple[Experiment, Ex
 
 def _reopened(path: str, changes: Mapping[str, Any], moved: Mapping[str, Any]) -> tuple[Experiment, ExperimentFolder]:
     folder = ExperimentFolder.open(path)
+    refuse_no_search(folder)
     experiment = Experiment.from_mapping(folder.config, unaliased(changes))
     experiment = replace(experiment, settings=replace(experiment.settings, **moved))
     import_needed()

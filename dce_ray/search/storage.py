@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dce_ray.errors import ConfigError
+from dce_ray.experiment.anew import refuse_no_search_at
 from dce_ray.experiment.brought import fetch_experiment, is_mirror
 from dce_ray.experiment.claim import refuse_taken
 from dce_ray.places import Place, is_bucket
@@ -78,13 +80,16 @@ def brought_here(path: str, changes: Mapping[str, Any]) -> tuple[str, dict[str, 
         The folder, the changes that are left, and settings that follow from where the experiment lay.
 
     Raises:
-        SearchError: no experiment lies there, or the folder exists here.
+        SearchError: no search lies there, or the folder exists here.
         StorageError: the place does not answer, or refuses.
     """
     left = dict(changes)
     if not is_mirror(path):
         return path, left, {}
     results = str(left.pop("results", "results"))
+    place = Place.at(path, "resume")
+    if (content := place.read("config.json")) is not None:
+        refuse_no_search_at(place, json.loads(content), results)
     folder, storage = fetch_experiment(path, results)
     print(f"brought here: {folder}")
     return str(folder), left, {"results": results, "storage": storage}

@@ -203,6 +203,23 @@ def test_a_confirmation_anew_comes_back_without_a_study_of_its_own(storage, tmp_
     assert not (found / "study.journal").exists()
 
 
+def test_a_confirmation_anew_that_is_behind_is_told_the_command_that_brings_it(storage, tmp_path, monkeypatch):
+    """resume= would ask for a search; confirm brings what lies there once the folder is away."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path.joinpath("results", *NAMES[:2], "one-confirm-3")
+    asked = {"kind": ANEW, "look": 3, "search_folder": "/gone/one", "confirm": {"seeds": 8}, "digest": "d"}
+    look = ExperimentFolder.create(path, asked, {})
+    with at_storage(look, storage, "d"):
+        pass
+    (path / ".sessions.json").write_text("[]")  # as if it had been taken up elsewhere since
+    with pytest.raises(SearchError) as fault, at_storage(look, storage, "d"):
+        pass
+    told, _, command = str(fault.value).partition(f"remove {path}, then give the same command again, which brings")
+    assert "is behind it" in told
+    assert command.endswith("-m dce_ray.confirm search=results/synthetic/delu/one seeds=8 look=3")
+    assert "resume=" not in str(fault.value)
+
+
 def test_an_older_copy_of_the_folder_is_refused(folder, storage, tmp_path):
     with at_storage(folder, storage, "d"):
         copy = tmp_path.joinpath("copy", *NAMES)

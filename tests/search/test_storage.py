@@ -26,6 +26,7 @@ from dce_ray.search.plan import Planned
 from dce_ray.search.stages import Search
 from dce_ray.session.nodes import Wanted, look, unseen
 from dce_ray.store import open_store
+from dce_ray.verdict.text import ANEW
 
 
 @pytest.fixture(autouse=True)
@@ -180,6 +181,28 @@ def test_a_confirmation_anew_goes_on_on_another_machine(tiny_store, bucket, tmp_
     bring_look(here, 2)  # it is here already
     with again.lock(), at_storage(again, storage, experiment.digest) as working:
         assert working.common.session == 1
+
+
+def test_a_confirmation_anew_is_not_resumed_as_a_search(bucket, tmp_path):
+    """Neither its folder nor what lies at a storage, of which nothing is brought."""
+    asked = {"kind": ANEW, "look": 2, "search_folder": "/gone/one", "confirm": {"seeds": 8}}
+    path = tmp_path / "results" / "hapt" / "delu" / "one-confirm-2"
+    look = ExperimentFolder.create(path, asked, {})
+    with look.lock(), at_storage(look, f"{bucket}/kept", "d"):
+        pass
+    told = "holds a confirmation anew and no search; it goes on with"
+    command = "-m dce_ray.confirm search=results/hapt/delu/one seeds=8 look=2"
+    with pytest.raises(SearchError, match=rf"^resume={path}: {told} \S*python {command}$"):
+        reopen(path, {})
+    place = place_of(look, f"{bucket}/kept")
+    command = command.replace("results", "other")
+    here = rf"\(resume={bucket}/kept/hapt/delu/one\)"
+    with pytest.raises(SearchError, match=rf"^resume={place}: {told} \S*python {command}, once .* here {here}$"):
+        reopen(place.address, {"results": "other"})
+    assert not (tmp_path / "other").exists()
+    ablation = ExperimentFolder.create(tmp_path / "results" / "hapt" / "delu" / "study", {"kind": "ablation"}, {})
+    with pytest.raises(SearchError, match="holds an ablation and no search; it goes on with the command that made it"):
+        reopen(ablation.path, {})
 
 
 def test_a_shared_folder_serves_as_storage(tiny_store, tmp_path):
