@@ -11,6 +11,7 @@ import resource
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from dce_ray.session.watch import Address, Watch, end_now
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Trials exchange paths and numbers, not arrays; Ray's own default is 30 % of the memory."""
+FIRST_NODE_S = 600.0
+"""For so long the first node of a cluster that can run anything is waited for: a machine in a cloud takes minutes."""
 ADDRESS_PATIENCE_S = 5.0
 """For so long a cluster's head may take to let itself be spoken to."""
 STARTS = 3
@@ -75,7 +78,7 @@ def ray_session(
         with _begun(address or os.environ.get("RAY_ADDRESS") or "local", log.parent, num_cpus):
             try:
                 with Watch(_doors(), functools.partial(end_now, go_on=go_on)).watching():
-                    yield with_gpu_memory(living_nodes())
+                    yield with_gpu_memory(first_nodes())
             finally:
                 ray.shutdown()
 
@@ -103,6 +106,28 @@ def _doors() -> dict[str, Address]:
     if raylet:
         doors["the raylet of this machine"] = raylet
     return doors
+
+
+def first_nodes() -> list[Node]:
+    """The nodes that live, as soon as one of them has a CPU: those of a cluster that has just begun come one by one.
+
+    Raises:
+        SearchError: none has come for ``FIRST_NODE_S``.
+    """
+    until, told = time.monotonic() + FIRST_NODE_S, False
+    while True:
+        nodes = living_nodes()
+        if any(node.cpus for node in nodes):
+            return nodes
+        if time.monotonic() > until:
+            raise SearchError(
+                f"no node with a CPU has come for {FIRST_NODE_S / 60:g} minutes; see with 'ray status' which live, and "
+                f"start one: ray start --address=<host:port>"
+            )
+        if not told:
+            print(f"note: no node has a CPU yet; one is waited for, for {FIRST_NODE_S / 60:g} minutes", flush=True)
+            told = True
+        time.sleep(1.0)
 
 
 def living_nodes() -> list[Node]:

@@ -38,9 +38,11 @@ def test_a_search_whose_head_is_killed_ends_and_goes_on_on_a_cluster_with_a_full
     runs = lambda: folder().trials() if list(home.glob("results/*/*/one/config.json")) else []  # noqa: E731
     ended = lambda: [run for run in runs() if run.record().state == "finished"]  # noqa: E731
 
-    with LoopbackCluster(1, head_cpus=0, token=True, environment=s3.environment) as cluster:
+    with LoopbackCluster(0, head_cpus=0, token=True, environment=s3.environment) as cluster:
         driver = start(cluster, home, f"data={data}", *ASKED)
         try:
+            until(lambda: "note: no node has a CPU yet; one is waited for, for 10 minutes" in said(home), driver, home)
+            cluster.add()
             until(lambda: ended() and any(2 <= len(run.readings()) <= 4 for run in runs()), driver, home)
             cluster.head.kill()
             began = time.monotonic()
