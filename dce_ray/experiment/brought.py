@@ -40,11 +40,11 @@ Marks = dict[str, tuple[int, int]]
 def wanted(name: str) -> bool:
     """Whether a file of an experiment folder is kept at its storage.
 
-    >>> [name for name in ("study.journal", ".lock", "trials/a/state/1/checkpoint.pt", "session.json") if wanted(name)]
+    >>> [name for name in ("study.journal", "study.journal.lock", "trials/a/state/1/best.pt", "session.json") if wanted(name)]
     ['study.journal']
     """
     parts = name.split("/")
-    if any(part.startswith(".") or part == STATE for part in parts):  # the lock, and what is being written
+    if any(part.startswith(".") or part == STATE or part.endswith(".lock") for part in parts):  # or is being written
         return False
     return name in (TRACKING, IDENTITY) if parts[0] == TRACKING else name != SESSION
 

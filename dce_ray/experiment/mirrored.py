@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dce_ray.errors import DceError, SearchError
-from dce_ray.experiment.brought import AT_ONCE, Marks, catch_up, wanted
+from dce_ray.experiment.brought import AT_ONCE, STATE, Marks, catch_up, wanted
 from dce_ray.experiment.claim import SESSION, Claim, place_of
 from dce_ray.experiment.folder import RECORD, Common, ExperimentFolder
 from dce_ray.files import whole_lines
@@ -144,6 +144,7 @@ class Mirror(threading.Thread):
             here, there = self._files(whole=True), self.place.files()
             self._require_claim()  # behind the list, which may take long: what is removed is not another's
             self.place.remove(*(name for name in there if wanted(name) and name not in here))
+            self.place.remove(*(name for name in there if f"/{STATE}/" in name and _run_of(name) in self._settled))
         except TakenUpError as fault:
             return f"storage: {fault}"
         except (DceError, OSError, ValueError) as fault:

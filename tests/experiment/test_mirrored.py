@@ -469,6 +469,16 @@ def test_a_name_whose_driver_was_lost_before_it_brought_anything_is_free_again(f
     assert Claim.taken(again, place).session == 1
 
 
+def test_what_ended_runs_went_on_from_is_gone_at_the_end(folder, storage):
+    """It could not be removed when they ended: the place was away."""
+    place = place_of(folder, storage)
+    with at_storage(folder, storage, "d"):
+        for key, state in (("a", "finished"), ("b", "running")):
+            add_run(folder, key, state)
+            place.write(f"trials/{key}/state/1/checkpoint.pt", b"weights")
+    assert [name for name in sorted(place.files()) if "/state/" in name] == ["trials/b/state/1/checkpoint.pt"]
+
+
 def test_what_another_has_brought_since_is_not_removed_at_the_end(folder, storage, monkeypatch):
     place = place_of(folder, storage)
     mirror = Mirror(folder, place, Claim.taken(folder, place))
