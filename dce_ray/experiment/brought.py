@@ -40,7 +40,8 @@ Marks = dict[str, tuple[int, int]]
 def wanted(name: str) -> bool:
     """Whether a file of an experiment folder is kept at its storage.
 
-    >>> [name for name in ("study.journal", "study.journal.lock", "trials/a/state/1/best.pt", "session.json") if wanted(name)]
+    >>> names = ("study.journal", "study.journal.lock", "trials/a/state/1/checkpoint.pt", "session.json")
+    >>> [name for name in names if wanted(name)]
     ['study.journal']
     """
     parts = name.split("/")
