@@ -139,6 +139,7 @@ def _slice(axes: Axes, table: TrialTable, name: str) -> None:
         write_fixed(axes, values)
         return
     _scatter_states(axes, table, places)
+    axes.margins(y=0.12)  # for whole marks: the best's is large
     if searched is None:
         axes.text(0.5, 1.0, "not searched on its own", transform=axes.transAxes, ha="center", color=MUTED, fontsize=7.5)
         return

@@ -40,7 +40,7 @@ def learning_figure(folder: ExperimentFolder, trials: TrialTable, point: int | N
     """
     figure, (left, right) = new_figure(6.6, 3.0, nrows=1, ncols=2)
     keys = {row.key for row in trials.rows if row.point == point and not row.plain}
-    plain = {row.key for row in trials.rows if row.plain}
+    plain: set[str | None] = {run.key for run in folder.trials() if run.record().role == "plain"}
     groups = {name: _lines(folder, wanted) for name, wanted in (("best point", keys), (PLAIN_LABEL, plain))}
     for axes, metric, label, scale in (
         (left, "score", f"{measure} (%)", 100.0),

@@ -12,15 +12,17 @@ from chromium import NEEDED, Chromium
 from made_experiments import Script, add_confirmation, made_table, make_experiment
 
 from dce_ray.config import SCALARS
-from dce_ray.experiment.record import PLAIN
+from dce_ray.experiment.record import PLAIN, RunRecord
 from dce_ray.files import write_json
-from dce_ray.report import html
+from dce_ray.report import figures, html
 from dce_ray.report.acting import idle_lines
 from dce_ray.report.captions import selection_text
 from dce_ray.report.confirmation import settings_table, write_confirmation
 from dce_ray.report.measured import Measured, confirmed_settings
 from dce_ray.report.page import write_outputs
 from dce_ray.report.rendering import html_table
+from dce_ray.report.style import house_style
+from dce_ray.report.trial_table import read_trials
 from dce_ray.tracking.content import NOTE_TAG, search_content
 from dce_ray.verdict.verdict import Verdict
 from tests.verdict.confirmed import RUN, add_runs
@@ -144,6 +146,26 @@ def test_the_page_needs_no_network_and_its_tables_can_be_read_aloud(confirmed):
     assert len(identities) == len(set(identities))
     references = set(re.findall(r'(?:href="#|url\(#)([^")]+)', page))
     assert references <= set(identities)
+
+
+def test_the_plain_baselines_one_run_is_drawn_beside_the_best_trials(tmp_path):
+    folder = make_experiment(tmp_path / "hapt" / "delu" / "a", [Script(scores={50: 0.4, 100: 0.5})])
+    plain = folder.trial("plain")
+    plain.write(RunRecord("plain", "plain", "baseline", 0, "finished", folder.config["run"], 0, value=0.3))
+    for iteration, score in ((50, 0.2), (100, 0.3)):
+        plain.append(iteration, {"score": score})
+    write_outputs(folder)
+    assert "plain baseline, mean of 1 run" in (folder.figures / "learning.svg").read_text()
+
+
+def test_the_mark_of_the_best_trial_is_whole(tmp_path):
+    folder = make_experiment(
+        tmp_path / "hapt" / "delu" / "a", [Script(scores={50: score}) for score in (0.2, 0.3, 0.5, 0.4)]
+    )
+    with house_style():
+        panel = figures.slices(read_trials(folder), "mAP").axes[0]
+    low, high = panel.get_ylim()
+    assert (50 - low) / (high - low) < 0.92, "room for half a star above it"
 
 
 def test_the_page_shows_text_and_never_runs_it(tmp_path):
