@@ -1,4 +1,4 @@
-"""What a search says of its data: whose schedule it uses where no preset knows them, how few a fold holds out."""
+"""What a search says of what it was asked: whose schedule it uses, how few videos a fold holds out, how few seeds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from dce_ray.searchable import ITERATIONS, evaluations_of
 from dce_ray.store import FeatureStore
 from dce_ray.words import argument, runnable
 
+FEW_SEEDS = 4
+"""Fewer seeds than this are confirmed with a warning."""
 LEARNING_RATE = "training.learning_rate"
 RATE_SPAN = (0.2, 20.0)
 """Ends of the offered range of the learning rate, as multiples of the preset's."""
@@ -36,6 +38,18 @@ def schedule_note(request: Request, experiment: Experiment) -> str | None:
         f"reading test:\n  {schedule_command(request, experiment)}\n"
         f"  then give the {LEARNING_RATE} and {ITERATIONS} of its best.yaml to this command"
     )
+
+
+def seeds_note(seeds: int) -> str | None:
+    """What to tell of so few seeds of the confirmation; None where they suffice, or where there is none."""
+    if seeds == 1:
+        return "confirm.seeds=1 gives no interval, so the verdict will be undecided; take 2 or more (default 5)"
+    if 1 < seeds < FEW_SEEDS:
+        return (
+            f"confirm.seeds={seeds}: the spread of so few pairs is itself chance, and the interval wide or, with luck, "
+            f"deceptively narrow; take 5 or more (default 5)"
+        )
+    return None
 
 
 def schedule_command(request: Request, experiment: Experiment) -> str:

@@ -22,7 +22,7 @@ from dce_ray.places import Place
 from dce_ray.points.standing import Standing, read_standing
 from dce_ray.presets import presets_line
 from dce_ray.provenance import environment
-from dce_ray.search.advice import holdout_videos, schedule_note
+from dce_ray.search.advice import holdout_videos, schedule_note, seeds_note
 from dce_ray.search.needed import import_needed
 from dce_ray.search.next_steps import next_lines
 from dce_ray.search.options import ConfirmOptions, RayOptions, SearchOptions, TrackingOptions
@@ -34,9 +34,6 @@ from dce_ray.search.storage import brought_here, check_storage, with_data_there
 from dce_ray.search.surroundings import check_surroundings, nothing_left, remove
 from dce_ray.store import FeatureStore, open_store
 from dce_ray.words import command_line, counted
-
-FEW_SEEDS = 4
-"""Fewer seeds than this are confirmed with a warning."""
 
 if TYPE_CHECKING:
     from dce_ray.report.tables import Table
@@ -304,15 +301,8 @@ def conduct(experiment: Experiment, folder: ExperimentFolder, *, made: bool = Fa
     from dce_ray.search.stages import Search
 
     print(f"experiment folder: {folder.path}")
-    if few := holdout_note(folder.config):
-        print(f"note: {few}")
-    if experiment.settings.confirm.seeds == 1:
-        print("note: confirm.seeds=1 gives no interval, so the verdict will be undecided; take 2 or more (default 5)")
-    elif 1 < experiment.settings.confirm.seeds < FEW_SEEDS:
-        print(
-            f"note: confirm.seeds={experiment.settings.confirm.seeds}: the spread of so few pairs is itself chance, "
-            f"and the interval wide or, with luck, deceptively narrow; take 5 or more (default 5)"
-        )
+    for note in filter(None, [holdout_note(folder.config), seeds_note(experiment.settings.confirm.seeds)]):
+        print(f"note: {note}")
     kept = nothing_left(folder) if made and not experiment.campaign else contextlib.nullcontext()
     with folder.lock(), kept:  # in this order: who is refused the lock removes nothing of who has it
         folder.keep_config(experiment.to_mapping())  # what resume= changed holds for the next one too
