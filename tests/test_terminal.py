@@ -16,6 +16,7 @@ from dce_ray.errors import SearchError
 from dce_ray.experiment.record import RunRecord
 from dce_ray.presets import presets_line, run_config
 from dce_ray.search import display as search_display
+from dce_ray.search.advice import seeds_note
 from dce_ray.search.display import Display
 from dce_ray.session.ray_session import ray_session
 from dce_ray.store.__main__ import shown_progress
@@ -139,3 +140,12 @@ def test_a_limit_on_files_is_told_with_its_remedy_before_ray_starts(tmp_path, mo
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "this shell's limit on files is 50 MiB; raise it: ulimit -f unlimited" in str(refusal.value)
     assert "ray status" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [(0, None), (1, "gives no interval, so the verdict will be undecided"), (3, "itself chance"), (4, None)],
+)
+def test_few_seeds_are_warned_of_before_they_are_trained(seeds, words):
+    note = seeds_note(seeds)
+    assert (note is None) if words is None else (f"confirm.seeds={seeds}" in note and words in note)
