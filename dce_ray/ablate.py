@@ -23,8 +23,9 @@ from dce_ray.experiment.record import PLAIN, SEARCHED, RunRecord
 from dce_ray.files import read_json, write_atomically, write_json
 from dce_ray.presets import PRESETS, data_set_of, merge, run_config, run_config_from_mapping
 from dce_ray.provenance import environment
+from dce_ray.report import html
 from dce_ray.report.measured import Measured, gather
-from dce_ray.report.rendering import FORMATS, markdown
+from dce_ray.report.rendering import FORMATS, html_table, markdown
 from dce_ray.report.studies import STUDIES, Context, Setting, study_figure, study_settings, study_table
 from dce_ray.report.style import house_style, write_figure
 from dce_ray.search.ledger import run_key
@@ -202,7 +203,7 @@ def write_study(
     """
     context = ablation.context
     table = study_table(context, measured)
-    for suffix, render in FORMATS.values():
+    for suffix, render in (FORMATS[name] for name in ("markdown", "csv", "latex")):
         write_atomically(folder.path / f"{context.study}.{suffix}", render(table))
     scores = {one.name: {str(seed): dict(score) for seed, score in one.scores.items()} for one in measured}
     write_json(
@@ -218,7 +219,11 @@ def write_study(
     )
     with house_style():
         drawing = study_figure(context, ablation.settings, measured, _other_baselines(folder, context))
-        write_figure(drawing, folder.figures, context.study)
+        svg = write_figure(drawing, folder.figures, context.study)
+    page = html.Page(f"{context.title}: {context.study}", f"{ALL_STUDIES[context.study]}.")
+    shown = html.figure(svg, f"The same as a figure: {ALL_STUDIES[context.study]}.", "study-figure")
+    page.add("study", "Measured on test", html_table(table), shown)
+    write_atomically(folder.path / f"{context.study}.html", page.render())
     print(f"\n{markdown(table)}\nwritten to {folder.path}/{context.study}.*")
 
 

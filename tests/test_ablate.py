@@ -119,6 +119,10 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(command):
 def test_the_table_equals_the_runs(command):
     command.run("study=components", "seeds=2")
     written = json.loads((command.results / "components.json").read_text())
+    page = (command.results / "components.html").read_text()
+    assert page.startswith("<!DOCTYPE html>"), "a page with the table and its figure, not a piece of one"
+    assert page.count("<table>") == page.count("<svg role=") == 1
+    assert "figure 5 of the paper" in page
     scores: dict[str, dict[int, float]] = {}
     for run in ExperimentFolder.open(command.results).confirmations():
         record = run.record()

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STUDIES = {
-    "components": "figure 5: baseline, + SCS, + MCM, both",
-    "psi": "table 5: how Psi is made of the two attentions",
-    "lambda": "figure 6: strength of the intervention",
+    "components": "figure 5 of the paper: baseline, + SCS, + MCM, both",
+    "psi": "table 5 of the paper: how Psi is made of the two attentions",
+    "lambda": "figure 6 of the paper: strength of the intervention",
     "thresholds": "sensitivity to delta, theta_rep and theta_pro",
 }
 THRESHOLDS = ("delta", "theta_rep", "theta_pro")
