@@ -48,7 +48,7 @@ WRITING = {
     "dce_ray/files.py": "it is the writer",
     "dce_ray/places/place.py": "bytes from and to buckets, under names of their own until they are whole",
     "dce_ray/places/local.py": "what comes from a bucket, gone on with after a cut",
-    "dce_ray/cluster/fetch.py": "pieces of a file that comes over the network, gone on with after a cut",
+    "dce_ray/cluster/fetch.py": "a note in a folder that appears whole",
     "dce_ray/cluster/entry.py": "what came with a job, before the search that reads it begins; it needs no package",
     "dce_ray/store/writer.py": "in a folder that appears whole",
     "dce_ray/store/staging.py": "makes folders that appear whole",

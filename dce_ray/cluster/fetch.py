@@ -7,6 +7,7 @@ out byte by byte, and its SHA-256 says whether all of it came.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ import tempfile
 import time
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
@@ -30,6 +31,8 @@ from dce_ray.cluster.jobs import POLL_S, job_details, lost_contact, wait_for
 from dce_ray.errors import ClusterError
 from dce_ray.experiment.brought import leave_out_unknown
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.files import not_written
+from dce_ray.places.local import appending
 
 FOLDER_LINE = re.compile(r"^(?:experiment folder: (?=\S)|campaign: (?=/))(.+)$", re.MULTILINE)
 CAMPAIGNS = "campaigns"
@@ -69,6 +72,7 @@ def fetch(connection: Connection, job: str, target: Path) -> list[Path]:
 
     Raises:
         ClusterError: the job made no folder, the folder is gone, or what came is damaged; nothing is left then.
+        OutputError: the disk here is full or not writable.
     """
     details = job_details(connection, job)
     folders = experiment_folders(connection.client.get_job_logs(job), job)
@@ -82,9 +86,7 @@ def fetch(connection: Connection, job: str, target: Path) -> list[Path]:
             came = unpack(archive, folders)
             for folder, fetched, home in zip(folders, came, homes, strict=True):
                 source = {"job": job, "address": connection.address, "folder": folder, "at": time.time()}
-                (fetched / FETCHED).write_text(json.dumps(source) + "\n")
-                latest = max(time.time(), *(_written(fetched / name) for name in GOES_ON))  # of two machines' clocks
-                os.utime(fetched / FETCHED, (latest, latest))
+                mark_fetched(fetched, source)
                 _put(fetched, home, Path(staging) / f"former-{fetched.name}")
     return homes
 
@@ -101,15 +103,18 @@ def unpack(archive: Path, folders: list[str]) -> list[Path]:
 
     Raises:
         ClusterError: it holds something else.
+        OutputError: the disk is full or not writable.
     """
     try:
         with tarfile.open(archive) as content:
             content.extractall(archive.parent, filter="data")
-    except (tarfile.TarError, EOFError, zlib.error) as fault:
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as fault:
         raise ClusterError(
             f"{', '.join(folders)}: what was packed there cannot be unpacked here ({fault}); fetch again, and where it "
             f"stays so, copy the folder by hand"
         ) from fault
+    except OSError as fault:
+        raise not_written(archive.parent.parent, fault) from fault
     came = [archive.parent / str(number) for number in range(len(folders))]
     if empty := [folder for folder, path in zip(folders, came, strict=True) if not path.is_dir()]:
         raise ClusterError(f"{', '.join(empty)}: holds no file yet, or none any more; fetch again")
@@ -117,6 +122,13 @@ def unpack(archive: Path, folders: list[str]) -> list[Path]:
         if (path / "config.json").is_file():  # a campaign's own folder has no runs
             leave_out_unknown(ExperimentFolder(path))
     return came
+
+
+def mark_fetched(folder: Path, source: Mapping[str, Any]) -> None:
+    """Note where a copy comes from, at a time that is not before any of its files: the cluster has another clock."""
+    (folder / FETCHED).write_text(json.dumps(source) + "\n")
+    latest = max(time.time(), *(_written(folder / name) for name in GOES_ON))
+    os.utime(folder / FETCHED, (latest, latest))
 
 
 def place_in_results(folder: str) -> tuple[str, ...]:
@@ -207,7 +219,7 @@ def _await_packed(connection: Connection, job: str, folders: list[str]) -> tuple
 
 
 def _download(connection: Connection, packed: Packed, target: Path) -> None:
-    """Stream the file here and compare it with what was sent."""
+    """Stream the file here, where there is none yet, and compare it with what was sent."""
     query = {"node_id": packed.node, "filename": packed.file, "lines": "-1", "timeout": "3600"}
     answer = connection.client._do_request(
         "GET", "/api/v0/logs/file", params=query, stream=True, timeout=(CONNECT_S, 300.0)
@@ -217,9 +229,9 @@ def _download(connection: Connection, packed: Packed, target: Path) -> None:
             f"{packed.file}: the dashboard does not hand it out (status {answer.status_code}): {answer.text[:300]}"
         )
     found = hashlib.sha256()
-    with target.open("wb") as out:
+    with appending(target) as (_, write):
         for piece in answer.iter_content(1 << 20):
-            out.write(piece)
+            write(piece)
             found.update(piece)
     if found.hexdigest() != packed.digest:
         arrived = target.stat().st_size

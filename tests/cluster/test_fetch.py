@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import tarfile
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import optuna
 import pytest
 
 from dce_ray.cluster import pack
-from dce_ray.cluster.fetch import unpack
-from dce_ray.errors import ClusterError
+from dce_ray.cluster.fetch import _check_targets, mark_fetched, unpack
+from dce_ray.errors import ClusterError, OutputError
 from dce_ray.experiment.folder import RECORD, ExperimentFolder
 from dce_ray.experiment.record import RunRecord
 from dce_ray.experiment.study import STUDY, open_journal, read_study
@@ -130,6 +131,31 @@ def test_a_file_that_vanishes_while_it_is_packed_is_passed_over(folder, tmp_path
 
     monkeypatch.setattr(pack, "add", slow)
     assert not {"figures/one.svg", "report.html"} & names(fetched(folder, tmp_path / "way"))
+
+
+def test_a_copy_from_a_cluster_whose_clock_is_ahead_can_be_fetched_again(folder, tmp_path):
+    """Its study seems to be younger than the copy, and was not gone on with here all the same."""
+    os.utime(folder.study, (2**32, 2**32))
+    here = fetched(folder, tmp_path / "way")
+    mark_fetched(here.path, {"job": "one"})
+    _check_targets([here.path])
+    os.utime(here.study, (2**32 + 1, 2**32 + 1))
+    with pytest.raises(ClusterError, match="was fetched and then gone on with here"):
+        _check_targets([here.path])
+
+
+def test_a_disk_that_is_full_here_is_told_as_such(folder, tmp_path):
+    """With a limit of the system on the size of files, as a quota has it."""
+    folder.confirm("top1-0").write(RunRecord("top1-0", "confirm", "top1", 0, "running", {}, 0))
+    folder.confirm("top1-0").checkpoint.write_bytes(bytes(200_000))
+    pack.pack([str(folder.path)], tmp_path / "archive.tar.gz")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"cannot be written \(File too large\); free space or mend"):
+            unpack(tmp_path / "archive.tar.gz", [str(folder.path)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_what_is_no_such_file_is_told_in_one_message(folder, tmp_path):

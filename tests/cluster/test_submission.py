@@ -95,10 +95,10 @@ def search_process(cluster: LoopbackCluster, name: str) -> int:
 
 
 def test_a_search_is_followed_through_a_lost_connection_and_fetched(cluster, tmp_path):
+    (tmp_path / "space.yaml").write_text("delta: {low: 0.3, high: 0.7}\n")  # on this machine alone
+    words = ["runtime_env=none", "job=first", "--", *SEARCH, f"space={tmp_path / 'space.yaml'}"]
     with Forwarder(cluster.dashboard_port) as way:
-        wanted = client(
-            cluster, "submit", f"address={way.url}", "runtime_env=none", "job=first", "--", *SEARCH, HOME=str(tmp_path)
-        )
+        wanted = client(cluster, "submit", f"address={way.url}", *words, HOME=str(tmp_path))
         with subprocess.Popen(**wanted, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as following:
             try:
                 await_runs(cluster, "first", 2)
@@ -135,6 +135,8 @@ def test_a_search_is_followed_through_a_lost_connection_and_fetched(cluster, tmp
     copied = {file.relative_to(here): file.read_bytes() for file in here.rglob("*") if file.is_file()}
     assert copied.pop(Path("fetched.json"))
     assert copied == files
+    delta = json.loads((there / "config.json").read_text())["space"]["delta"]
+    assert (delta["low"], delta["high"]) == (0.3, 0.7)
     assert json.loads((there / "environment.json").read_text())["commit"] == commit()  # it came with the code
     assert sum(trial.state.is_finished() for trial in read_study(ExperimentFolder.open(here).study).trials) == RUNS
     (here / "report.html").unlink()
