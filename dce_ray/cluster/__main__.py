@@ -6,13 +6,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dce_ray.cluster.afterwards import afterwards, verb_line
 from dce_ray.cluster.connection import Connection, checked_address, connect
 from dce_ray.cluster.fetch import fetch
 from dce_ray.cluster.follow import follow, tell, write_out
-from dce_ray.cluster.jobs import described, exit_status, job_details, lost_contact, one_line, stop, submitted
+from dce_ray.cluster.jobs import (
+    described,
+    exit_status,
+    job_details,
+    lost_contact,
+    message_of,
+    one_line,
+    stop,
+    submitted,
+)
 from dce_ray.commandline import command, compose
 from dce_ray.errors import ClusterError, ConfigError, unknown_name
-from dce_ray.words import command_line
 
 USAGE = """
 python -m dce_ray.cluster submit address=http://HEAD:8265 -- baseline=delu data=... search.num_runs=200
@@ -60,20 +69,16 @@ def shown(connection: Connection, job: str) -> int:
     try:
         details = follow(connection, job)
     except KeyboardInterrupt:
-        tell(f"\nnot following any more; the job goes on. Again: {verb_line('logs', connection, job)}")
-        tell(f"To end it: {verb_line('stop', connection, job)}")
+        tell(f"\nnot following any more; the job goes on. Again: {verb_line('logs', connection.address, job)}")
+        tell(f"To end it: {verb_line('stop', connection.address, job)}")
         return DETACHED
     status = exit_status(details)
     tell(f"job {job}: {details.status.value}, exit status {status}")
-    if status and details.message:
-        tell(f"  {' '.join(details.message.split())[:500]}")
-    tell(f"Its results: {verb_line('fetch', connection, job)}")
+    if status and (message := message_of(details)):
+        tell(f"  {message}")
+    for line in afterwards(connection, details):
+        tell(line)
     return status
-
-
-def verb_line(verb: str, connection: Connection, job: str) -> str:
-    """A command of this module for a job, that can be pasted."""
-    return command_line(f"dce_ray.cluster {verb}", address=connection.address, job=job)
 
 
 def list_command(arguments: list[str], _: list[str]) -> int:
@@ -104,7 +109,8 @@ def logs_command(arguments: list[str], _: list[str]) -> int:
 def stop_command(arguments: list[str], _: list[str]) -> int:
     """End a job tidily."""
     connection, job, _given = of_one_job(arguments)
-    write_out(f"{described(stop(connection, job, STOPPED_S))}\n")
+    details = stop(connection, job, STOPPED_S)
+    write_out("".join(f"{line}\n" for line in [described(details), *afterwards(connection, details)]))
     return 0
 
 

@@ -27,7 +27,7 @@ from typing import Any
 
 from dce_ray.cluster.connection import CONNECT_S, Connection
 from dce_ray.cluster.entry import PLACE
-from dce_ray.cluster.jobs import POLL_S, job_details, lost_contact, wait_for
+from dce_ray.cluster.jobs import OWN, POLL_S, job_details, lost_contact, wait_for
 from dce_ray.errors import ClusterError
 from dce_ray.experiment.brought import leave_out_unknown
 from dce_ray.experiment.folder import ExperimentFolder
@@ -188,7 +188,7 @@ def _packed(connection: Connection, details: Any, folders: list[str]) -> Iterato
     script = files("dce_ray.cluster").joinpath("pack.py").read_text()
     job = connection.client.submit_job(
         entrypoint=shlex.join(["python", "-c", script, *folders]),
-        submission_id=f"dce-fetch-{uuid.uuid4().hex[:12]}",
+        submission_id=f"{OWN}{uuid.uuid4().hex[:12]}",
         metadata={"arguments": f"fetch of {details.submission_id}"},
         runtime_env={"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(int(END_S))}},  # else killed with its file left
         entrypoint_label_selector={"ray.io/node-id": node},

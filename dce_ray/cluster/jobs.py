@@ -14,6 +14,10 @@ SIGNALLED = 128
 """A process that a signal ended has this more than the signal's number as its exit status, as in a shell."""
 STOPPED_STATUS = 130
 POLL_S = 0.5
+LOG_AGAIN = ", last available logs"
+"""Behind this Ray's message repeats the log."""
+OWN = "dce-fetch-"
+"""Begins the names of jobs that bring results: they are asked to end, and would look stopped."""
 
 
 def lost_contact() -> tuple[type[BaseException], ...]:
@@ -54,8 +58,9 @@ def _no_such_job(connection: Connection, job: str) -> str:
 
 
 def submitted(connection: Connection) -> list[Any]:
-    """Ray's details of all submitted jobs, the oldest first."""
-    jobs = [each for each in connection.client.list_jobs() if each.submission_id]
+    """Ray's details of all submitted jobs but those of ``fetch``, the oldest first."""
+    found = connection.client.list_jobs()
+    jobs = [each for each in found if each.submission_id and not each.submission_id.startswith(OWN)]
     return sorted(jobs, key=lambda each: each.start_time or 0)
 
 
@@ -79,7 +84,13 @@ def described(details: Any) -> str:
         f"  ended     {_clock(details.end_time)}",
         f"  command   {(details.metadata or {}).get('arguments', details.entrypoint)}",
     ]
-    return "\n".join([*lines, f"  {details.message}"] if details.message else lines)
+    message = message_of(details)
+    return "\n".join([*lines, f"  {message}"] if message else lines)
+
+
+def message_of(details: Any) -> str:
+    """Ray's word on a job in a line, without the log that it repeats; empty where it has none."""
+    return " ".join(str(details.message or "").partition(LOG_AGAIN)[0].split())[:500]
 
 
 def one_line(details: Any) -> str:
@@ -134,6 +145,6 @@ def wait_for(connection: Connection, job: str, wait_s: float) -> Any:
         if time.monotonic() > deadline:
             raise ClusterError(
                 f"job={job}: is {details.status.value} after {wait_s:.0f} s; see what it does with "
-                f"'python -m dce_ray.cluster logs job={job}'"
+                f"{command_line('dce_ray.cluster logs', address=connection.address, job=job)}"
             )
         time.sleep(POLL_S)

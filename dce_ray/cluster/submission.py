@@ -212,5 +212,11 @@ def _refusal(address: str, job: str, fault: BaseException) -> str:
             f"job={job}: the cluster at {address} has a job of that name; give another one, or leave job= out. "
             f"'python -m dce_ray.cluster list' shows all"
         )
-    said = " ".join(str(fault).split())[-400:]
+    if "No available agent" in str(fault):
+        return (
+            f"job={job}: the cluster at {address} has no agent that takes jobs. Remedy: try again where it has just "
+            f"started; else the agent's port is taken, as by another Ray on the head's machine (dashboard_agent.log "
+            f"there says so): start the head and its nodes with --dashboard-agent-listen-port=<a free port>"
+        )
+    said = " ".join(str(fault).split())[-400:].rstrip(".")
     return f"job={job}: the cluster at {address} does not take the job: {said}"

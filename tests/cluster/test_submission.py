@@ -165,11 +165,14 @@ def test_a_stopped_and_a_killed_search_go_on_with_nothing_doubled(cluster):
     stopped = run(cluster, "stop", "job=wild")
     assert stopped.returncode == 0, stopped.stderr
     assert "wild: STOPPED" in stopped.stdout
+    way = re.search(r"To go on with it: \S*python\S* -m dce_ray.cluster submit address=\S+ -- (.*)", stopped.stdout)
+    assert way, stopped.stdout
     log = run(cluster, "logs", "job=wild", "follow=off").stdout
     place = re.search(r"Go on with: \S*python\S* -m dce_ray.search (resume=\S+/wild)", log)
     assert place, log  # it ended tidily
 
-    resume = ["--", place.group(1)]
+    assert way.group(1) == place.group(1)
+    resume = ["--", way.group(1)]
     assert run(cluster, "submit", "runtime_env=none", "job=wild-2", "follow=off", *resume).returncode == 0
     driver, before = search_process(cluster, "wild"), ended_runs(cluster, "wild")
     await_runs(cluster, "wild", min(before + 1, RUNS))
