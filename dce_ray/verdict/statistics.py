@@ -160,3 +160,23 @@ def seeds_for_power(deviation: float, difference: float, power: float = 0.8) -> 
         middle = (low + high) // 2
         low, high = (middle, high) if power_of(middle, deviation, difference) < power else (low, middle)
     return high
+
+
+def difference_for_power(deviation: float, seeds: int, power: float = 0.8) -> float:
+    """Smallest true mean that the paired t interval (95 %) of ``seeds`` differences tells from 0 with ``power``.
+
+    >>> round(difference_for_power(deviation=2.0, seeds=34), 2)
+    0.99
+
+    Args:
+        deviation: of the paired differences, above 0; the result has its unit.
+        seeds: at least 2.
+        power: in (0, 1).
+    """
+    low, high = 0.0, deviation
+    while power_of(seeds, deviation, high) < power:
+        high *= 2
+    while high - low > 1e-6 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if power_of(seeds, deviation, middle) < power else (low, middle)
+    return high

@@ -8,6 +8,7 @@ from typing import Any
 
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import origin_label
+from dce_ray.verdict.statistics import difference_for_power
 from dce_ray.verdict.stein import BETTER, UNDECIDED, UNTESTED, WORSE
 from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
 from dce_ray.words import counted, portable_command
@@ -80,9 +81,8 @@ def _confirmed(verdict: Verdict, config: Mapping[str, Any]) -> Iterator[str]:
     if verdict.deviation == 0:
         yield "The two settings scored the same with every seed, as they do where neither component acts."
     elif verdict.outcome == UNDECIDED and verdict.seeds_for_power is not None:
-        needed = verdict.seeds_for_power
-        more = f": {2 * needed} runs, which so small a difference is hardly worth" if needed > USUAL_SEEDS else ""
-        yield f"A true difference of 1 mAP would take {counted(needed, 'seed')} to be found in 80 % of cases{more}."
+        needed = counted(verdict.seeds_for_power, "seed")
+        yield f"A true difference of 1 mAP would take {needed} to be found in 80 % of cases{_affordable(verdict)}."
     if verdict.gain is not None and config.get("kind") != ANEW:
         yield _against(verdict)
     yield from _common(verdict, config)
@@ -97,6 +97,35 @@ def _confirmed(verdict: Verdict, config: Mapping[str, Any]) -> Iterator[str]:
             f"This search has looked at test {verdict.looks} times, with another winner each time: 95 % held for the "
             f"first look alone; a new search says more."
         )
+
+
+def _affordable(verdict: Verdict) -> str:
+    """What fewer seeds than those could do; empty where those are affordable."""
+    shown, seeds = _shown_difference(verdict), advised_seeds(verdict)
+    if shown is None:
+        return ""
+    if _worth_it(verdict):
+        return f"; {seeds} seeds find one of {shown:.2f} mAP as often"
+    return (
+        f", and the {seeds} that are affordable find none below {shown:.2f} mAP as often, more than the interval "
+        f"leaves open: only a setting with a larger effect or longer training would settle it"
+    )
+
+
+def _shown_difference(verdict: Verdict) -> float | None:
+    """True difference that the advised seeds find in 80 % of cases; None where that is 1 mAP or less, or not known."""
+    seeds = advised_seeds(verdict)
+    if not verdict.deviation or verdict.seeds_for_power is None or verdict.seeds_for_power <= seeds:
+        return None
+    return difference_for_power(verdict.deviation, seeds)
+
+
+def _worth_it(verdict: Verdict) -> bool:
+    """Whether the interval holds a difference that the advised seeds would probably find."""
+    shown = _shown_difference(verdict)
+    if shown is None or verdict.low is None or verdict.high is None:
+        return True
+    return max(-verdict.low, verdict.high) >= shown
 
 
 def _common(verdict: Verdict, config: Mapping[str, Any]) -> Iterator[str]:
@@ -155,7 +184,7 @@ def next_command(verdict: Verdict, folder: ExperimentFolder) -> str:
         most = {"confirm__max_seeds": 5} if confirm.get("max_seeds", 5) < 5 else {}
         return portable_command("dce_ray.search", resume=str(folder.path), confirm__seeds=5, **most)
     comparable = verdict.planned_pairs > 0 and verdict.deviation != 0
-    if verdict.outcome != UNDECIDED or not comparable:
+    if verdict.outcome != UNDECIDED or not comparable or not _worth_it(verdict):
         return ""
     seeds = advised_seeds(verdict)
     search = folder.searched if config.get("kind") == ANEW else folder

@@ -69,8 +69,8 @@ def test_undecided_says_what_it_would_take_and_tests_nothing_else(tmp_path):
     assert verdict.published.reason == "the first comparison is undecided"
     assert verdict.published.gain is None
     assert verdict.seeds_for_power == 52
-    power = "A true difference of 1 mAP would take 52 seeds to be found in 80 % of cases: 104 runs, which so small a "
-    assert f"{power}difference is hardly worth." in verdict.details
+    power = "A true difference of 1 mAP would take 52 seeds to be found in 80 % of cases"
+    assert f"{power}; 20 seeds find one of 1.66 mAP as often." in verdict.details
     assert "is not shown to differ from the plain baseline" in verdict.sentence
     assert verdict.details[-1] == "To confirm the same setting anew, with fresh seeds (40 runs):"
     search = tmp_path / "experiment"
@@ -91,6 +91,21 @@ def test_the_advised_seeds_are_those_that_are_worth_it_and_say_what_they_cost(ou
         run.write(dataclasses.replace(run.record(), started=100.0, ended=190.0))
     again = judge(folder, [WINNER, PLAIN])
     assert again.details[-1] == (f"To confirm the same setting anew, with fresh seeds ({2 * seeds} runs):")
+
+
+def test_no_command_is_offered_that_would_find_nothing_the_interval_leaves_open(tmp_path):
+    noise = [4.0, -4.0] * 10  # deviation 4.1, interval +-1.92; 20 seeds find 2.71 in 80 % of cases
+    verdict = judged(tmp_path, [40 + one for one in noise], [40] * 20, seeds=20)
+    assert verdict.outcome == "undecided"
+    assert verdict.high == pytest.approx(1.92, abs=0.01)
+    (power,) = [line for line in verdict.details if "in 80 % of cases" in line]
+    assert power == (
+        "A true difference of 1 mAP would take 135 seeds to be found in 80 % of cases, and the 20 that are affordable "
+        "find none below 2.71 mAP as often, more than the interval leaves open: only a setting with a larger effect or "
+        "longer training would settle it."
+    )
+    assert verdict.command == ""
+    assert "To confirm" not in verdict.text
 
 
 def test_a_winner_of_published_values_is_said_to_be_one_where_nothing_is_decided(tmp_path):

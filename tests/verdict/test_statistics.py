@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dce_ray.errors import EvaluationError
-from dce_ray.verdict.statistics import mean_interval, paired_interval, power_of, seeds_for_power, t_quantile
+from dce_ray.verdict.statistics import (
+    difference_for_power,
+    mean_interval,
+    paired_interval,
+    power_of,
+    seeds_for_power,
+    t_quantile,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +47,13 @@ def test_one_seed_fewer_has_less_power(deviation):
     seeds = seeds_for_power(deviation, 1.0)
     assert power_of(seeds, deviation, 1.0) >= 0.8
     assert seeds == 2 or power_of(seeds - 1, deviation, 1.0) < 0.8
+
+
+@pytest.mark.parametrize(("seeds", "deviation"), [(5, 0.01), (20, 4.0), (10_000, 50.0)])
+def test_the_smallest_difference_has_the_power_and_grows_with_the_deviation(seeds, deviation):
+    found = difference_for_power(deviation, seeds)
+    assert power_of(seeds, deviation, found) == pytest.approx(0.8, abs=1e-4)
+    assert difference_for_power(2 * deviation, seeds) == pytest.approx(2 * found)
 
 
 def test_power_is_the_share_of_simulated_intervals_that_exclude_zero():
