@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from dce_ray.errors import OutputError, SearchError
+from dce_ray.errors import OutputError, SearchError, nearest_names
 from dce_ray.experiment.record import ROLES, RunRecord
 from dce_ray.files import append_line, held, is_held, not_written, read_back, read_json, write_atomically, write_json
 from dce_ray.places import Place
@@ -227,6 +227,8 @@ class ExperimentFolder:
             place = folder.path.parent
             if folder.path.is_file() and (place / "config.json").is_file():
                 raise SearchError(f"{path} is a file of an experiment; give its folder: {shown_path(place)}")
+            if not folder.path.exists():
+                raise SearchError(f"{path} does not exist{_those_near(folder.path)}")
             raise SearchError(f"{path} is no experiment folder (it holds no config.json){_those_below(folder.path)}")
         config = folder.config
         if "training" in config:  # a run's configuration, and no experiment's
@@ -369,14 +371,27 @@ class ExperimentFolder:
         return self.path / LOCK
 
 
-def _those_below(path: Path) -> str:
+def _those_near(path: Path) -> str:
+    """What may be meant by a folder that does not exist: one of a like name, else the experiments beside it."""
+    parent = next((one for one in path.parents if one.is_dir()), path.parent)
+    missing = path.relative_to(parent).parts
+    if parent == parent.parent:  # of the whole machine nothing is listed
+        return "; give the folder of an experiment, <results>/<data>/<baseline>/<name>"
+    names = nearest_names(missing[0], sorted(one.name for one in parent.iterdir()), 1)
+    if names and (meant := parent.joinpath(names[0], *missing[1:])).is_dir():
+        return f"; did you mean {shown_path(meant)}?"
+    below = _those_below(parent, BELOW if parent == Path.cwd() else BELOW[: len(missing)], name=parent)
+    return below or f", and no experiment lies below {parent}"
+
+
+def _those_below(path: Path, patterns: Sequence[str] = BELOW, name: object = "it") -> str:
     """Experiments below a folder that is none itself, the latest first; empty where there are none."""
-    found = [file.parent for pattern in BELOW for file in path.glob(f"{pattern}/config.json")]
+    found = [file.parent for pattern in patterns for file in path.glob(f"{pattern}/config.json")]
     if not found:
         return ""
     found.sort(key=lambda folder: (folder / "config.json").stat().st_mtime, reverse=True)
     more = f"\n  and {len(found) - NAMED} more" if len(found) > NAMED else ""
-    return "; below it lie:" + "".join(f"\n  {shown_path(folder)}" for folder in found[:NAMED]) + more
+    return f"; below {name} lie:" + "".join(f"\n  {shown_path(folder)}" for folder in found[:NAMED]) + more
 
 
 def in_order(runs: Sequence[tuple[RunFolder, RunRecord]]) -> list[tuple[RunFolder, RunRecord]]:

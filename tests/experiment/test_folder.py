@@ -29,6 +29,12 @@ def test_create_refuses_what_exists_and_open_what_does_not(folder, tmp_path):
         ExperimentFolder.create(folder.path, {}, {})
     with pytest.raises(SearchError, match="no experiment folder"):
         ExperimentFolder.open(tmp_path)
+    with pytest.raises(SearchError, match=r"no does not exist; below .* lie:\n  .*/experiment\Z"):
+        ExperimentFolder.open(tmp_path / "no")
+    with pytest.raises(SearchError, match=r"does not exist; did you mean .*/experiment\?\Z"):
+        ExperimentFolder.open(tmp_path / "experimnet")
+    with pytest.raises(SearchError, match=r"/nowhere does not exist; give the folder of an experiment"):
+        ExperimentFolder.open("/nowhere")
     assert ExperimentFolder.open(folder.path).config == {"format": 3, "run": {}}
 
 

@@ -354,7 +354,7 @@ def test_store_that_vanishes_stops_the_search_and_comes_back(cluster, tiny, tmp_
         (["protocol=confirm"], ConfigError, "selects on holdout"),
         (["baseline=delux"], ConfigError, "did you mean delu"),
         (["scs=off", "mcm=off"], SearchSpaceError, "nothing is left to search"),
-        (["resume=/nowhere"], SearchError, "no experiment folder"),
+        (["resume=/nowhere"], SearchError, "/nowhere does not exist"),
         (["resume="], ConfigError, "names no folder"),
         (["space.delta=0.6", "method.delta=0.5"], ConfigError, "delta: given as method.<name> and as space.<name>"),
         (["device=cuda:7"], ConfigError, "use device=cpu"),
