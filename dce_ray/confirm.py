@@ -38,9 +38,9 @@ from dce_ray.store import FeatureStore
 from dce_ray.tracking.address import sync_command
 from dce_ray.trainables import trainable_named
 from dce_ray.verdict.stein import identity_of
-from dce_ray.verdict.text import ANEW, MOST_SEEDS
+from dce_ray.verdict.text import ANEW, MOST_SEEDS, next_command
 from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
-from dce_ray.words import command_line, counted
+from dce_ray.words import command_line, counted, runnable
 
 USAGE = """
 python -m dce_ray.confirm search=<folder> seeds=20    confirm a search's best setting anew on test, with fresh seeds
@@ -182,7 +182,9 @@ def _pair(search: ExperimentFolder, first_seed: int) -> tuple[Candidate, Candida
     verdict = Verdict.read(search)
     if verdict is None or verdict.outcome == UNCONFIRMED:
         going_on = command_line("dce_ray.search", resume=search.path)
-        raise SearchError(f"{search.path}: its own confirmation has not ended; first: {going_on} confirm.seeds=5")
+        if verdict is not None or search.config["confirm"]["seeds"] == 0:
+            going_on = runnable(next_command(Verdict(UNCONFIRMED), search))
+        raise SearchError(f"{search.path}: its own confirmation has not ended; first: {going_on}")
     content = read_json(search.confirmation)
     found = [Candidate.from_mapping(entry) for entry in content["configurations"]]
     winner = next((one for one in found if one.setting == content["winner"]), None)

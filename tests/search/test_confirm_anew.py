@@ -105,7 +105,7 @@ def test_the_undecided_verdict_ends_with_a_command_that_works_when_pasted(search
         (["search={one}", "seeds=many"], ConfigError, "seeds='many': must be a whole number"),
         (["search={one}", "look=1"], ConfigError, "the search's own confirmation was the first"),
         (["search={one}", "sedes=5"], ConfigError, "did you mean seeds"),
-        (["search=/nowhere"], SearchError, "no experiment folder"),
+        (["search=/nowhere"], SearchError, "/nowhere does not exist"),
     ],
 )
 def test_what_makes_no_sense_is_refused(searched, wrong, error, words, monkeypatch):
@@ -150,7 +150,15 @@ def test_seeds_that_no_run_can_have_are_refused_before_the_first(searched, tmp_p
 
 def test_a_search_that_was_not_confirmed_is_sent_back(searched, tmp_path):
     folder = copied(searched, tmp_path, lambda content: content["verdict"].update(outcome="unconfirmed"))
-    with pytest.raises(SearchError, match=r"has not ended; first: \S*python\S* -m dce_ray\.search resume="):
+    going_on = rf"has not ended; first: \S*python\S* -m dce_ray\.search resume={folder.path}"
+    with pytest.raises(SearchError, match=rf"{going_on} search\.time_budget=null\Z"):
+        confirm.main([f"search={folder.path}"])
+    folder.confirmation.unlink()  # interrupted before there was one
+    with pytest.raises(SearchError, match=rf"{going_on}\Z"):
+        confirm.main([f"search={folder.path}"])
+    config = folder.config
+    write_json(folder.path / "config.json", config | {"confirm": config["confirm"] | {"seeds": 0}})
+    with pytest.raises(SearchError, match=rf"{going_on} confirm\.seeds=5"):
         confirm.main([f"search={folder.path}"])
 
 
