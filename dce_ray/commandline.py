@@ -13,7 +13,7 @@ from copy import deepcopy
 from typing import Any, NoReturn
 
 from dce_ray.errors import ConfigError, DceError
-from dce_ray.former import our_words, unknown_key
+from dce_ray.former import LISTED, our_words, unknown_key
 from dce_ray.interrupts import INTERRUPTED, broken_line, came_after_one, imported, was_interrupted
 from dce_ray.version import VERSION
 from dce_ray.words import masked
@@ -131,8 +131,13 @@ def _unreadable(argument: str) -> str:
     return f"{argument!r}: cannot be read as key=value; quote odd characters: \"key='odd (value)'\""
 
 
-def apply(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def apply(defaults: Mapping[str, Any], values: Mapping[str, Any], listed: str = LISTED) -> dict[str, Any]:
     """A copy of nested ``defaults`` with the ``values`` of dotted keys put in.
+
+    Args:
+        defaults: all keys that are known.
+        values: by dotted key.
+        listed: where the command lists its keys, for one that is unknown.
 
     Raises:
         ConfigError: naming every key that the defaults lack, each with the nearest known one.
@@ -145,7 +150,7 @@ def apply(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
         for part in path:
             node = node.get(part) if isinstance(node, dict) else None
         if not isinstance(node, dict) or last not in node:
-            faults.append(unknown_key(dotted, flatten(defaults)))
+            faults.append(unknown_key(dotted, flatten(defaults), listed))
         elif isinstance(node[last], dict) and node[last] and not isinstance(value, dict):
             faults.append(f"{dotted}={value!r}: is a group; set one of {', '.join(flatten({dotted: node[last]}))}")
         else:

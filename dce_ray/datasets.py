@@ -185,7 +185,8 @@ def _named(name: str) -> Path:
                 return place
     wanted = " or ".join(f"{store_name}{FEATURES_SUFFIX}" for store_name in DATA_SETS[name].store_names)
     raise DataError(
-        f"data={name}: {wanted} is not in {folder}; set DCE_DATA to its folder, or give data=<folder of the files>"
+        f"data={name}: {wanted} is not in {folder.absolute()}; set DCE_DATA to its folder, or give data=<folder of "
+        f"the files>"
     )
 
 

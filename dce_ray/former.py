@@ -47,7 +47,7 @@ def our_words(key: str, known: Iterable[str]) -> list[str]:
     return meant[:1] or nearest_names(key, names, 1)
 
 
-def unknown_key(key: str, known: Iterable[str]) -> str:
+def unknown_key(key: str, known: Iterable[str], listed: str = LISTED) -> str:
     """One line for a dotted key that is not known: what takes a former key's place, or the nearest known one.
 
     >>> unknown_key("sampling.holdout_seed", ["sampling.fold", "sampling.fold_seed"])
@@ -62,6 +62,7 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
         key: as the user wrote it.
         known: dotted keys of the command or record that was given it; a command that does not know the new key either
             does not speak of it.
+        listed: where the command lists its keys.
     """
     names = list(known)
     for instead, sentence in FORMER_KEYS.get(key, {}).items():
@@ -70,7 +71,7 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     for ours in ELSEWHERE.get(key.rpartition(".")[2].lower(), ()):
         if ours in names:
             return f"unknown key {key!r}: here it is {ours}{UNITS.get(ours, '')}"
-    return unknown_among_many("key", key, names, LISTED)
+    return unknown_among_many("key", key, names, listed)
 
 
 def without_former_keys(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -52,6 +52,7 @@ MISTAKES = [
     ("search sampler=TPE", 2, ["did you mean tpe?"], []),
     ("search policy=multi", 2, ["replicates, single"], []),
     ("search method.detla=1", 2, ["method.delta", "search keys"], ["method.beta, method"]),
+    ("train method.detla=1", 2, ["method.delta", "python -m dce_ray.train keys lists"], ["search keys"]),
     ("search space.detla.high=0.9", 2, ["space.delta.high"], []),
     ("search serch.num_runs=9", 2, ["search.num_runs", "are known"], ["confirm.precision"]),
     ("search skip_videos=x", 2, ["evaluation.skip_videos"], []),
@@ -98,7 +99,7 @@ MISTAKES = [
     ("train data={here}/features.npy", 2, ["features alone have no labels"], []),
     ("search data={store}/manifest.json", 2, ["give the store's folder: data={store}"], []),
     ("search data={here}/empty", 2, ["holds neither manifest.json"], []),
-    ("search data=thumos14", 2, ["DCE_DATA"], []),
+    ("search data=thumos14", 2, ["is not in {here}/data; set DCE_DATA"], []),
     (
         "search data={here}/own annotations={here}/own.json fps=25",
         2,
@@ -133,7 +134,9 @@ MISTAKES = [
     (f"train {TINY} tracking=maybe", 2, ["tracking.enabled='maybe'", "must be on or off"], []),
     # going on, looking back
     ("search resume=", 2, ["names no folder"], []),
-    ("search resume={here}/nowhere", 2, ["is no experiment folder"], []),
+    ("search resume=nowhere", 2, ["nowhere does not exist; below", "results/synthetic/delu/old"], ["config.json"]),
+    ("search resume=results/synthetic/delu/bgun", 2, ["does not exist; did you mean results/synthetic/delu/begun?"], []),
+    ("tracking sync results/synthetic/delu/xyz", 2, ["does not exist; below {here}/results/synthetic/delu lie:"], []),
     ("search resume={here}/results", 2, ["below it lie:", "results/synthetic/delu/old"], []),
     ("confirm", 2, ["search= is missing"], []),
     ("confirm search={here}/results", 2, ["below it lie:"], []),

@@ -23,6 +23,8 @@ COMMAND_KEYS: dict[str, Any] = {
     **dict.fromkeys(IMPORT_KEYS),
 }
 """Keys of ``python -m dce_ray.train`` that are none of a run."""
+LISTED = "python -m dce_ray.train keys lists those of runs, --help the command's own"
+"""Where a user finds all keys of the command; an ablation takes those of runs, too."""
 COMMAND_MEANINGS: dict[str, str] = {
     "config": "A YAML file with nested keys, laid over the presets (best.yaml of a search).",
     "folder": "Where the run is written; empty: runs/<data>/<baseline>/<time>.",
@@ -75,7 +77,7 @@ def configure_for(given: Mapping[str, Any], store: str, data_set: str) -> tuple[
     """
     baseline, preset = str(given.get("baseline", "delu")), given.get("preset")
     config = run_config(baseline, store, data_set=data_set, preset=preset)
-    merged = apply(config.to_mapping() | COMMAND_KEYS, {**given, "data": store})
+    merged = apply(config.to_mapping() | COMMAND_KEYS, {**given, "data": store}, LISTED)
     options = {key: merged.pop(key) for key in COMMAND_KEYS}
     return run_config_from_mapping(merged | {"preset": config.preset}), options
 
