@@ -28,6 +28,7 @@ from dce_ray.report.setting_figures import confirmation_figure
 from dce_ray.report.style import house_style, write_figure
 from dce_ray.report.trial_table import read_trials, write_trials
 from dce_ray.verdict.verdict import NONE_YET, Verdict
+from dce_ray.words import portable_command, runnable
 
 log = logging.getLogger(__name__)
 VIEWS: Mapping[str, type[PointsView | TrialsView]] = {"replicates": PointsView, "single": TrialsView}
@@ -91,7 +92,8 @@ def _page(
     page = html.Page(" / ".join(folder.path.parts[-3:]), f"Search of SCS and MCM. {view.lead}")
     verdict = Verdict.read(folder)
     anew = _confirmed_anew(folder)
-    page.add("verdict", "Verdict", *verdict_parts(verdict, open_end=not _present_looks(folder)), *anew)
+    own = verdict_parts(verdict, open_end=not _present_looks(folder)) if verdict else _no_verdict_parts(folder)
+    page.add("verdict", "Verdict", *own, *anew)
     page.add(
         "selection",
         "Selection",
@@ -139,15 +141,23 @@ def _present_looks(folder: ExperimentFolder) -> list[ExperimentFolder]:
     return [look for look in looks if look.config["identity"] == identity]
 
 
-def verdict_parts(verdict: Verdict | None, *, open_end: bool = True) -> list[str]:
+def _no_verdict_parts(folder: ExperimentFolder) -> list[str]:
+    """That there is none yet, and the command that goes on where the search was stopped."""
+    command = portable_command("dce_ray.search", resume=folder.path)
+    return [
+        html.paragraph(NONE_YET, "notice"),
+        html.paragraph("If it was stopped, this goes on with it:"),
+        html.preformatted(runnable(command, anywhere=True)),
+    ]
+
+
+def verdict_parts(verdict: Verdict, *, open_end: bool = True) -> list[str]:
     """The verdict's sentence, what else is to be known, and the command that goes on.
 
     Args:
-        verdict: None before there is one.
+        verdict: of the search, or of a confirmation that was made anew.
         open_end: whether the command is shown; a later verdict has one of its own.
     """
-    if verdict is None:
-        return [html.paragraph(NONE_YET, "notice")]
     details, command = verdict.details, verdict.written_command if open_end else ""
     if not command or not details:
         return [html.paragraph(verdict.sentence, "notice"), html.bullets(details[:-1] if verdict.command else details)]

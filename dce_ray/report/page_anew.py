@@ -26,7 +26,7 @@ def write_page(folder: ExperimentFolder) -> None:
     config, verdict, confirmed = folder.config, Verdict.read(folder), confirmed_settings(folder)
     lead = f"Confirmed anew with seeds of its own, look {config['look']} at test. The search: {folder.searched.path}"
     page = html.Page(" / ".join(folder.path.parts[-3:]), lead)
-    page.add("verdict", "Verdict", *verdict_parts(verdict))
+    page.add("verdict", "Verdict", *(verdict_parts(verdict) if verdict else ()))
     table = html_table(settings_table(config, confirmed, verdict, origin_notes(folder)))
     with house_style():
         planned = verdict.planned_comparison if verdict else None

@@ -81,6 +81,7 @@ def test_every_study_gives_every_output(tmp_path, kind, fixed):
     assert (folder.figures / "importance.png").exists() == ("importance" in page and not nothing)
     assert "The confirmation has not begun" in page
     assert "verdict: none yet" in page
+    assert f"-m dce_ray.search resume={folder.path}</pre>" in page[page.index("verdict: none yet") :]
     assert not (folder.figures / "confirmation.png").exists()
 
 
