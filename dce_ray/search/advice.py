@@ -1,4 +1,5 @@
-"""What a search says of what it was asked: whose schedule it uses, how few videos a fold holds out, how few seeds."""
+"""What a search says of what it was asked: whose schedule it uses, how few videos a fold holds out, how few
+seeds; and what is another number than before."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import shlex
 
 from dce_ray.commandline import flatten
 from dce_ray.data.splits import holdout_sizes
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.presets import run_config
 from dce_ray.search.settings import Experiment, Request
 from dce_ray.searchable import ITERATIONS, evaluations_of
@@ -14,11 +16,33 @@ from dce_ray.words import argument, runnable
 
 FEW_SEEDS = 4
 """Fewer seeds than this are confirmed with a warning."""
+BUDGETS = ("search", "confirm")
+"""Groups that say how much is run."""
 LEARNING_RATE = "training.learning_rate"
 RATE_SPAN = (0.2, 20.0)
 """Ends of the offered range of the learning rate, as multiples of the preset's."""
 LENGTH_SPAN = (0.2, 2.0)
 """The same of the length."""
+
+
+def changed_lines(folder: ExperimentFolder, experiment: Experiment) -> list[str]:
+    """A line for everything of ``search.*`` and ``confirm.*`` that ``resume=`` changes.
+
+    Args:
+        folder: of the search, with what was asked before.
+        experiment: what is asked now.
+    """
+    before, now = ({name: one.get(name, {}) for name in BUDGETS} for one in (folder.config, experiment.to_mapping()))
+    old, new = flatten(before), flatten(now)
+    return [
+        f"{key}: {_shown(old[key])} before, {_shown(value)} now"
+        for key, value in new.items()
+        if key in old and old[key] != value  # one that the folder lacks is newer than it
+    ]
+
+
+def _shown(value: object) -> object:
+    return "none" if value is None else value
 
 
 def schedule_note(request: Request, experiment: Experiment) -> str | None:

@@ -22,7 +22,7 @@ from dce_ray.places import Place
 from dce_ray.points.standing import Standing, read_standing
 from dce_ray.presets import presets_line
 from dce_ray.provenance import environment
-from dce_ray.search.advice import holdout_videos, schedule_note, seeds_note
+from dce_ray.search.advice import changed_lines, holdout_videos, schedule_note, seeds_note
 from dce_ray.search.needed import import_needed
 from dce_ray.search.next_steps import next_lines
 from dce_ray.search.options import ConfirmOptions, RayOptions, SearchOptions, TrackingOptions
@@ -305,6 +305,8 @@ def conduct(experiment: Experiment, folder: ExperimentFolder, *, made: bool = Fa
         print(f"note: {note}")
     kept = nothing_left(folder) if made and not experiment.campaign else contextlib.nullcontext()
     with folder.lock(), kept:  # in this order: who is refused the lock removes nothing of who has it
+        for line in changed_lines(folder, experiment):
+            print(line)
         folder.keep_config(experiment.to_mapping())  # what resume= changed holds for the next one too
         storage, digest = experiment.settings.storage, experiment.digest
         with at_storage(folder, storage, digest) as working, _tracked(experiment, folder):

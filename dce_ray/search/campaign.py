@@ -20,6 +20,7 @@ from dce_ray.experiment.campaign import CampaignFolder, Member
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.provenance import environment
 from dce_ray.report.gather import find_experiments, make_tables, write_report
+from dce_ray.search.advice import changed_lines
 from dce_ray.search.api import SearchResult, check, conduct, reopen
 from dce_ray.search.cost import Runs
 from dce_ray.search.settings import Experiment, Request
@@ -174,6 +175,9 @@ def _keep_changes(campaign: CampaignFolder, experiments: Sequence[Experiment]) -
         folders = [ExperimentFolder.open(campaign.search(member)) for member in campaign.members]
         for folder in folders:  # all of them before the first is changed
             held.enter_context(folder.lock())
+        changes = [changed_lines(*pair) for pair in zip(folders, experiments, strict=True)]
+        for line in dict.fromkeys(line for lines in changes for line in lines):  # of all searches mostly the same
+            print(line)
         for member, folder, experiment in zip(campaign.members, folders, experiments, strict=True):
             folder.keep_config(experiment.to_mapping())
             campaign.note(member, "waiting")

@@ -13,6 +13,7 @@ from dce_ray.errors import ConfigError, SearchSpaceError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.presets import run_config_from_mapping
 from dce_ray.search.__main__ import request_of
+from dce_ray.search.advice import changed_lines
 from dce_ray.search.api import create, reopen
 from dce_ray.search.options import SearchOptions
 from dce_ray.search.settings import Settings, build_experiment
@@ -84,6 +85,17 @@ def test_of_a_change_only_what_it_brings_is_refused(folder):
         reopen(folder.path, {"search.time_budget": "0s"})
     with pytest.raises(ConfigError, match=r"search.num_runs=3: the plain baseline on 5 folds.*; give more\Z"):
         reopen(folder.path, {"search.num_runs": 3})
+
+
+def test_what_another_number_replaces_is_said(folder):
+    changes = {"search.num_runs": 12, "search.time_budget": "4h", "confirm.seeds": 5}
+    experiment, _ = reopen(folder.path, changes)  # confirm.seeds was 5 already
+    assert changed_lines(folder, experiment) == [
+        "search.num_runs: 32 before, 12 now",
+        "search.time_budget: none before, 4h now",
+    ]
+    folder.keep_config(experiment.to_mapping())
+    assert changed_lines(folder, reopen(folder.path, {"search.num_runs": 12})[0]) == []
 
 
 def test_a_folder_that_lacks_a_newer_key_can_be_given_it(folder):

@@ -195,6 +195,7 @@ def test_resume_of_a_finished_search_runs_nothing_and_can_be_extended(finished, 
     assert verdict.command == f"python -m dce_ray.confirm search={finished.path} seeds={advised_seeds(verdict)}"
     assert finished.confirm("top1-1000").table.stat().st_mtime_ns == before
     assert main([f"resume={finished.path}", "search.num_trials=13", "confirm.seeds=0"]) == 0
+    assert "\nsearch.num_runs: 12 before, 13 now\nconfirm.seeds: 2 before, 0 now\n" in capsys.readouterr().out
     assert study_states(finished) == {"COMPLETE": 13}
     assert finished.config["search"]["num_runs"] == 13  # what is resumed next goes on from there
     assert finished.config["confirm"]["seeds"] == 0
