@@ -178,6 +178,7 @@ def command(main: Callable[[list[str]], int | None], usage: str) -> NoReturn:
     """Run a command and end the process: the body of every ``if __name__ == "__main__"``."""
     imported()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # its first import tells of its own cache
     sys.exit(status_of(main, usage, sys.argv[1:]))
 
 

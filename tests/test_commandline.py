@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -59,3 +60,11 @@ def test_a_command_ends_with_one_message_and_status_2():
     assert run.stdout == ""
     usage = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False)
     assert (usage.returncode, usage.stdout.strip()) == (0, "usage text")
+
+
+def test_the_first_import_of_matplotlib_says_nothing_of_its_fonts(tmp_path):
+    code = "from dce_ray.commandline import command; command(lambda _: __import__('matplotlib.font_manager') and 0, '')"
+    environment = {**os.environ, "MPLCONFIGDIR": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert list(tmp_path.glob("fontlist*.json"))
+    assert run.stderr == ""

@@ -135,7 +135,12 @@ MISTAKES = [
     # going on, looking back
     ("search resume=", 2, ["names no folder"], []),
     ("search resume=nowhere", 2, ["nowhere does not exist; below", "results/synthetic/delu/old"], ["config.json"]),
-    ("search resume=results/synthetic/delu/bgun", 2, ["does not exist; did you mean results/synthetic/delu/begun?"], []),
+    (
+        "search resume=results/synthetic/delu/bgun",
+        2,
+        ["does not exist; did you mean results/synthetic/delu/begun?"],
+        [],
+    ),
     ("tracking sync results/synthetic/delu/xyz", 2, ["does not exist; below {here}/results/synthetic/delu lie:"], []),
     ("search resume={here}/results", 2, ["below it lie:", "results/synthetic/delu/old"], []),
     ("confirm", 2, ["search= is missing"], []),
