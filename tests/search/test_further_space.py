@@ -337,6 +337,14 @@ def test_a_key_of_the_space_is_checked_as_one_of_a_run():
         request_of(parse([RATE_WORD, "space.training.learning_rate.low=1e-4"]))
 
 
+def test_the_readmes_short_first_search_is_one():
+    words = re.search(r"^make search ARGS='(.*)'$", (ROOT / "README.md").read_text(), flags=re.MULTILINE)[1].split()
+    experiment = experiment_of("baseline=delu", *words, data_set="synthetic")
+    asked = experiment.settings
+    assert (asked.search.num_runs, asked.confirm.top, asked.confirm.further_seeds) == (9, 1, 0)
+    assert asked.name == "first"
+
+
 def test_the_readmes_lines_are_searches(tmp_path, monkeypatch):
     text = (ROOT / "README.md").read_text()
     block = re.search(r"## More than the six.*?```\n(.*?)```", text, flags=re.DOTALL)
