@@ -377,7 +377,7 @@ def _those_near(path: Path) -> str:
     missing = path.relative_to(parent).parts
     if parent == parent.parent:  # of the whole machine nothing is listed
         return "; give the folder of an experiment, <results>/<data>/<baseline>/<name>"
-    names = nearest_names(missing[0], sorted(one.name for one in parent.iterdir()), 1)
+    names = nearest_names(missing[0], sorted(one.name for one in parent.glob("*")), 1)  # none where it may not be read
     if names and (meant := parent.joinpath(names[0], *missing[1:])).is_dir():
         return f"; did you mean {shown_path(meant)}?"
     below = _those_below(parent, BELOW if parent == Path.cwd() else BELOW[: len(missing)], name=parent)

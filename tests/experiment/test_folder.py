@@ -38,6 +38,16 @@ def test_create_refuses_what_exists_and_open_what_does_not(folder, tmp_path):
     assert ExperimentFolder.open(folder.path).config == {"format": 3, "run": {}}
 
 
+def test_what_lies_beside_is_not_told_where_it_may_not_be_read(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    for name in ("scandir", "listdir"):
+        monkeypatch.setattr(f"os.{name}", refuse)
+    with pytest.raises(SearchError, match=r"no does not exist, and no experiment lies below"):
+        ExperimentFolder.open(tmp_path / "no")
+
+
 @pytest.mark.parametrize(
     ("written", "found"), [({"run": {}}, "format 1"), ({"format": 2}, "format 2"), ({"format": 4}, "format 4")]
 )
