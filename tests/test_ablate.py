@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import statistics
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from ablating import AblateCommand
 from mlflow import MlflowClient
 
 from dce_ray import ablate
@@ -20,7 +17,6 @@ from dce_ray.errors import ConfigError, SearchError, TrackingError
 from dce_ray.experiment.folder import ExperimentFolder
 
 pytestmark = pytest.mark.timeout(1500)  # of a busy machine
-ROOT = Path(ablate.__file__).resolve().parent.parent
 SMALL = ["baseline=delu", "data=synthetic-tiny", "training.iterations=6", "training.eval_every=3", "ray.num_cpus=2"]
 SMALL += ["sampling.segments=24", "device=cpu"]
 
@@ -58,38 +54,10 @@ def test_values_out_of_range_are_refused(tmp_path, monkeypatch):
     assert not (tmp_path / "results").exists()
 
 
-class Command:
-    """The command in a folder of its own, with its own cache."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environment = os.environ | {"PYTHONPATH": str(ROOT), "DCE_CACHE": str(folder / "cache")}
-        self.results = folder / "results" / "synthetic" / "delu" / "ablation"
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        tracking = [] if any(word.startswith("tracking") for word in arguments) else ["tracking=off"]
-        return subprocess.Popen(
-            [sys.executable, "-u", "-m", "dce_ray.ablate", *SMALL, *tracking, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, *arguments: str) -> str:
-        process = self.start(*arguments)
-        output, _ = process.communicate(timeout=700)
-        assert process.returncode == 0, output
-        return output
-
-    def records(self):
-        return [run.record() for run in ExperimentFolder.open(self.results).confirmations()]
-
-
 @pytest.fixture(scope="module")
-def command(tmp_path_factory) -> Command:
-    return Command(tmp_path_factory.mktemp("ablate"))
+def command(tmp_path_factory) -> AblateCommand:
+    folder = tmp_path_factory.mktemp("ablate")
+    return AblateCommand(folder, [*SMALL, "tracking=off"], {"DCE_CACHE": str(folder / "cache")})
 
 
 @pytest.mark.ray

@@ -7,13 +7,11 @@ import json
 import os
 import signal
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from laid_over import laid_over
+from ablating import AblateCommand
 
 from dce_ray import ablate, confounding
 from dce_ray.ablation_runs import ablation_folder
@@ -22,7 +20,6 @@ from dce_ray.data.levels import LEVELS, LevelDraw
 from dce_ray.errors import ConfigError, DceError, SearchError
 from dce_ray.experiment.folder import ExperimentFolder
 
-ROOT = Path(ablate.__file__).resolve().parent.parent
 STUDY = ["study=confounding", "baseline=delu"]
 SMALL = ["data=synthetic-tiny", "training.iterations=6", "training.eval_every=3", "sampling.segments=24", "device=cpu"]
 ASKED = [*STUDY, *SMALL, "levels=[none,strong]", "draws=2", "ray.num_cpus=1"]
@@ -124,33 +121,12 @@ def test_data_that_come_out_otherwise_than_before_are_refused(tmp_path):
         again.keep("store", "fedcba9876543210")
 
 
-class Command:
-    """The command in a folder of its own."""
+class Command(AblateCommand):
+    """The study in a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_ADDRESS": "", MARK: str(folder)}
-        self.results = folder / "results" / "synthetic" / "delu" / "ablation"
+        super().__init__(folder, ASKED, {"RAY_ADDRESS": "", MARK: str(folder)})
         self.data = self.results / "confounding.data"
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-u", "-m", "dce_ray.ablate", *laid_over(ASKED, *arguments)],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, *arguments: str) -> str:
-        process = self.start(*arguments)
-        output, _ = process.communicate(timeout=500)
-        assert process.returncode == 0, output
-        return output
-
-    def records(self):
-        return [run.record() for run in ExperimentFolder.open(self.results).confirmations()]
 
     def ended(self) -> dict[str, float]:
         return {record.key: record.ended for record in self.records() if record.state == "finished"}
