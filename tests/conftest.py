@@ -15,8 +15,8 @@ for library in ("OMP", "MKL", "OPENBLAS"):
 # Ray runs its workers with a low priority: beside tests that compute they would not get to run for minutes.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
-# Searches of other tests that run on this machine are not ours to share it with.
-os.environ.setdefault("DCE_SEARCHES", tempfile.mkdtemp(prefix="dce-ray-searches-"))
+# Searches of other tests that run on this machine, in another process of these too, are not ours to share it with.
+os.environ["DCE_SEARCHES"] = tempfile.mkdtemp(prefix="dce-ray-searches-")
 
 import pytest  # noqa: E402
 from s3_server import S3, s3_server  # noqa: E402
