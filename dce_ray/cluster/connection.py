@@ -135,17 +135,14 @@ def _ask_version(address: str, headers: dict[str, str]) -> dict[str, Any]:
 
     try:
         answer = requests.get(f"{address}/api/version", headers=headers, timeout=(CONNECT_S, ANSWER_S / 4))
-        if answer.status_code not in (401, 403):
-            said = answer.json() if answer.ok else {}
-            if isinstance(said, dict) and "ray_version" in said:
-                return said
-    except requests.exceptions.JSONDecodeError:
-        pass  # a web page, then: told below
+        said = answer.json() if answer.ok and "json" in answer.headers.get("Content-Type", "") else {}
     except requests.RequestException as fault:
         raise ClusterError(unreachable(address, fault)) from fault
     if answer.status_code in (401, 403):
         sent = "no token was sent" if answer.status_code == 401 else "the token that was sent is another one"
         raise ClusterError(f"address={address}: the cluster asks for its token, and {sent}. Remedy: {TOKENS}")
+    if isinstance(said, dict) and "ray_version" in said:
+        return said
     raise ClusterError(
         f"address={address}: something answers there (status {answer.status_code}), but not as Ray's dashboard does. "
         f"Remedy: give the address that 'ray start --head' prints; the head needs pip install 'ray[default]'"

@@ -7,14 +7,16 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
 
 from dce_ray.cluster import entry
-from dce_ray.cluster.connection import checked_address
+from dce_ray.cluster.connection import checked_address, connect
 from dce_ray.cluster.entry import missing_packages, with_own_code
 from dce_ray.cluster.fetch import FETCHED, _check_targets, experiment_folders
 from dce_ray.cluster.follow import Log
@@ -272,3 +274,26 @@ def test_a_fetched_search_that_was_gone_on_with_here_is_not_replaced(tmp_path):
     os.utime(tmp_path / "study.journal", (2**32, 2**32))
     with pytest.raises(ClusterError, match="was fetched and then gone on with here"):
         _check_targets([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"), [("text/html", b"<html>a page</html>"), ("application/json", b'{"version": 1}')]
+)
+def test_what_answers_and_is_no_dashboard_is_told(kind, body):
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(
+            ClusterError, match=r"something answers there \(status 200\), but not as Ray's dashboard does"
+        ):
+            connect(f"http://127.0.0.1:{server.server_port}", any_version=True)
+        server.shutdown()
