@@ -71,7 +71,9 @@ class Chromium:
             return json.load(answer)["value"]
 
     def open(self, url: str) -> None:
+        """Show a page; on a busy machine the driver may answer before the page is read to its end."""
         self._ask("POST", f"{self.session}/url", {"url": url})
+        self.until(lambda: self.run("return document.readyState") == "complete", f"{url} is not read to its end")
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Result of a JavaScript function body in the page."""
