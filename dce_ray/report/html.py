@@ -56,6 +56,8 @@ summary { cursor: pointer; }
 dl.facts { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.25rem; margin: 1rem 0; }
 dl.facts dt { color: var(--muted); }
 dl.facts dd { margin: 0; overflow-wrap: anywhere; }
+@media (max-width: 1120px) { table { font-size: .7rem; } th, td, td.number, th.number { padding-inline: .18rem; }
+  .scroll td:not(.number) { white-space: normal; } }
 @media print { body { max-width: none; } .tall { max-height: none; } }
 """
 
@@ -187,6 +189,24 @@ def share(value: float | None) -> Number | None:
     if value is None:
         return None
     return Number("0" if value == 0 else "< 0.0001" if value < 1e-4 else f"{value:.4f}")
+
+
+def significant(value: float | None) -> Number | None:
+    """A value with three significant digits; None stays missing.
+
+    >>> significant(0.00012345), significant(12.0), significant(None)
+    ('0.000123', '12', None)
+    """
+    return None if value is None else Number(f"{value:.3g}")
+
+
+def seconds(value: float | None) -> Number | None:
+    """A time in seconds with one decimal; None stays missing.
+
+    >>> seconds(12.345), seconds(None)
+    ('12.3', None)
+    """
+    return None if value is None else Number(f"{value:.1f}")
 
 
 def data_table(

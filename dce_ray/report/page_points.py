@@ -226,7 +226,7 @@ class PointsView:
                 *(row.number, _who(row), row.fold, row.seed, row.state),
                 *(html.percent(row.value), row.value_iteration, row.iterations),
                 *(html.share(row.psi_share), html.share(row.mcm_share)),
-                *(row.origin and origin_label(row.origin), _seconds(row.duration_s), row.error),
+                *(row.origin and origin_label(row.origin), html.seconds(row.duration_s), row.error),
             )
             for row in self.trials.rows
         ]
@@ -237,17 +237,13 @@ class PointsView:
         return html.data_table(title, columns, rows, tall=len(rows) > 20)
 
 
-def _seconds(value: float | None) -> html.Number | None:
-    return None if value is None else html.Number(f"{value:.1f}")
-
-
 def _who(row: TrialRow) -> Any:
     """The point of a run, or that it is the plain baseline's."""
     return row.point if not row.plain else html.Number("plain" if row.point is None else f"plain {row.point}")
 
 
 def _cells(row: PointRow, names: Sequence[str]) -> tuple[Any, ...]:
-    scalars = [None if (value := row.parameter(name)) is None else html.Number(f"{value:.3g}") for name in names]
+    scalars = [html.significant(row.parameter(name)) for name in names]
     plain = PLAIN_LABEL if row.point is None else f"{PLAIN_LABEL} {row.point}"
     return (
         *(plain if row.plain else row.point, _origin(row), *scalars, row.runs, row.failed_runs),

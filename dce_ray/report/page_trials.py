@@ -14,8 +14,7 @@ from dce_ray.report import figures, html
 from dce_ray.report.acting import idle_lines
 from dce_ray.report.captions import SHARES, trial_measure
 from dce_ray.report.importance import Importance, importance_of
-from dce_ray.report.table_files import column_names, row_values
-from dce_ray.report.trial_table import TrialRow, TrialTable
+from dce_ray.report.trial_table import TrialTable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,8 +26,6 @@ DESCRIPTIONS = {
     "slices": "Value of every trial over each parameter.",
 }
 """What each figure shows, for those who cannot see it."""
-NOT_SHOWN = ("key", "point", "fold", "seed")
-"""Columns of trials.csv that say the same in every line here, or nothing to a reader."""
 
 
 class TrialsView:
@@ -102,14 +99,28 @@ class TrialsView:
         shown = [name for name in DESCRIPTIONS if name in drawn]
         aside = [] if self._importance.shares else [html.paragraph(f"Importance: {self._importance.note}")]
         page.add("figures", "Figures", *(html.figure(drawn[name], DESCRIPTIONS[name], name) for name in shown), *aside)
-        columns = [name for name in column_names(TrialRow) if name not in NOT_SHOWN]
-        places = [column_names(TrialRow).index(name) for name in columns]
-        rows = [[row_values(row)[place] for place in places] for row in self.trials.rows]
-        best = self.trials.rows.index(self.trials.best) if self.trials.best else None
-        title = f"All {len(rows)} trials; value_fraction is in [0, 1], the best trial is set off. {SHARES}"
-        table = html.data_table(title, columns, rows, best=best, tall=len(rows) > 20)
         idle = idle_lines(self.folder)
-        page.add("trials", "Trials", *(html.paragraph(f"{line}.", "notice") for line in idle), table)
+        page.add("trials", "Trials", *(html.paragraph(f"{line}.", "notice") for line in idle), self._trial_table())
+
+    def _trial_table(self) -> str:
+        further = list(self.trials.rows[0].further) if self.trials.rows else []
+        names = [*SCALARS, *further]
+        columns = ["trial", "state", "from", *names, "value %", "read at", "iterations", "psi_share", "mcm_share"]
+        rows = [
+            (
+                *(row.number, row.state, row.origin and origin_label(row.origin)),
+                *(html.significant(row.parameter(name)) for name in names),
+                *(html.percent(row.value), row.value_iteration, row.iterations),
+                *(html.share(row.psi_share), html.share(row.mcm_share), html.seconds(row.duration_s), row.error),
+            )
+            for row in self.trials.rows
+        ]
+        best = self.trials.rows.index(self.trials.best) if self.trials.best else None
+        title = (
+            f"All {len(rows)} trials in order of start; the best is set off. Value: {self.measure}, the highest of a "
+            f"trial's evaluations. {SHARES}"
+        )
+        return html.data_table(title, [*columns, "seconds", "error"], rows, best=best, tall=len(rows) > 20)
 
 
 def state_counts(trials: TrialTable) -> str:

@@ -227,6 +227,28 @@ def test_components_that_never_acted_are_told(tmp_path):
     assert f'<p class="notice">{line}.</p>' in (folder.path / "report.html").read_text()
 
 
+def test_the_trials_stand_in_words_and_short_numbers(tmp_path):
+    """No column is named as in trials.csv, and a value is a percentage with two decimals as everywhere."""
+    scripts = [Script(scores={50: 0.41234567}, psi_shares=[0.25]), Script("failed", error="out of memory")]
+    folder = make_experiment(tmp_path / "hapt" / "delu" / "a", scripts)
+    write_outputs(folder)
+    page = (folder.path / "report.html").read_text()
+    table = page[page.index('id="trials"') : page.index('id="files"')]
+    headings = re.findall(r"<th scope=.col.[^>]*>(.*?)</th>", table)
+    assert [re.sub("<wbr>", "", one) for one in headings] == [
+        *("trial", "state", "from", *SCALARS, "value %", "read at", "iterations", "psi_share", "mcm_share"),
+        *("seconds", "error"),
+    ]
+    first, second = [row.split("<td") for row in table.split("<tr")[2:]]
+    assert ">41.23<" in first[9]
+    assert ">50<" in first[10]
+    assert ">0.2500<" in first[12]
+    assert "value_fraction" not in table
+    assert "out of memory" in second[-1]
+    scalars = [re.findall(r">([^<>]+)<", cell)[0] for cell in first[3:9]]
+    assert scalars == [f"{read_trials(folder).rows[0].parameter(name):.3g}" for name in SCALARS]
+
+
 def test_a_tiny_holdout_is_told_and_the_verdict_stands_first(tmp_path):
     folder = make_experiment(tmp_path / "hapt" / "delu" / "a", STUDIES["empty"])
     for sizes, told in (([3, 4], True), ([10, 12], False)):

@@ -289,6 +289,19 @@ def test_no_caption_is_cut_in_a_narrow_window(searched, tmp_path):
     assert max(right) <= 800
 
 
+@pytest.mark.browser
+@NEEDED
+def test_the_points_fit_a_window_of_1000_pixels(searched, tmp_path):
+    browser = Chromium(tmp_path / "profile", 1000, 1000)
+    try:
+        browser.open((searched.path / "report.html").as_uri())
+        script = "const e = document.querySelector('#points .scroll'); return [e.scrollWidth, e.clientWidth]"
+        needed, there = browser.run(script)
+    finally:
+        browser.close()
+    assert needed <= there
+
+
 def test_outputs_of_points_are_the_same_bytes_twice(searched):
     names = ["report.html", "points.csv", "points.parquet", "trials.csv", "figures/slices.svg", "figures/history.png"]
     first = [(searched.path / name).read_bytes() for name in names]
