@@ -12,15 +12,18 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
-from scipy.stats import qmc
 
 from dce_ray.config import ScalarRange
 from dce_ray.errors import SearchError
 from dce_ray.points.runs import PointRun
+
+if TYPE_CHECKING:
+    from scipy.stats import qmc
 
 Array = NDArray[np.float64]
 
@@ -147,6 +150,18 @@ def matern_of(distance: Array) -> tuple[Array, Array]:
     return steep + distance**2 / 3 * fading, 5 / 3 * steep
 
 
+def sobol(dimensions: int, random: np.random.Generator) -> qmc.Sobol:
+    """A scrambled Sobol sequence in the unit cube.
+
+    Args:
+        dimensions: at least 1.
+        random: decides the scrambling.
+    """
+    from scipy.stats import qmc  # takes the better part of a second, which a refused command need not wait for
+
+    return qmc.Sobol(dimensions, scramble=True, rng=random)
+
+
 @lru_cache(maxsize=16)
 def cube(places: int, dimensions: int) -> Array:
     """(places, dimensions) evenly spread over the unit cube (scrambled Sobol), the same ones at each call, read-only.
@@ -155,7 +170,7 @@ def cube(places: int, dimensions: int) -> Array:
         places: a power of two.
         dimensions: at least 1.
     """
-    found = np.asarray(qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(0)).random(places))
+    found = np.asarray(sobol(dimensions, np.random.default_rng(0)).random(places))
     found.flags.writeable = False
     return found
 

@@ -14,7 +14,7 @@ from dce_ray.errors import SearchError
 NEEDED = (
     *("dce_ray.search.stages", "dce_ray.report.page", "dce_ray.report.page_anew", "dce_ray.search.estimate"),
     *("dce_ray.report.acting", "dce_ray.tracking", "dce_ray.evaluation", "dce_ray.train", "dce_ray.train.run"),
-    *("ray", "torch", "yaml", "cmaes", "scipy.linalg", "rich.console", "rich.live", "rich.table"),
+    *("ray", "torch", "yaml", "cmaes", "scipy.linalg", "scipy.stats", "rich.console", "rich.live", "rich.table"),
     *("matplotlib", "matplotlib.figure", "matplotlib.ticker", "matplotlib.backends.backend_agg"),
     "matplotlib.backends.backend_svg",
 )

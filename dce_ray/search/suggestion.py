@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 from scipy.special import ndtr
-from scipy.stats import qmc
 
 from dce_ray.config import ScalarRange
+from dce_ray.points.covariance import sobol
 from dce_ray.points.model import Posterior
 from dce_ray.points.runs import PointRun
 from dce_ray.search.study import make_sampler
@@ -52,7 +52,7 @@ def spread(ranges: Mapping[str, ScalarRange], seed: int, index: int) -> dict[str
         seed: decides the scrambling.
         index: place in the sequence, from 0.
     """
-    sequence = qmc.Sobol(len(ranges), rng=np.random.default_rng(seed))
+    sequence = sobol(len(ranges), np.random.default_rng(seed))
     if index:  # SciPy cannot skip nothing
         sequence.fast_forward(index)
     return _in_units(ranges, sequence.random()[0])
@@ -109,7 +109,7 @@ def _improve(
         ranges,
         np.concatenate(
             [
-                qmc.Sobol(len(ranges), rng=random).random(EVERYWHERE),
+                sobol(len(ranges), random).random(EVERYWHERE),
                 *(_around(place[point], step, STEPS_PER_POINT, random) for point in best[:BEST] for step in STEPS),
             ]
         ),
