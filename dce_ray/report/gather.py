@@ -23,7 +23,9 @@ from dce_ray.report.rendering import FORMATS, html_table
 from dce_ray.report.setting_figures import comparison_figure
 from dce_ray.report.style import house_style, write_figure
 from dce_ray.report.tables import Comparison, Table, comparison_table
+from dce_ray.verdict.text import next_command
 from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
+from dce_ray.words import portable_command, runnable
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,14 @@ class FoundExperiment:
     """What keeps it from being finished; empty where nothing does."""
     digest: str = ""
     """Of the content of its data."""
+    goes_on: str = ""
+    """The command that goes on with it where something is lacking; empty where its folder is not at hand."""
+
+    @property
+    def left_out(self) -> str:
+        """That it is no line of the table, why, and what would make it one."""
+        name = f"{self.data}/{self.comparison.baseline}/{self.comparison.name}"
+        return f"Left out: {name}, {self.lack}{f'; to go on: {runnable(self.goes_on)}' if self.goes_on else '.'}"
 
 
 def find_experiments(roots: Sequence[Path]) -> list[FoundExperiment]:
@@ -114,7 +124,7 @@ def find_in_mlflow(uri: str) -> list[FoundExperiment]:
     with tempfile.TemporaryDirectory(prefix="dce-ray-report-") as temporary:
         folders = sorted(fetch_experiments(uri, Path(temporary)))
         opened = [ExperimentFolder.open(path) for path in folders if (path / "config.json").is_file()]
-        return [_found_in(folder) for folder in opened if _is_search(folder)]
+        return [replace(_found_in(folder), goes_on="") for folder in opened if _is_search(folder)]
 
 
 def _is_search(folder: ExperimentFolder) -> bool:
@@ -133,11 +143,14 @@ def _found_in(folder: ExperimentFolder) -> FoundExperiment:
         lack = "its confirmation names no winner yet"
     else:
         lack = "" if plain.scores and ours.scores else "no confirmed run is finished"
-    if not lack and (verdict := Verdict.read(folder)) is not None and verdict.outcome == UNCONFIRMED:
-        lack = "its confirmation was cut off by the time budget"
+    goes_on = portable_command("dce_ray.search", resume=str(folder.path))
+    if (verdict := Verdict.read(folder)) is not None and verdict.outcome == UNCONFIRMED:
+        lack = lack or "its confirmation was cut off by the time budget"
+        goes_on = next_command(verdict, folder)
     remark = "selected on test" if run["protocol"] == "paper" else ""
     pair = Comparison(run["baseline"], folder.path.name, plain, ours, remark)
-    return FoundExperiment(folder.path.parts[-3], config["data_set"], pair, lack, str(config.get("digest") or ""))
+    digest = str(config.get("digest") or "")
+    return FoundExperiment(folder.path.parts[-3], config["data_set"], pair, lack, digest, goes_on if lack else "")
 
 
 def winner_of(folder: ExperimentFolder) -> str | None:
@@ -170,11 +183,7 @@ def make_tables(
         groups[name] = [one for one in members if not one.lack]
         data_set = members[0].data_set if members else name
         table = comparison_table(name, data_set, [one.comparison for one in groups[name]], wide=wide)
-        left_out = [
-            f"Left out: {name}/{one.comparison.baseline}/{one.comparison.name}, {one.lack}."
-            for one in members
-            if one.lack
-        ]
+        left_out = [one.left_out for one in members if one.lack]
         tables.append(replace(table, notes=(*table.notes, *_mixed(groups[name]), *left_out)))
     return tables, groups
 

@@ -128,8 +128,9 @@ def copy_command(arguments: list[str]) -> None:
     given = _complete(compose({"store": None, "target": None}, arguments), "store", "target")
     store = open_store(str(given["store"]))
     with shown_progress() as progress:
-        send_store(store, str(given["target"]), progress)
-    print(f"{given['target']}: {store.name}, digest {store.digest}")
+        written = send_store(store, str(given["target"]), progress)
+    kept = "" if written else "; these data lie there already, nothing was copied"
+    print(f"{given['target']}: {store.name}, digest {store.digest}{kept}")
 
 
 def info_command(arguments: list[str]) -> None:

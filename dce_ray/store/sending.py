@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,16 +14,17 @@ from dce_ray.store.layout import Progress, no_progress
 from dce_ray.store.reader import FeatureStore
 from dce_ray.store.schema import MANIFEST, manifest_of
 
-log = logging.getLogger(__name__)
 
-
-def send_store(store: FeatureStore, target: str, progress: Progress = no_progress) -> None:
+def send_store(store: FeatureStore, target: str, progress: Progress = no_progress) -> bool:
     """Write a store to a folder or a bucket; the same data that lie there already are kept.
 
     Args:
         store: on this machine.
         target: folder, ``s3://`` or ``gs://``.
         progress: told (stage, bytes done, bytes in all).
+
+    Returns:
+        Whether anything was written: not where the same data lie there already.
 
     Raises:
         StoreError: another store lies there.
@@ -34,14 +34,14 @@ def send_store(store: FeatureStore, target: str, progress: Progress = no_progres
     refuse_other(place, store.digest)
     there = place.files()
     if MANIFEST in there:
-        log.info("%s: holds exactly this data set already; it stays as it is", place)
-        return
+        return False
     total, done = sum(record.size for record in store.manifest.files.values()), 0
     for name, record in store.manifest.files.items():
         place.send(store.path / name, name)
         done += record.size
         progress("sending", done, total)
     place.send(store.path / MANIFEST, MANIFEST)
+    return True
 
 
 def refuse_other(place: Place, digest: str | None = None) -> None:

@@ -112,8 +112,9 @@ def test_unfinished_experiments_are_named_and_left_out(tmp_path, capsys):
     report.main([f"folders={root}"])
     text = capsys.readouterr().out
     assert text.count("| plain baseline") == 1
-    assert "Left out: hapt/delu/fresh, its confirmation has not begun." in text
-    assert "Left out: hapt/delu/open, its confirmation names no winner yet." in text
+    go_on = f"to go on: {runnable(f'python -m dce_ray.search resume={root.resolve()}/hapt/delu')}"
+    assert f"Left out: hapt/delu/fresh, its confirmation has not begun; {go_on}/fresh\n" in text
+    assert f"Left out: hapt/delu/open, its confirmation names no winner yet; {go_on}/open\n" in text
 
 
 def test_a_confirmation_anew_is_no_search_even_where_a_study_lies_in_it(tmp_path):
@@ -281,4 +282,16 @@ def test_a_confirmation_that_was_cut_off_is_left_out_of_the_tables(tmp_path, cap
     verdict_of(searched(tmp_path / "results", "hapt", "delu", "one"), "unconfirmed")
     report.main([f"folders={tmp_path / 'results'}"])
     text = capsys.readouterr().out
-    assert "Left out: hapt/delu/one, its confirmation was cut off by the time budget." in text
+    command = runnable(f"python -m dce_ray.search resume={(tmp_path / 'results').resolve()}/hapt/delu/one")
+    assert f"hapt/delu/one, its confirmation was cut off by the time budget; to go on: {command}" in text
+
+
+def test_a_search_without_a_confirmation_is_told_how_to_make_one(tmp_path, capsys):
+    folder = make_experiment(tmp_path / "results" / "hapt" / "delu" / "one", [])
+    folder.keep_config(folder.config | {"confirm": {"seeds": 0, "max_seeds": 5}})
+    write_json(folder.confirmation, {"configurations": []})
+    verdict_of(folder, "unconfirmed")
+    report.main([f"folders={tmp_path / 'results'}"])
+    text = capsys.readouterr().out
+    assert "Left out: hapt/delu/one, its confirmation has not begun; to go on: " in text
+    assert "confirm.seeds=5\n" in text

@@ -245,6 +245,8 @@ def test_import_copy_info_and_verify_take_addresses(bucket, cache, tmp_path, sma
     assert target in command("import", f"source={small()}", f"target={target}")
     digest = open_store(target).digest
     assert digest in command("verify", f"store={target}")
-    command("copy", f"store={target}", f"target={tmp_path / 'copied'}")
+    assert "nothing was copied" not in command("copy", f"store={target}", f"target={tmp_path / 'copied'}")
+    for source in (target, tmp_path / "copied"):  # onto itself, too
+        assert "nothing was copied" in command("copy", f"store={source}", f"target={tmp_path / 'copied'}")
     assert FeatureStore.open(tmp_path / "copied", verify=True).digest == digest
     assert not list((tmp_path / "cache").glob("sending-*"))
