@@ -92,6 +92,8 @@ class Runner:
     options: Mapping[str, Any]
     """The command's own, of which ``cpus_per_run``, ``gpus_per_run`` and ``max_failures`` are read."""
     nodes: Sequence[Node]
+    keys: tuple[str, ...] = ("data",)
+    """``data`` where the command takes another store instead; a remedy for nodes that do not reach it says so."""
 
     def run(self, title: str, plan: Sequence[Planned], run: RunConfig, store: FeatureStore) -> Stop | None:
         """Run what is not finished of a plan; None when all was run, else why not."""
@@ -99,7 +101,7 @@ class Runner:
         left = len(ledger.waiting)
         if left:
             mark = ExperimentFolder(plan[0].folder.path.parents[1]).mark
-            check_nodes(mark, run.data, store.digest, keys=("data",))
+            check_nodes(mark, run.data, store.digest, keys=self.keys)
         wish = {"cpus": self.options["cpus_per_run"], "gpus": self.options["gpus_per_run"]}
         resources = resources_for(run, store, self.nodes, runs=left, **wish)
         system = tracking_of(self.options).system_metrics
@@ -108,14 +110,19 @@ class Runner:
 
 
 @contextmanager
-def runner(options: Mapping[str, Any], folder: ExperimentFolder) -> Iterator[Runner]:
+def runner(options: Mapping[str, Any], folder: ExperimentFolder, keys: tuple[str, ...] = ("data",)) -> Iterator[Runner]:
     """A Ray session with what runs plans in it.
+
+    Args:
+        options: the command's own.
+        folder: whose log Ray's workers write.
+        keys: as of :class:`Runner`.
 
     Raises:
         SearchError: Ray cannot be had, with the remedy.
     """
     with ray_session(options["ray"]["address"], folder.log, options["ray"]["num_cpus"]) as nodes:
-        yield Runner(options, nodes)
+        yield Runner(options, nodes, keys)
 
 
 def told(stop: Stop | None) -> int:

@@ -8,7 +8,7 @@ since they decide the keys of the runs. All arms of a draw and seed share initia
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +182,7 @@ def run_draws(study: ConfoundingStudy, folder: ExperimentFolder, digests: Digest
         _remove_data(study, folder, draw)
     if not open_draws:
         return None
-    with runner(study.options, folder) as session:
+    with runner(study.options, folder, keys=()) as session:  # data= is generated, and lies nowhere else
         for draw in open_draws:
             cells = _open_cells(study, folder, digests, draw)
             stores = [_generated(folder, digests, cell) for cell in cells]
@@ -191,7 +191,8 @@ def run_draws(study: ConfoundingStudy, folder: ExperimentFolder, digests: Digest
                 for cell, store in zip(cells, stores, strict=True)
                 for _, _, planned in study.planned(folder, cell, store.digest)
             ]
-            stop = session.run(f"{STUDY}, draw {draw}", plan, study.run, stores[0])
+            run = replace(study.run, data=str(stores[0].path))
+            stop = session.run(f"{STUDY}, draw {draw}", plan, run, stores[0])
             if stop is not None:
                 return stop
             _remove_data(study, folder, draw)

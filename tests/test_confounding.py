@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 from ablating import AblateCommand
 
-from dce_ray import ablate, confounding
+from dce_ray import ablate, ablation_runs, confounding
 from dce_ray.ablation_runs import ablation_folder
 from dce_ray.confounding import Digests
 from dce_ray.data.levels import LEVELS, LevelDraw
 from dce_ray.errors import ConfigError, DceError, SearchError
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.session.nodes import Wanted, look
 
 STUDY = ["study=confounding", "baseline=delu"]
 SMALL = ["data=synthetic-tiny", "training.iterations=6", "training.eval_every=3", "sampling.segments=24", "device=cpu"]
@@ -110,6 +111,26 @@ def test_a_winner_of_a_search_is_departed_from(tmp_path):
     (tmp_path / "best.yaml").write_text("baseline: co2net\nmethod: {delta: 0.61}\n")
     study = confounding.build({"config": str(tmp_path / "best.yaml"), "data": "synthetic-tiny"}, options())
     assert (study.run.baseline, study.run.method.delta) == ("co2net", 0.61)
+
+
+def test_a_further_node_looks_at_the_draws_own_data(tmp_path, monkeypatch):
+    """Not at ``data=synthetic``, which no node can open; and the remedy is no other data=, which the study refuses."""
+    study, seen = build(levels=["none"], draws=2), []
+
+    def ask(mark, data, digest, *, keys):
+        seen.append(look(Wanted(str(mark), mark.read_text(), data, digest, keys=keys)))
+        seen.append(look(Wanted(str(mark), "", f"{data}-not-there", digest, keys=keys)))
+        raise SearchError("enough")
+
+    monkeypatch.setattr(ablation_runs, "check_nodes", ask)
+    monkeypatch.setattr(ablation_runs, "ray_session", lambda *_: contextlib.nullcontext([]))
+    folder = ExperimentFolder.create(tmp_path / "study", {"kind": "ablation"}, {})
+    with folder.lock(), pytest.raises(SearchError, match="enough"):
+        confounding.run_draws(study, folder, Digests(folder))
+    there, lacking = seen
+    assert (there.folder, there.fault) == (True, None)
+    assert "share the disk that it lies on" in lacking.fault
+    assert "data=s3://" not in lacking.fault
 
 
 def test_data_that_come_out_otherwise_than_before_are_refused(tmp_path):
