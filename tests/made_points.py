@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from dce_ray.config import MethodConfig
-from dce_ray.experiment.folder import ExperimentFolder, RunFolder
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
+from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.presets import merge
 from dce_ray.search.points_study import write_points_study
 from dce_ray.search.policy import Policy

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 
 from dce_ray.errors import StoreError
-from dce_ray.experiment.folder import MARK
+from dce_ray.experiment.run_folder import MARK
 from dce_ray.files import scratch_folder
 from dce_ray.places import Place
 from dce_ray.train.attempts import Attempts

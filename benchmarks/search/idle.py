@@ -10,7 +10,8 @@ from pathlib import Path
 
 from benchmarks.provenance import provenance
 from benchmarks.trivial import FOLDS, STEPS, configure, quality
-from dce_ray.experiment.folder import ExperimentFolder, RunFolder
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.search.policy import Policy
 from dce_ray.search.replicates import ReplicateLedger
 from dce_ray.search.space_file import load_space

@@ -17,7 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dce_ray.errors import SearchError
 from dce_ray.experiment.claim import FETCHED, LEVELS, OWN_SESSIONS, SESSION, session_at
-from dce_ray.experiment.folder import RECORD, ExperimentFolder
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.run_folder import RECORD
 from dce_ray.experiment.study import STUDY, open_journal
 from dce_ray.files import read_json, write_json
 from dce_ray.places import Place, is_bucket

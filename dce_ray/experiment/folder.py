@@ -29,142 +29,17 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from dce_ray.errors import OutputError, SearchError, nearest_names
+from dce_ray.errors import SearchError
+from dce_ray.experiment.asked import Asked
+from dce_ray.experiment.nearby import those_below, those_near
 from dce_ray.experiment.record import ROLES, RunRecord
+from dce_ray.experiment.run_folder import MARK, Common, RunFolder
 from dce_ray.files import append_line, held, is_held, not_written, read_back, read_json, write_atomically, write_json
-from dce_ray.places import Place
-from dce_ray.train.attempts import Attempts
-from dce_ray.train.run_files import LOCK, RunFiles
+from dce_ray.train.run_files import LOCK
 from dce_ray.words import shown_path
 
-RECORD = "record.json"
-MARK = ".session"
-"""Written anew by who takes the lock: a process elsewhere tells the folder from one that only has its path."""
 FORMAT = 3
 """Of the folder; what another version wrote is refused, since it says otherwise which run is which."""
-
-
-BELOW = ("*", "*/*", "*/*/*", "*/*/*/*")
-"""How far below a folder experiments are looked for, to name them."""
-NAMED = 5
-
-
-class Asked(dict[str, Any]):
-    """What ``config.json`` holds: a key that it lacks is told with its file, wherever it is asked for."""
-
-    where = ""
-
-    @classmethod
-    def of(cls, mapping: Mapping[str, Any], path: Path, group: str = "") -> Asked:
-        """The same for all groups of a mapping.
-
-        Args:
-            mapping: content of ``path``, or a group of it.
-            path: the file.
-            group: dotted key of the group with its dot; empty for the whole.
-        """
-        inner = {
-            key: cls.of(one, path, f"{group}{key}.") if isinstance(one, dict) else one for key, one in mapping.items()
-        }
-        asked = cls(inner)
-        asked.where = f"{path}: lacks {group}"
-        return asked
-
-    def __missing__(self, key: str) -> Any:
-        raise SearchError(
-            f"{self.where}{key}; the file was changed, or an earlier state of this version wrote it: put the key back "
-            f"(a new search with the same arguments shows its form), or start a new search"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Common:
-    """What the processes of all runs of an experiment need to know beside the record."""
-
-    digest: str | None = None
-    """Of the feature store, where it is to be compared."""
-    place: Place | None = None
-    """Of the experiment below ``storage=``, for what runs go on from."""
-    session: int = 0
-    """See :class:`dce_ray.train.attempts.Attempts`."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunFolder(RunFiles):
-    """Folder of one run of an experiment."""
-
-    common: Common = field(default=Common(), compare=False)
-
-    @property
-    def key(self) -> str:
-        """Name of the folder."""
-        return self.path.name
-
-    @property
-    def table(self) -> Path:
-        """MapTable of a finished run on test, JSON."""
-        return self.path / "table.json"
-
-    def exists(self) -> bool:
-        """Whether a record was written."""
-        return (self.path / RECORD).is_file()
-
-    def record(self) -> RunRecord:
-        """What ``record.json`` holds now."""
-        path = self.path / RECORD
-        try:
-            return RunRecord.from_mapping(read_json(path))
-        except TypeError as fault:  # a field that has no default
-            raise OutputError(
-                f"{path}: {str(fault).partition('() ')[2]}; restore the file, or remove its run"
-            ) from fault
-
-    def write(self, record: RunRecord) -> None:
-        """Replace ``record.json`` atomically."""
-        write_json(self.path / RECORD, record.to_mapping())
-
-    def update(self, **changes: Any) -> RunRecord:
-        """Change some values of ``record.json``; the new record."""
-        record = self.record().replace(**changes)
-        self.write(record)
-        return record
-
-    @property
-    def attempts(self) -> Attempts:
-        """What the run goes on from while it has not ended."""
-        place = self.common.place and self.common.place.below(self.path.parent.name, self.key, "state")
-        return Attempts(self.path / "state", place, self.common.session)
-
-    def for_worker(self) -> dict[str, Any]:
-        """What the run's process is told: its record, where it keeps what it goes on from, what data it must find."""
-        attempts, mark = self.attempts, self.path.parents[1] / MARK
-        known = {
-            "mark": mark.read_text() if mark.is_file() else None,
-            "storage": attempts.place.address if attempts.place else None,
-            "session": attempts.session,
-            "digest": self.common.digest,
-        }
-        told = {name: value for name, value in known.items() if value}  # Tune keeps it with every run, several times
-        return {"record": self.record().to_mapping(), "state": str(attempts.root), **told}
-
-    def adopt(self) -> None:
-        """Take over the last attempt's checkpoint and detections: those of a run on test are kept."""
-        last = self.attempts.latest()
-        if last:
-            last.bring()
-        for name in ("checkpoint", "detections"):
-            source: Path | None = getattr(last, name) if last else None
-            if source and source.is_file():
-                write_atomically(getattr(self, name), source.read_bytes())
-
-    def clear(self) -> None:
-        """Remove everything: what an earlier plan left under the same name is another run's."""
-        self.attempts.clear()
-        for path in sorted(self.path.iterdir()):
-            if path.is_dir():  # a process that was thought dead has written once more
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink()
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +103,8 @@ class ExperimentFolder:
             if folder.path.is_file() and (place / "config.json").is_file():
                 raise SearchError(f"{path} is a file of an experiment; give its folder: {shown_path(place)}")
             if not folder.path.exists():
-                raise SearchError(f"{path} does not exist{_those_near(folder.path)}")
-            raise SearchError(f"{path} is no experiment folder (it holds no config.json){_those_below(folder.path)}")
+                raise SearchError(f"{path} does not exist{those_near(folder.path)}")
+            raise SearchError(f"{path} is no experiment folder (it holds no config.json){those_below(folder.path)}")
         config = folder.config
         if "training" in config:  # a run's configuration, and no experiment's
             raise SearchError(f"{path} holds a single run of dce_ray.train, which is no experiment")
@@ -369,29 +244,6 @@ class ExperimentFolder:
     @property
     def _lock(self) -> Path:
         return self.path / LOCK
-
-
-def _those_near(path: Path) -> str:
-    """What may be meant by a folder that does not exist: one of a like name, else the experiments beside it."""
-    parent = next((one for one in path.parents if one.is_dir()), path.parent)
-    missing = path.relative_to(parent).parts
-    if parent == parent.parent:  # of the whole machine nothing is listed
-        return "; give the folder of an experiment, <results>/<data>/<baseline>/<name>"
-    names = nearest_names(missing[0], sorted(one.name for one in parent.glob("*")), 1)  # none where it may not be read
-    if names and (meant := parent.joinpath(names[0], *missing[1:])).is_dir():
-        return f"; did you mean {shown_path(meant)}?"
-    below = _those_below(parent, BELOW if parent == Path.cwd() else BELOW[: len(missing)], name=parent)
-    return below or f", and no experiment lies below {parent}"
-
-
-def _those_below(path: Path, patterns: Sequence[str] = BELOW, name: object = "it") -> str:
-    """Experiments below a folder that is none itself, the latest first; empty where there are none."""
-    found = [file.parent for pattern in patterns for file in path.glob(f"{pattern}/config.json")]
-    if not found:
-        return ""
-    found.sort(key=lambda folder: (folder / "config.json").stat().st_mtime, reverse=True)
-    more = f"\n  and {len(found) - NAMED} more" if len(found) > NAMED else ""
-    return f"; below {name} lie:" + "".join(f"\n  {shown_path(folder)}" for folder in found[:NAMED]) + more
 
 
 def in_order(runs: Sequence[tuple[RunFolder, RunRecord]]) -> list[tuple[RunFolder, RunRecord]]:

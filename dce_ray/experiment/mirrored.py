@@ -23,7 +23,8 @@ from pathlib import Path
 from dce_ray.errors import DceError, SearchError
 from dce_ray.experiment.brought import AT_ONCE, STATE, Marks, catch_up, wanted
 from dce_ray.experiment.claim import SESSION, Claim, place_of
-from dce_ray.experiment.folder import RECORD, Common, ExperimentFolder
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.run_folder import RECORD, Common
 from dce_ray.files import whole_lines
 from dce_ray.places import Place
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dce_ray.experiment.folder import RECORD, ExperimentFolder, RunFolder, in_order
+from dce_ray.experiment.folder import ExperimentFolder, in_order
 from dce_ray.experiment.record import RunRecord
+from dce_ray.experiment.run_folder import RECORD, RunFolder
 
 Stamp = tuple[int, int, int]
 """Inode, size and time of a file: another one of any of them is another content."""

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from dce_ray.errors import SearchError
-from dce_ray.experiment.folder import FORMAT, Asked, ExperimentFolder, RunFolder
+from dce_ray.experiment.asked import Asked
+from dce_ray.experiment.folder import FORMAT, ExperimentFolder
 from dce_ray.experiment.record import PLAIN, RunRecord, components_of
+from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.files import read_json
 from dce_ray.train.outcome import OPTIONS, OUTCOME
 from dce_ray.train.run_files import best_of

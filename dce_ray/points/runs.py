@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dce_ray.experiment.folder import ExperimentFolder, RunFolder
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
+from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.searchable import ITERATIONS
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dce_ray.errors import TrackingError
-from dce_ray.experiment.folder import FORMAT, RECORD
+from dce_ray.experiment.folder import FORMAT
+from dce_ray.experiment.run_folder import RECORD
 from dce_ray.tracking.address import Address
 from dce_ray.tracking.connection import connect, short_requests
 from dce_ray.tracking.content import EXPERIMENT_TAG, SEARCH, SUPERSEDED

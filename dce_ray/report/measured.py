@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dce_ray.evaluation import MapTable
-from dce_ray.experiment.folder import ExperimentFolder, RunFolder
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
+from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.files import read_json
 from dce_ray.verdict.statistics import Estimate, mean_interval, paired_interval
 

@@ -13,7 +13,7 @@ import ray
 from ray.tune.search import Searcher
 
 from dce_ray.errors import StorageAwayError
-from dce_ray.experiment.folder import RunFolder
+from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.files import write_atomically, write_json
 from dce_ray.places import Place
 from dce_ray.places.place import FINE, REFUSED

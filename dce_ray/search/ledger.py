@@ -20,8 +20,9 @@ from typing import Any, Protocol
 import optuna
 from optuna.trial import Trial, TrialState
 
-from dce_ray.experiment.folder import ExperimentFolder, RunFolder
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord, decisive
+from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.experiment.study import STATE_OF
 from dce_ray.search.space import SearchSpace
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from dce_ray.errors import SearchError
 from dce_ray.experiment.candidate import Candidate
-from dce_ray.experiment.folder import ExperimentFolder, RunFolder
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN, WITHOUT_METHOD, RunRecord, decisive
+from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.files import read_json
 from dce_ray.presets import merge
 from dce_ray.search.ledger import Ledger, fold_of, run_key

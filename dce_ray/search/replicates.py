@@ -20,8 +20,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from dce_ray.config import SCALARS
 from dce_ray.experiment.candidate import search_seed
-from dce_ray.experiment.folder import RunFolder
 from dce_ray.experiment.record import PLAIN, WITHOUT_METHOD, RunRecord
+from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.experiment.study import STATE_OF
 from dce_ray.points.runs import PointRun, Replicate
 from dce_ray.points.scores import RunningScores

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import Trial, TrialState
 
-from dce_ray.experiment.folder import RunFolder
 from dce_ray.experiment.record import ALTERED, SEARCHED, RunRecord
+from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.experiment.study import REPEATS
 from dce_ray.search.ledger import StudyLedger, finite_score, fold_of, run_key
 from dce_ray.search.study import make_sampler

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dce_ray.experiment.folder import RECORD, ExperimentFolder, RunFolder
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.run_folder import RECORD, RunFolder
 from dce_ray.experiment.single import SingleRun
 from dce_ray.files import read_json
 from dce_ray.tracking.content import RunContent, Value

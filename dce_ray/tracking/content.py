@@ -13,8 +13,9 @@ from typing import Any
 
 from dce_ray.commandline import flatten
 from dce_ray.config import SCALARS
-from dce_ray.experiment.folder import ExperimentFolder, RunFolder
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN, PLAIN_LABEL, RunRecord
+from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.files import read_json
 from dce_ray.words import runnable
 

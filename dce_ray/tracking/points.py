@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dce_ray.experiment.folder import ExperimentFolder, RunFolder
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
+from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.tracking.content import (
     POINT,
     STATUS,

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dce_ray.experiment.folder import ExperimentFolder, RunFolder
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
 from dce_ray.experiment.records import Records, Stamp, stamp_of
+from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.experiment.single import SingleRun
 from dce_ray.tracking.artifacts import (
     run_files,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dce_ray.errors import DceError
-from dce_ray.experiment.folder import ExperimentFolder, RunFolder
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.store import open_store
 from dce_ray.tracking.run_store import KnownRun, RunStore
 from dce_ray.train.build import load_trained

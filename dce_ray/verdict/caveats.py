@@ -7,7 +7,8 @@ from typing import Any
 
 from dce_ray.config import COMPONENT_OF, ScalarRange
 from dce_ray.experiment.candidate import Candidate
-from dce_ray.experiment.folder import ExperimentFolder, RunFolder
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.searchable import LIMITS
 from dce_ray.words import counted, written
 

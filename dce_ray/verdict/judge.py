@@ -11,8 +11,9 @@ from dataclasses import replace
 
 from dce_ray.evaluation import MapTable
 from dce_ray.experiment.candidate import Candidate
-from dce_ray.experiment.folder import ExperimentFolder, RunFolder
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PUBLISHED, decisive, origin_label
+from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.files import read_json
 from dce_ray.verdict.caveats import caveats
 from dce_ray.verdict.fairness import Fairness, fairness_of

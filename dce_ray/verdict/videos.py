@@ -19,7 +19,7 @@ from dce_ray.data import make_splits
 from dce_ray.errors import DceError, EvaluationError
 from dce_ray.evaluation import MapTable, ground_truth, read_detections
 from dce_ray.evaluation.resampling import draw_videos, resampled_ranking
-from dce_ray.experiment.folder import RunFolder
+from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.files import read_json
 from dce_ray.presets import run_config_from_mapping
 from dce_ray.records import GroundTruth, Proposals

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cluster.loopback import LoopbackCluster
 
-from dce_ray.experiment.folder import RunFolder
+from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.presets import run_config_from_mapping
 from dce_ray.train import Run
 from dce_ray.train.driver import Driver

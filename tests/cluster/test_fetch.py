@@ -13,8 +13,9 @@ import pytest
 from dce_ray.cluster import pack
 from dce_ray.cluster.fetch import _check_targets, mark_fetched, unpack
 from dce_ray.errors import ClusterError, OutputError
-from dce_ray.experiment.folder import RECORD, ExperimentFolder
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
+from dce_ray.experiment.run_folder import RECORD
 from dce_ray.experiment.study import STUDY, open_journal, read_study
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from cluster.driving import done_alone, said, scores, start, until
 
-from dce_ray.experiment.folder import ExperimentFolder, RunFolder
+from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.experiment.study import read_study
 from dce_ray.places import Place
 from dce_ray.store import open_store

@@ -20,8 +20,9 @@ from mlflow.entities import Run
 
 from dce_ray.evaluation import MapTable
 from dce_ray.evaluation.tables import map_table
-from dce_ray.experiment.folder import ExperimentFolder, RunFolder
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN, WITHOUT_METHOD, RunRecord
+from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.files import write_json
 
 START_S = 1_790_000_000.0

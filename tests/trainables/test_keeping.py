@@ -9,8 +9,9 @@ from dce_ray.trainables import keeping
 from dce_ray.trainables.keeping import attempts_for, forget, is_own, require_digest
 
 from dce_ray.errors import StoreError
-from dce_ray.experiment.folder import Common, ExperimentFolder
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
+from dce_ray.experiment.run_folder import Common
 from dce_ray.places import Place
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from dce_ray.trainables import DeluTrainable, keeping
 
-from dce_ray.experiment.folder import Common, ExperimentFolder
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
+from dce_ray.experiment.run_folder import Common
 from dce_ray.places import Place, faults, place
 from dce_ray.places.place import AWAY, FINE, REFUSED
 from dce_ray.presets import merge, run_config

@@ -11,7 +11,7 @@ from dce_ray.data import make_splits
 from dce_ray.data.synthetic import generate_synthetic
 from dce_ray.evaluation import detection_ap, export_detections, ground_truth, map_table
 from dce_ray.evaluation.resampling import draw_videos
-from dce_ray.experiment.folder import RunFolder
+from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.files import write_json
 from dce_ray.presets import run_config
 from dce_ray.records import GroundTruth, Proposals
