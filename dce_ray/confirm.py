@@ -27,8 +27,8 @@ from dce_ray.provenance import environment
 from dce_ray.report.confirmation import write_confirmation
 from dce_ray.report.page import write_outputs
 from dce_ray.report.page_anew import write_page
-from dce_ray.search.api import same_data
 from dce_ray.search.display import Display
+from dce_ray.search.opening import same_data
 from dce_ray.search.plan import PlanLedger, plan_confirmation
 from dce_ray.search.tune_run import Stop, Workers
 from dce_ray.session.demand import resources_for

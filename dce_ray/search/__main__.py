@@ -12,8 +12,9 @@ from dce_ray.errors import ConfigError
 from dce_ray.experiment.campaign import CampaignFolder
 from dce_ray.keys import chosen, keys_from, keys_of, listing
 from dce_ray.presets import run_config
-from dce_ray.search.api import conduct, create, reopen
+from dce_ray.search.api import conduct
 from dce_ray.search.campaign import SEVERAL, conduct_campaign, create_campaign, reopen_campaign, spread_out
+from dce_ray.search.opening import create, reopen
 from dce_ray.search.settings import Request, Settings, unaliased
 from dce_ray.search.space_file import load_space
 

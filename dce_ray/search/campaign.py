@@ -21,8 +21,9 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.provenance import environment
 from dce_ray.report.gather import find_experiments, make_tables, write_report
 from dce_ray.search.advice import changed_lines
-from dce_ray.search.api import SearchResult, check, conduct, reopen
+from dce_ray.search.api import SearchResult, conduct
 from dce_ray.search.cost import Runs
+from dce_ray.search.opening import check, reopen
 from dce_ray.search.settings import Experiment, Request
 from dce_ray.search.storage import with_data_there
 from dce_ray.verdict.verdict import Verdict

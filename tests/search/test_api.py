@@ -11,7 +11,7 @@ from dce_ray.commandline import parse
 from dce_ray.errors import ConfigError, SearchError, SearchSpaceError
 from dce_ray.search import api
 from dce_ray.search.__main__ import main, request_of
-from dce_ray.search.settings import Request
+from dce_ray.search.settings import Request, build_experiment
 
 pytestmark = pytest.mark.ray
 
@@ -66,7 +66,7 @@ def test_arguments_and_command_line_ask_for_the_same(asked):
     )
     from_command = request_of(parse(line.split()))
     assert from_python.settings == from_command.settings
-    built = [api.build_experiment(request, "store", "default") for request in (from_python, from_command)]
+    built = [build_experiment(request, "store", "default") for request in (from_python, from_command)]
     assert built[0] == built[1]
     assert built[0].space.dimensions["theta_rep"] == 0.8
     assert built[0].run.training.iterations == 9

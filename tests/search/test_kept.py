@@ -14,7 +14,7 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.presets import run_config_from_mapping
 from dce_ray.search.__main__ import request_of
 from dce_ray.search.advice import changed_lines
-from dce_ray.search.api import create, reopen
+from dce_ray.search.opening import create, reopen
 from dce_ray.search.options import SearchOptions
 from dce_ray.search.settings import Settings, build_experiment
 from dce_ray.search.space_file import load_space

@@ -11,8 +11,8 @@ import pytest
 
 from dce_ray.errors import SearchError
 from dce_ray.search.__main__ import request_of
-from dce_ray.search.api import create
 from dce_ray.search.needed import NEEDED
+from dce_ray.search.opening import create
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("search", "report", "points", "verdict", "session", "experiment", "evaluation", "train", "winner.py")

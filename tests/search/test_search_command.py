@@ -27,7 +27,7 @@ from dce_ray.report import page
 from dce_ray.report.page import write_outputs
 from dce_ray.search import api
 from dce_ray.search.__main__ import main, request_of
-from dce_ray.search.api import create
+from dce_ray.search.opening import create
 from dce_ray.search.searching import searching
 from dce_ray.search.selection import select
 from dce_ray.search.stages import Search

@@ -21,7 +21,7 @@ from dce_ray.experiment.record import RunRecord
 from dce_ray.places import Place
 from dce_ray.search import stages
 from dce_ray.search.__main__ import known_keys, request_of
-from dce_ray.search.api import create, reopen
+from dce_ray.search.opening import create, reopen
 from dce_ray.search.plan import Planned
 from dce_ray.search.stages import Search
 from dce_ray.session.nodes import Wanted, look, unseen
