@@ -76,10 +76,10 @@ def holdout_note(config: Mapping[str, Any]) -> str | None:
         return None
     videos = f"{sizes[0]} to {sizes[-1]} videos" if len(sizes) > 1 else counted(sizes[0], "video")
     which = "the holdout has only" if config["policy"] == "single" else "each fold holds out only"
-    key = "sampling.folds" if config["policy"] == "single" else "search.folds"
     return (
-        f"{which} {videos}: a score on so few is mostly chance, and a choice by it too; fewer folds ({key}=) hold out "
-        f"more videos each, more runs average more of the chance, and only the confirmation on test says what is true"
+        f"{which} {videos}: a score on so few is mostly chance, and a choice by it too; fewer folds (search.folds=) "
+        f"hold out more videos each, more runs average more of the chance, and only the confirmation on test says what "
+        f"is true"
     )
 
 

@@ -1,13 +1,16 @@
 """What a user sees of a running search, and the durations that a search understands."""
 
+import re
 from io import StringIO
 from types import SimpleNamespace
 
 import pytest
 
+from dce_ray.commandline import parse
 from dce_ray.errors import ConfigError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
+from dce_ray.report.captions import holdout_note
 from dce_ray.search import display as module
 from dce_ray.search.__main__ import request_of
 from dce_ray.search.display import Display
@@ -159,3 +162,11 @@ def test_the_best_run_leads_where_single_runs_decide_and_the_model_elsewhere(tmp
     display.ended(ended(1, "finished", 0.4))
     assert ("best so far" in capsys.readouterr().out) is best_run
     assert display.summary().endswith("; best trial: trial 1 with 40.00, plain baseline 33.00") is best_run
+
+
+@pytest.mark.parametrize("policy", ["single", "replicates"])
+def test_the_key_that_a_small_holdout_is_told_is_one_that_the_search_takes(policy):
+    note = holdout_note({"policy": policy, "holdout_videos": [4, 3]})
+    (key,) = re.findall(r"\((\S+)=\)", note)
+    words = [f"policy={policy}", f"{key}=2"]
+    assert build_experiment(request_of(parse(words)), "store", "default").settings.search.folds == 2
