@@ -159,7 +159,8 @@ class Fleet:
         there = "; ".join(sorted(node.text() for node in self.usable)) or "no node"
         return (
             f"nothing has started for {NOTHING_STARTS_S:g} s: a run needs {share.asked()} of one node, and there is "
-            f"{there}; something else may hold them ('ray status' shows it)"
+            f"{there}; either something else holds them ('ray status' shows what is in use), or the run's process is "
+            f"still starting, which takes long on a loaded machine"
         )
 
     def utilisation(self) -> str:

@@ -195,6 +195,7 @@ def test_nothing_that_starts_is_told_once_and_again_when_it_happens_again(handed
     assert len(state.observer.notes) == 1
     assert "nothing has started for 60 s: a run needs 1 CPU of one node" in state.observer.notes[0]
     assert "host-a with 1 CPU" in state.observer.notes[0]
+    assert "or the run's process is still starting" in state.observer.notes[0]
     callback.on_trial_start(0, [], SimpleNamespace(trial_id="one"))
     now[0] = 200.0
     assert not state.stopping
