@@ -9,6 +9,7 @@
     tracking/                                                  what the mirror into MLflow knows of itself
     confirm/<key>/{record.json, progress.jsonl, checkpoint.pt, table.json, detections.json}   one per run on test
     set-aside/<key>/                                           runs on test that a later plan does not name
+    set-aside/look-<n>/                                        the result of a look at test before the search went on
     <run's folder>/state/<attempt>/                            while it trains: what it goes on from
     seed_plan.json  confirmation.json                          how many seeds, fixed once; the result with its verdict
 
@@ -195,6 +196,18 @@ class ExperimentFolder:
         """Folder of a run on test, whether or not it exists."""
         return RunFolder(self.path / "confirm" / key, self.common)
 
+    def former_look(self, number: int) -> Path:
+        """Folder of the result of an earlier look at test, from 1; the search has gone on since."""
+        return self.aside(f"look-{number}")
+
+    @property
+    def former_looks(self) -> list[Path]:
+        """Results of earlier looks at test, the first one first: ``confirmation.json`` each."""
+        found: list[Path] = []
+        while (file := self.former_look(len(found) + 1) / self.confirmation.name).is_file():
+            found.append(file)
+        return found
+
     def look(self, number: int) -> Path:
         """Folder of a confirmation that was made anew, beside this one: look ``number`` at test, from 2."""
         return self.path.with_name(f"{self.path.name}-confirm-{number}")
@@ -213,6 +226,10 @@ class ExperimentFolder:
     def confirmations(self) -> list[RunFolder]:
         """Folders of all runs on test, in the order in which they were planned."""
         return self._with_record("confirm")
+
+    def set_aside_runs(self) -> list[RunFolder]:
+        """Folders of the runs on test that the present plan does not name."""
+        return self._with_record("set-aside")
 
     def _with_record(self, part: str) -> list[RunFolder]:
         path = self.path / part

@@ -28,7 +28,7 @@ from dce_ray.report.setting_figures import confirmation_figure
 from dce_ray.report.style import house_style, write_figure
 from dce_ray.report.trial_table import read_trials, write_trials
 from dce_ray.verdict.verdict import NONE_YET, Verdict
-from dce_ray.words import portable_command, runnable
+from dce_ray.words import counted, portable_command, runnable
 
 log = logging.getLogger(__name__)
 VIEWS: Mapping[str, type[PointsView | TrialsView]] = {"replicates": PointsView, "single": TrialsView}
@@ -93,7 +93,7 @@ def _page(
     verdict = Verdict.read(folder)
     anew = _confirmed_anew(folder)
     own = verdict_parts(verdict, open_end=not _present_looks(folder)) if verdict else _no_verdict_parts(folder)
-    page.add("verdict", "Verdict", *own, *anew)
+    page.add("verdict", "Verdict", *own, *anew, *_former(folder, verdict))
     page.add(
         "selection",
         "Selection",
@@ -132,6 +132,18 @@ def _confirmed_anew(folder: ExperimentFolder) -> list[str]:
             parts += [html.paragraph(f"Confirmed anew ({look.path.name}){of}:")]
             parts += verdict_parts(verdict, open_end=bool(present) and look == present[-1])
     return parts
+
+
+def _former(folder: ExperimentFolder, verdict: Verdict | None) -> list[str]:
+    """The verdicts before the search went on, where they said anything else."""
+    now = verdict.sentence if verdict else ""
+    lines = [
+        f"With {counted(one.search_runs, 'run')} of the search: {one.sentence}"
+        for one in Verdict.former(folder)
+        if one.sentence != now
+    ]
+    intro = html.paragraph("Before this search went on it had come to (kept in set-aside/, and no more its verdict):")
+    return [intro, html.bullets(lines)] if lines else []
 
 
 def _present_looks(folder: ExperimentFolder) -> list[ExperimentFolder]:

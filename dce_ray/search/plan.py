@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,43 +84,6 @@ def _plan_seeds(folder: ExperimentFolder, candidates: Sequence[Candidate], numbe
             )
             plan.append(Planned(place, record))
     return plan
-
-
-def drop_superseded(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> None:
-    """Remove confirmation runs of a setting that now is another one, and the result that was made of them.
-
-    More trials may bring another winner: what was measured of the former ``top1`` says nothing of it.
-    """
-    chosen = {candidate.setting: candidate for candidate in candidates}
-    for run in folder.confirmations():
-        record = run.record()
-        candidate = chosen.get(record.setting)
-        if candidate and decisive(record.config) != decisive(candidate.configuration(record.seed)):
-            for suffix in (".json", ".md", ".csv", ".tex"):  # before the runs: a kill leaves no result without them
-                folder.confirmation.with_suffix(suffix).unlink(missing_ok=True)
-            run.clear()
-            run.path.rmdir()
-
-
-def hold_planned(folder: ExperimentFolder, plan: Sequence[Planned]) -> None:
-    """Have in ``confirm/`` what a plan names: everything there counts. Other runs are set aside, and come back.
-
-    A resumed search may have other seeds or settings to confirm before its first verdict.
-    """
-    named = {item.folder.key: item for item in plan}
-    for run in folder.confirmations():
-        if run.key not in named:
-            place = folder.aside(run.key)
-            shutil.rmtree(place, ignore_errors=True)  # an earlier one of this name
-            place.parent.mkdir(exist_ok=True)
-            run.path.rename(place)
-    for item in plan:
-        former = RunFolder(folder.aside(item.folder.key))
-        if item.folder.exists() or not former.exists():
-            continue
-        if decisive(former.record().config) == decisive(item.record.config):
-            item.folder.path.parent.mkdir(exist_ok=True)
-            former.path.rename(item.folder.path)
 
 
 @dataclass

@@ -18,10 +18,11 @@ from dce_ray.search.cost import Clock, Cost, Runs
 from dce_ray.search.display import Display
 from dce_ray.search.in_flight import OUT_OF_TIME
 from dce_ray.search.options import seconds
-from dce_ray.search.plan import PlanLedger, drop_superseded
+from dce_ray.search.plan import PlanLedger
 from dce_ray.search.searching import Searching, searching
 from dce_ray.search.seed_stages import confirmation_stages
 from dce_ray.search.selection import select
+from dce_ray.search.set_aside import GoesOn, set_aside_superseded
 from dce_ray.search.settings import Experiment
 from dce_ray.search.tune_run import Stop, Workers
 from dce_ray.session.demand import resources_for
@@ -99,6 +100,7 @@ class Search:
             return Stop(OUT_OF_TIME, failure=False)
         display = self.display("search", runs.total, runs)
         display.cost = cost
+        workers = workers.seen_by(GoesOn(self.folder))
         stop = workers.run(runs.ledger, display, lambda: self.time_is_up(cost))
         if stop is not None and stop.reason == OUT_OF_TIME:
             self.clock.close(runs.total)
@@ -124,7 +126,7 @@ class Search:
                 f"no point has a run that was trained to its end, so there is nothing to confirm: {why}; "
                 f"to go on: {command_line('dce_ray.search', resume=self.folder.path)} {more}=<more>"
             )
-        drop_superseded(self.folder, candidates)
+        set_aside_superseded(self.folder, candidates)
         write_best(self.folder, candidates[0])
         return candidates
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,10 @@ class Workers:
     """Who else hears of every run, beside the display."""
     system: bool = False
     """Whether runs tell what they take of their machines, for MLflow."""
+
+    def seen_by(self, observer: Observer) -> Workers:
+        """The same, of whose runs one more hears."""
+        return replace(self, observers=(*self.observers, observer))
 
     def run(self, ledger: Ledger, display: Display, out_of_time: Callable[[], bool] = lambda: False) -> Stop | None:
         """Run everything that the ledger asks for in sight of the user; see :func:`run_ledger`."""

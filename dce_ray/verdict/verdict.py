@@ -133,3 +133,10 @@ class Verdict:
         search = folder.searched if "look" in folder.config else folder  # where it lies now: it may be a copy
         command = NAMED_FOLDER.sub(lambda found: argument(found[1], search.path), verdict.command)
         return replace(verdict, command=command)
+
+    @classmethod
+    def former(cls, folder: ExperimentFolder) -> list[Verdict]:
+        """What a search had come to before it went on, the first one first; without those that confirmed nothing."""
+        found = [read_json(file).get("verdict") for file in folder.former_looks]
+        verdicts = [cls.from_mapping(one) for one in found if one is not None]
+        return [one for one in verdicts if one.outcome != UNCONFIRMED]

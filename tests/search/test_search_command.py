@@ -1,6 +1,7 @@
 """The whole command on tiny synthetic data: from one line to the confirmation, and every way to get it wrong."""
 
 import csv
+import html
 import json
 import os
 import re
@@ -194,11 +195,20 @@ def test_resume_of_a_finished_search_runs_nothing_and_can_be_extended(finished, 
     assert "verdict" not in behind
     assert verdict.command == f"python -m dce_ray.confirm search={finished.path} seeds={advised_seeds(verdict)}"
     assert finished.confirm("top1-1000").table.stat().st_mtime_ns == before
+    assert finished.former_looks == []
+    tables = [run.table.read_bytes() for run in finished.confirmations()]
     assert main([f"resume={finished.path}", "search.num_trials=13", "confirm.seeds=0"]) == 0
     assert "\nsearch.num_runs: 12 before, 13 now\nconfirm.seeds: 2 before, 0 now\n" in capsys.readouterr().out
     assert study_states(finished) == {"COMPLETE": 13}
     assert finished.config["search"]["num_runs"] == 13  # what is resumed next goes on from there
     assert finished.config["confirm"]["seeds"] == 0
+    assert [one.sentence for one in Verdict.former(finished)] == [verdict.sentence]
+    assert (
+        f"<li>With 12 runs of the search: {html.escape(verdict.sentence)}"
+        in (finished.path / "report.html").read_text()
+    )
+    kept = [*finished.confirmations(), *finished.set_aside_runs()]
+    assert {run.table.read_bytes() for run in kept} >= set(tables)  # whoever is best now
     with pytest.raises(ConfigError, match=r"has read test with .*confirm\.max_seeds=3"):
         main([f"resume={finished.path}", "confirm.seeds=7", "confirm.max_seeds=9"])
     with pytest.raises(ConfigError, match="cannot be changed"):

@@ -13,8 +13,9 @@ from dce_ray.experiment.record import RunRecord
 from dce_ray.files import write_json
 from dce_ray.report.captions import confirmation_caption
 from dce_ray.report.confirmation import confirmation_table, notes, write_confirmation
-from dce_ray.search.plan import ChainLedger, PlanLedger, drop_superseded, plan_confirmation, plan_plain
+from dce_ray.search.plan import ChainLedger, PlanLedger, plan_confirmation, plan_plain
 from dce_ray.search.selection import select
+from dce_ray.search.set_aside import set_aside_superseded
 
 BASE = toy_config(PAPER)
 CONFIG = {
@@ -196,8 +197,9 @@ def test_runs_of_a_former_winner_do_not_count_for_the_new_one(experiment_folder)
     new = candidate(iteration=6)
     lines = {row.group for row in confirmation_table(experiment_folder, [new, plain]).rows if row.cells}
     assert lines == {"baseline"}  # although a run of the name top1 lies there
-    drop_superseded(experiment_folder, [new, plain])
+    set_aside_superseded(experiment_folder, [new, plain])
     assert not kept[0].path.exists()
+    assert [run.key for run in experiment_folder.set_aside_runs()] == ["top1-1000"]
     assert kept[1].table.is_file()
     assert not experiment_folder.confirmation.exists()
 
@@ -206,7 +208,7 @@ def test_the_same_choice_drops_nothing(experiment_folder):
     write_json(experiment_folder.path / "config.json", {"format": 3, **CONFIG})
     done = finish(PlanLedger(plan_confirmation(experiment_folder, [candidate()], 1)))
     write_confirmation(experiment_folder, [candidate()])
-    drop_superseded(experiment_folder, [candidate()])
+    set_aside_superseded(experiment_folder, [candidate()])
     assert done.table.is_file()
     assert experiment_folder.confirmation.is_file()
 

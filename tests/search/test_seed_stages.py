@@ -14,6 +14,7 @@ from dce_ray.search.__main__ import request_of
 from dce_ray.search.options import ConfirmOptions
 from dce_ray.search.plan import PlanLedger, plan_second_stage
 from dce_ray.search.seed_stages import confirmation_stages, refuse_other_seeds
+from dce_ray.search.set_aside import GoesOn, set_aside_superseded
 from dce_ray.search.settings import Experiment, build_experiment
 from dce_ray.verdict.stein import SeedPlan
 from dce_ray.verdict.verdict import Verdict
@@ -63,32 +64,130 @@ def test_all_first_and_then_winner_and_plain_alone(experiment_folder):
     assert (plan.pairs, plan.total, plan.deviation) == (2, 3, pytest.approx(2**0.5))
 
 
-def test_fewer_seeds_than_have_begun_on_test_are_refused(experiment_folder):
-    stages = confirmation_stages(experiment_folder, ALL, ConfirmOptions(seeds=3, precision=None))
+def test_no_number_of_the_confirmation_changes_once_a_run_of_it_has_ended(experiment_folder):
+    """Who could give fewer or more seeds after each look would claim a difference where there is none far too often."""
+    asked = ConfirmOptions(seeds=4, precision=None, max_seeds=9)
+    stages = confirmation_stages(experiment_folder, ALL, asked)
     ledger = PlanLedger(next(stages))
-    while len(experiment_folder.confirmations()) < 4:  # a run of the second seed has begun
-        finish(ledger)
-    refuse_other_seeds(experiment_folder, ConfirmOptions(seeds=2, precision=None))
-    refuse_other_seeds(experiment_folder, ConfirmOptions(seeds=0, precision=None))
-    with pytest.raises(ConfigError, match=r"confirm\.seeds=1: .* has begun 2 seeds on test; .* Give 2 or more"):
-        refuse_other_seeds(experiment_folder, ConfirmOptions(seeds=1, precision=None))
+    others = [asked.replace(**one) for one in ({"seeds": 3}, {"seeds": 5}, {"precision": 2.0}, {"max_seeds": 8})]
+    ledger.ask()  # begun, and nothing of it is seen
+    for options in (asked, *others):
+        refuse_other_seeds(experiment_folder, options)
+    finish(ledger)
+    for options in (asked, asked.replace(seeds=0), asked.replace(top=9)):
+        refuse_other_seeds(experiment_folder, options)
+    for options in others:
+        with pytest.raises(ConfigError, match=r"has read test with confirm\.seeds=4, confirm\.precision=null, .*"):
+            refuse_other_seeds(experiment_folder, options)
+    with pytest.raises(ConfigError, match=r"confirm\.seeds=3: .* as many as you like, once this one has ended: .*=4$"):
+        refuse_other_seeds(experiment_folder, asked.replace(seeds=3))
+
+
+def test_the_numbers_may_change_before_anything_was_seen_and_not_after_zero_seeds_in_between(experiment_folder):
+    first, other = ConfirmOptions(seeds=3, precision=None), ConfirmOptions(seeds=2, precision=None)
+    next(confirmation_stages(experiment_folder, ALL, first))
+    ledger = PlanLedger(next(confirmation_stages(experiment_folder, ALL, other)))
+    finish(ledger)
+    assert list(confirmation_stages(experiment_folder, ALL, ConfirmOptions(seeds=0))) == []
+    refuse_other_seeds(experiment_folder, other)
+    with pytest.raises(ConfigError, match=r"confirm\.seeds=3: .* has read test with confirm\.seeds=2"):
+        refuse_other_seeds(experiment_folder, first)
+
+
+@pytest.mark.parametrize(("seeds", "refused"), [(3, True), (0, False)])
+def test_a_confirmation_of_before_the_numbers_were_noted_holds_to_its_configuration(experiment_folder, seeds, refused):
+    stages = confirmation_stages(experiment_folder, ALL, ConfirmOptions(seeds=3))
+    finish(PlanLedger(next(stages)))
+    (experiment_folder.path / "confirm" / "asked.json").unlink()
+    write_config(experiment_folder, {"seeds": seeds, "precision": 1.0, "max_seeds": 20})
+    refuse_other_seeds(experiment_folder, ConfirmOptions(seeds=3))
+    if not refused:  # nobody can tell any more with how many it began
+        refuse_other_seeds(experiment_folder, ConfirmOptions(seeds=2))
+        return
+    with pytest.raises(ConfigError, match=r"confirm\.seeds=2: "):
+        refuse_other_seeds(experiment_folder, ConfirmOptions(seeds=2))
 
 
 def test_runs_that_a_later_plan_does_not_name_are_set_aside_and_come_back(experiment_folder):
-    """Killed before anything was fixed, a search may go on with fewer seeds and settings: only those count."""
+    """Before anything was fixed, a search may go on with fewer settings: only those count."""
     write_json(experiment_folder.path / "config.json", {"format": 3, **CONFIG})
-    five, two = ConfirmOptions(seeds=3, precision=None), ConfirmOptions(seeds=2, precision=None)
-    stages = confirmation_stages(experiment_folder, ALL, five)
+    options = ConfirmOptions(seeds=2, precision=None)
+    stages = confirmation_stages(experiment_folder, ALL, options)
     run_all(next(stages), FIRST)
-    first = next(confirmation_stages(experiment_folder, [WINNER, PLAIN], two))
+    first = next(confirmation_stages(experiment_folder, [WINNER, PLAIN], options))
     left = {"top1-1000", "top1-1001", "baseline-1000", "baseline-1001"}
     assert {item.folder.key for item in first} == left
     assert all(item.finished for item in first)
     assert {run.key for run in experiment_folder.confirmations()} == left
-    assert len(confirmed_settings(experiment_folder)[0].scores) == 2
-    again = next(confirmation_stages(experiment_folder, ALL, five))
+    assert [one.name for one in confirmed_settings(experiment_folder)] == ["top1", "baseline"]
+    again = next(confirmation_stages(experiment_folder, ALL, options))
     assert all(item.finished for item in again)
-    assert len(experiment_folder.confirmations()) == 9
+    assert len(experiment_folder.confirmations()) == 6
+
+
+def test_a_setting_that_changes_its_rank_keeps_its_runs(experiment_folder):
+    """The second of before is the winner now: none of its runs is trained again, and the former winner's are kept."""
+    first, second = candidate("top1", iteration=5), candidate("top2", iteration=6)
+    confirm(experiment_folder, candidates=[first, second, PLAIN], scores=FIRST | {"top2-1000": 0.5, "top2-1001": 0.52})
+    tables = {run.key: run.table.read_bytes() for run in experiment_folder.confirmations()}
+    now = [candidate("top1", iteration=6), candidate("top2", iteration=7), PLAIN]
+    for _ in range(2):  # given again, nothing moves
+        set_aside_superseded(experiment_folder, now)
+        plan = next(confirmation_stages(experiment_folder, now, TWO))
+        done = {item.record.key for item in plan if item.finished}
+        assert done == {"top1-1000", "top1-1001", "baseline-1000", "baseline-1001"}
+    for seed in (1000, 1001):
+        run = experiment_folder.confirm(f"top1-{seed}")
+        record = run.record()
+        assert run.table.read_bytes() == tables[f"top2-{seed}"]
+        assert (record.key, record.setting, record.value) == (f"top1-{seed}", "top1", 0.5 if seed == 1000 else 0.52)
+        assert record.number == next(item.record.number for item in plan if item.record.key == record.key)
+    aside = {run.path.name: run.table.read_bytes() for run in experiment_folder.set_aside_runs()}
+    assert aside == {key: tables[key] for key in ("top1-1000", "top1-1001", "top1-1002", "baseline-1002")}
+    back = next(confirmation_stages(experiment_folder, [first, second, PLAIN], TWO))  # and the former ones come back
+    assert all(item.finished for item in back)
+    assert {run.key: run.table.read_bytes() for run in experiment_folder.confirmations()} == tables
+
+
+def test_what_has_the_same_name_twice_is_kept_twice(experiment_folder):
+    for iteration in (5, 6, 7):
+        one = [candidate("top1", iteration=iteration), PLAIN]
+        set_aside_superseded(experiment_folder, one)
+        run_all(next(confirmation_stages(experiment_folder, one, ConfirmOptions(seeds=1))))
+    names = {run.path.name: run.record().config["training"]["stop_at"] for run in experiment_folder.set_aside_runs()}
+    assert names == {"top1-1000": 5, "top1-1000.2": 6}
+
+
+def test_a_kill_between_moving_a_run_and_calling_it_anew_is_mended(experiment_folder):
+    second = candidate("top2", iteration=6)
+    run_all(next(confirmation_stages(experiment_folder, [WINNER, second, PLAIN], ConfirmOptions(seeds=1))))
+    experiment_folder.confirm("top1-1000").clear()
+    experiment_folder.confirm("top1-1000").path.rmdir()
+    experiment_folder.confirm("top2-1000").path.rename(experiment_folder.confirm("top1-1000").path)
+    (run, _) = next(
+        confirmation_stages(experiment_folder, [candidate("top1", iteration=6), PLAIN], ConfirmOptions(seeds=1))
+    )
+    assert run.finished
+    assert (run.now.key, run.now.setting) == ("top1-1000", "top1")
+
+
+def test_the_result_is_set_aside_once_the_search_goes_on(experiment_folder):
+    """Nobody takes it for the verdict of more runs; the page says what it was."""
+    write_json(experiment_folder.path / "config.json", {"format": 3, **CONFIG})
+    confirm(experiment_folder)
+    write_confirmation(experiment_folder, ALL)
+    sentence = Verdict.read(experiment_folder).sentence
+    goes_on = GoesOn(experiment_folder)
+    for _ in range(2):
+        goes_on.started(WINNER)
+    assert Verdict.read(experiment_folder) is None
+    assert [one.sentence for one in Verdict.former(experiment_folder)] == [sentence]
+    place = experiment_folder.path / "set-aside" / "look-1"
+    assert {file.name for file in place.iterdir()} == {f"confirmation.{kind}" for kind in ("json", "md", "csv", "tex")}
+    write_confirmation(experiment_folder, ALL)
+    goes_on.started(WINNER)
+    assert len(experiment_folder.former_looks) == 2
+    assert experiment_folder.set_aside_runs() == []
 
 
 @pytest.mark.parametrize(
@@ -202,7 +301,7 @@ def test_another_winner_gets_a_plan_of_its_own(experiment_folder):
             r"confirm\.seeds=4: .* fresh seeds, .* -m dce_ray\.confirm search=.*/experiment seeds=4$",
         ),
         ({"max_seeds": 20}, r"confirm\.max_seeds=20: "),
-        ({"precision": None}, r"confirm\.precision=None: "),
+        ({"precision": None}, r"confirm\.precision=null: "),
     ],
 )
 def test_other_numbers_after_the_look_are_refused(experiment_folder, changes, words):
