@@ -42,8 +42,10 @@ how much
                          (afterwards, more and fresh seeds: python -m dce_ray.confirm)
 
 the search space (search_spaces/<baseline>.yaml)
-  space=<file.yaml>      your own, in the same form: what it names takes the place of the shipped range
+  space=<file.yaml>      your own, in the same form, laid over the shipped one
   space.delta.high=0.95  change a range    space.lambda=1.0  fix    space.gamma=beta  tie
+  space.beta={low: 0.1, high: 1.0}         a range, here as in a file; what it does not say stays as shipped, the scale
+                         too: beta's and gamma's is logarithmic (log: false searches them evenly)
   space.training.learning_rate={low: 1e-5, high: 1e-3, log: true}   search this too, and training.weight_decay,
                          training.iterations, sampling.segments, sampling.batch, sampling.pairs; the plain baseline then
                          has a search of its own with half of the runs; whole numbers may have a step
@@ -149,7 +151,7 @@ def list_keys(arguments: list[str]) -> str:
     baseline, data_set = str(given.get("baseline", "delu")), data_set_meant(str(given.get("data", "synthetic")))
     base = run_config(baseline, str(given.get("data", "synthetic")), data_set=data_set, preset=given.get("preset"))
     space = {"space": load_space(baseline, data_set, {}).to_mapping()}
-    about = {"space": "What is searched: low, high, log, step; a number fixes it, a name ties it to another."}
+    about = {"space": "A range: low, high, log, step; what is not given stays. A number fixes it, a name ties it."}
     return listing([*keys_of(ImportOptions()), *keys_of(Settings()), *keys_from(space, about), *keys_of(base)], words)
 
 

@@ -107,8 +107,9 @@ def run_search(
         scheduler: early stopping with ``policy="single"``: ``auto``, ``asha``, ``hyperband``, ``median`` or ``none``.
         seed: of the suggestions; runs train with the run's own ``seed`` and those after it.
         space: a YAML file of your own, or changes of the search space:
-            ``{"delta": {"high": 0.95}, "lambda": 1.0, "gamma": "beta"}``; keys beside
-            the six scalars are searched by giving a range:
+            ``{"delta": {"high": 0.95}, "lambda": 1.0, "gamma": "beta"}``; of a
+            range what is not given stays as shipped, the scale (``log``) too. Keys beside the six scalars are searched
+            by giving a range:
             ``{"training": {"learning_rate": {"low": 1e-5, "high": 1e-3, "log": True}}}``.
         run: changes of the runs' configuration, nested: ``{"protocol": "paper", "training": {"iterations": 300}}``.
         preset: published values to start from, ``paper`` or ``released``; None takes the paper's where it has any.

@@ -1,6 +1,7 @@
 """Where a search space comes from: the shipped file of a baseline, a user's own, and the command line above them.
 
-``search_spaces/<baseline>.yaml`` holds one section per data set (``default`` for all others).
+``search_spaces/<baseline>.yaml`` holds one section per data set (``default`` for all others). A range means the same
+in a file, on the command line and from Python: what it does not say (an end, the scale) stays as it was.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from dce_ray.commandline import flatten
 from dce_ray.config import SCALARS
 from dce_ray.errors import SearchSpaceError
 from dce_ray.files import parse_yaml
 from dce_ray.search.space import SearchSpace, read, refuse_unread, told
-from dce_ray.searchable import BOUNDS, LIMITS, split_bound, unknown_space_key
+from dce_ray.searchable import LIMITS, split_bound, unknown_space_key
 
 SPACES = "dce_ray.search_spaces"
 AS_CHANGED = "the search space as you changed it"
@@ -46,12 +48,12 @@ def load_space(
     """
     where = f"search_spaces/{baseline if _has_file(baseline) else ANY_BASELINE}.yaml"
     sections = _sections(where)
-    section = sections.get(data_set, sections["default"])
+    shipped = section = sections.get(data_set, sections["default"])
     refuse_unread(section, where)
     if file is not None:
         where, section = file, override(section, read_space_file(file, data_set))
-    space, faults = read(override(section, overrides))  # the command line may mend what a file says
-    of_file = [line for line in faults if line in read(section)[1]]
+    space, faults = read(_scaled(override(section, overrides), shipped))  # the command line may mend what a file says
+    of_file = [line for line in faults if line in read(_scaled(section, shipped))[1]]
     of_changes = [line for line in faults if line not in of_file]
     if faults:
         parts = ((where, of_file), (AS_CHANGED, of_changes))
@@ -73,7 +75,7 @@ def load_space(
 
 
 def read_space_file(path: str, data_set: str) -> dict[str, Any]:
-    """What a user's own file says of the space, by name; what it does not name stays as it is.
+    """What a user's own file says of the space, by dotted key as on the command line; all else stays as it is.
 
     It is written like ``search_spaces/*.yaml``, or as one section alone: ``delta: {low: 0.2, high: 0.9}``, a number, or
     another scalar's name; further keys dotted or nested (``training: {learning_rate: {...}}``).
@@ -93,23 +95,11 @@ def read_space_file(path: str, data_set: str) -> dict[str, Any]:
         content = content.get(data_set, content["default"])
     if not isinstance(content, dict) or not content:
         raise SearchSpaceError(f"space={path}: holds no space; write lines such as delta: {{low: 0.2, high: 0.9}}")
-    return _by_name(content)
-
-
-def _by_name(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested groups as dotted names; a range stays whole, so that it takes the place of the one below."""
-    names: dict[str, Any] = {}
-    for key, value in content.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value and not value.keys() & set(BOUNDS):
-            names |= _by_name(value, f"{name}.")
-        else:
-            names[name] = dict(value) if isinstance(value, Mapping) else value
-    return names
+    return flatten(content)
 
 
 def override(section: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """A section of the file with the command line's changes.
+    """A section of the file with changes by dotted key.
 
     Raises:
         SearchSpaceError: naming every key that no run reads, with the nearest right one.
@@ -129,6 +119,15 @@ def override(section: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[s
     if faults:
         raise SearchSpaceError("\n".join(faults))
     return result
+
+
+def _scaled(section: Mapping[str, Any], shipped: Mapping[str, Any]) -> dict[str, Any]:
+    """Ranges that say no scale with the shipped one's, also where something between fixed or tied the scalar."""
+    scales = {name: item["log"] for name, item in shipped.items() if isinstance(item, Mapping) and "log" in item}
+    return {
+        name: {"log": scales[name], **item} if isinstance(item, Mapping) and name in scales else item
+        for name, item in section.items()
+    }
 
 
 def _has_file(baseline: str) -> bool:

@@ -116,12 +116,15 @@ def test_from_python_a_new_search_is_refused_what_the_command_is():
 
 def test_the_command_line_mends_what_a_file_says(tmp_path):
     file = tmp_path / "mine.yaml"
-    file.write_text("delta: {low: 0.9, high: 0.5}\nbeta: {low: 0.1}\n")
-    space = load_space("delu", "default", {"delta.high": 0.95, "beta.high": 0.5}, file=str(file))
-    assert (space.dimensions["delta"], space.dimensions["beta"]) == (ScalarRange(0.9, 0.95), ScalarRange(0.1, 0.5))
+    file.write_text("delta: {low: 0.9, high: 0.5}\nbeta: {low: 7, high: 6}\n")
+    space = load_space("delu", "default", {"delta.high": 0.95, "beta.low": 0.1}, file=str(file))
+    assert (space.dimensions["delta"], space.dimensions["beta"]) == (
+        ScalarRange(0.9, 0.95),
+        ScalarRange(0.1, 6.0, log=True),
+    )
     with pytest.raises(SearchSpaceError) as fault:
         load_space("delu", "default", {"delta.high": 0.95, "gamma": "delat"}, file=str(file))
     of_file, of_changes = str(fault.value).split("the search space as you changed it:")
-    assert of_file.startswith(f"{file}:\n  beta=")
+    assert of_file.startswith(f"{file}:\n  beta:")
     assert "delta" not in of_file
     assert "gamma='delat'" in of_changes

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from dce_ray.commandline import parse
 from dce_ray.config import ScalarRange
 from dce_ray.errors import ConfigError, SearchSpaceError
 from dce_ray.search.__main__ import request_of
+from dce_ray.search.settings import Request, build_experiment
 from dce_ray.search.space_file import load_space
 
 
@@ -20,10 +22,39 @@ def test_what_the_file_names_takes_the_place_of_the_shipped_range(tmp_path):
     shipped = load_space("delu", "default", {})
     space = space_of(tmp_path, "beta: {low: 0.1, high: 0.5}\nlambda: 0.5\ngamma: beta\nfirst_points: []")
     assert shipped.dimensions["beta"].log
-    assert space.dimensions["beta"] == ScalarRange(0.1, 0.5, log=False)
+    assert space.dimensions["beta"] == ScalarRange(0.1, 0.5, log=True)
     assert (space.dimensions["lambda"], space.dimensions["gamma"], space.first_points) == (0.5, "beta", ())
     for name in ("delta", "theta_rep", "theta_pro"):
         assert space.dimensions[name] == shipped.dimensions[name]
+
+
+SAID = [
+    ("beta: {low: 0.1, high: 1.0}", {"low": 0.1, "high": 1.0}, ScalarRange(0.1, 1.0, log=True)),
+    ("beta: {low: 0.1, high: 1.0, log: false}", {"low": 0.1, "high": 1.0, "log": False}, ScalarRange(0.1, 1.0)),
+    ("beta: {high: 1.0}", {"high": 1.0}, ScalarRange(0.02, 1.0, log=True)),
+    ("delta: {low: 0.2, high: 0.9}", {"low": 0.2, "high": 0.9}, ScalarRange(0.2, 0.9)),
+    ("training.learning_rate: {low: 1e-4, high: 1e-2}", {"low": 1e-4, "high": 1e-2}, ScalarRange(1e-4, 1e-2)),
+]
+
+
+@pytest.mark.parametrize(("line", "mapping", "searched"), SAID)
+def test_a_range_means_the_same_in_a_file_on_the_command_line_and_from_python(tmp_path, line, mapping, searched):
+    (tmp_path / "mine.yaml").write_text(line)
+    name, _, value = line.partition(": ")
+    ways = [
+        request_of({"space": str(tmp_path / "mine.yaml")}),
+        request_of(parse([f"space.{name}={value}"])),
+        Request(space={name: mapping}),
+    ]
+    for way in ways:
+        assert build_experiment(way, "store", "default").space.dimensions[name] == searched
+
+
+def test_a_range_over_a_scalar_that_the_file_ties_has_the_shipped_scale(tmp_path):
+    space = space_of(tmp_path, "gamma: beta", {"gamma.low": 0.1, "gamma.high": 1.0})
+    assert space.dimensions["gamma"] == ScalarRange(0.1, 1.0, log=True)
+    with pytest.raises(SearchSpaceError, match="gamma: log needs low > 0, found 0; give one above 0, or log: false"):
+        space_of(tmp_path, "gamma: {low: 0}")
 
 
 def test_further_keys_are_dotted_or_nested(tmp_path):
