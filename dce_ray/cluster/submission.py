@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -26,6 +26,7 @@ from dce_ray.presets import DATA_SETS
 from dce_ray.provenance import COMMIT_VARIABLE, commit
 from dce_ray.search.__main__ import known_keys, request_of, spelled_out
 from dce_ray.search.campaign import SEVERAL, spread_out
+from dce_ray.search.options import ConfirmOptions
 from dce_ray.search.settings import CHANGEABLE, Settings, build_experiment
 from dce_ray.version import VERSION
 from dce_ray.words import masked
@@ -90,7 +91,7 @@ def check_search(arguments: Sequence[str]) -> None:
                 f"resume= goes on with what was asked; {', '.join(wrong)} cannot be changed. "
                 f"These may be: {', '.join(allowed)}"
             )
-        Settings.from_mapping(apply(Settings().to_mapping(), changes))  # refuses wrong values, and passwords
+        _check_alone(changes)
         return
     for one in spread_out(values) or [values]:
         request = request_of(one)
@@ -100,6 +101,23 @@ def check_search(arguments: Sequence[str]) -> None:
         _check_path("annotations", request.importing.annotations)
         if request.settings.storage:
             Place.at(request.settings.storage)
+
+
+def _check_alone(changes: Mapping[str, Any]) -> None:
+    """Refuse values of ``resume=`` that no folder takes, passwords among them.
+
+    Each is looked at by itself: what it may be beside others (``confirm.seeds`` beside ``confirm.max_seeds``) depends
+    on what the folder holds, and is left to the head.
+    """
+    unbound = Settings(confirm=ConfirmOptions(precision=None)).to_mapping()
+    faults = []
+    for key, value in changes.items():
+        try:
+            Settings.from_mapping(apply(unbound, {key: value}))
+        except ConfigError as fault:
+            faults.append(str(fault))
+    if faults:
+        raise ConfigError("\n".join(faults))
 
 
 def _refuse_secrets(key: str, value: Any) -> None:

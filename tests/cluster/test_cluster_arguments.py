@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shlex
@@ -26,7 +27,8 @@ from dce_ray.commandline import parse
 from dce_ray.errors import ClusterError, ConfigError, DceError
 from dce_ray.presets import run_config
 from dce_ray.search.__main__ import request_of
-from dce_ray.search.settings import Experiment, build_experiment
+from dce_ray.search.options import ConfirmOptions, RayOptions, SearchOptions
+from dce_ray.search.settings import CHANGEABLE, Experiment, build_experiment
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,6 +51,10 @@ ROOT = Path(__file__).resolve().parents[2]
         (["resume=results/x", "results=other"], "results cannot be changed"),
         (["resume=results/x", "baseline=delu"], "baseline cannot be changed"),
         (["resume=results/x", "search.num_runs=few"], "search.num_runs='few': must be a whole number"),
+        (["resume=results/x", "confirm.seeds=30", "confirm.precision=0"], "confirm.precision=0.0: must lie between"),
+        (["resume=results/x", "confirm.seeds=-1", "search.time_budget=0s"], "confirm.seeds=-1: must lie between"),
+        (["resume=results/x", "confirm.seeds=-1", "search.time_budget=0s"], "search.time_budget=0s: must be more"),
+        (["resume=results/x", "ray.address=ray://head:10001"], "ray.address=ray://head:10001"),
         (["resume=results/x", "tracking.uri=https://me:s3cret@h"], "tracking.uri=https://me:***@h: holds a password"),
     ],
 )
@@ -88,11 +94,30 @@ def test_credentials_in_any_address_are_refused_here_and_not_shown(words):
         ["resume=s3://bucket/searches/thumos14/delu/first", "results=other"],
         ["data=synthetic-tiny", "storage=/shared/searches"],
         ["resume=results/x/delu/one", "search.num_trials=64", "tracking=off"],
+        ["resume=results/x/delu/one", "confirm.seeds=30"],
+        ["resume=results/x/delu/one", "confirm.max_seeds=4"],
         ["baseline=co2net,delu", "data=synthetic-tiny,s3://bucket/store"],
     ],
 )
 def test_a_right_search_passes(arguments):
     check_search(arguments)
+
+
+GROUPS = {"search": SearchOptions, "confirm": ConfirmOptions, "ray": RayOptions}
+ENDS = [
+    f"{group}.{item.name}={item.metadata[end]}"
+    for group, kind in GROUPS.items()
+    for item in dataclasses.fields(kind)
+    for end in ("low", "high")
+    if f"{group}.{item.name}" in CHANGEABLE and end in item.metadata
+]
+"""Of all numbers that resume= may change, the least and the most that may be given."""
+
+
+@pytest.mark.parametrize("word", [*ENDS, "confirm.precision=null"])
+def test_what_some_folder_takes_goes_to_the_head(word):
+    assert len(ENDS) == 18
+    check_search(["resume=results/x/delu/one", word])
 
 
 def test_the_command_refuses_before_it_connects():
