@@ -77,6 +77,7 @@ def at_work(options: Mapping[str, Any], folder: ExperimentFolder) -> Iterator[No
     """
     tracking, mirror = tracking_of(options), None
     with folder.lock():
+        folder.note_session(environment())
         try:
             with start_mirror(folder, tracking.uri) if tracking.enabled else nullcontext() as mirror:
                 yield

@@ -87,6 +87,7 @@ def main(arguments: list[str]) -> int:
     print(f"confirmation folder: {look.folder.path}")
     storage = look.search.config.get("storage")
     with look.folder.lock(), at_storage(look.folder, storage, look.store.digest) as folder:
+        folder.note_session(environment())
         look = replace(look, folder=folder)
         stop = run(look, options)
         if stop is None:

@@ -17,6 +17,8 @@ CORE = ("dce-ray", "torch", "numpy", "pyarrow")
 COMMIT_VARIABLE = "DCE_RAY_COMMIT"
 """Carries the commit of code that was brought to another machine without its repository."""
 SEARCH = ("ray", "optuna", "mlflow", "hydra-core")
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+"""How a process says when it started: UTC, to the second."""
 
 
 def processor() -> str:
@@ -78,6 +80,6 @@ def environment() -> dict[str, str | int]:
         "python": platform.python_version(),
         "commit": commit(),
         "command": given_command(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "started": time.strftime(TIME, time.gmtime()),
         **versions(*SEARCH),
     }

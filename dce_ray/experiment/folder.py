@@ -4,6 +4,7 @@
 
     config.json  environment.json  study.journal  log.txt     what was asked, where, and Optuna's study (the truth)
     changes.jsonl                                              what resume= changed: when, and what was asked before
+    sessions.jsonl                                             who went on: a line where that says otherwise than before
     clock.json                                                 how long all sessions took together
     trials/<key>/{record.json, progress.jsonl}                 one per run on the selecting split, plain ones included
     tracking/                                                  what the mirror into MLflow knows of itself
@@ -22,6 +23,7 @@ that cannot be read. Numbers that are not finite are written as ``null``.
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +37,17 @@ from dce_ray.experiment.asked import Asked
 from dce_ray.experiment.nearby import those_below, those_near
 from dce_ray.experiment.record import ROLES, RunRecord
 from dce_ray.experiment.run_folder import MARK, Common, RunFolder
-from dce_ray.files import append_line, held, is_held, not_written, read_back, read_json, write_atomically, write_json
+from dce_ray.files import (
+    append_line,
+    held,
+    is_held,
+    not_written,
+    read_back,
+    read_json,
+    whole_lines,
+    write_atomically,
+    write_json,
+)
 from dce_ray.train.run_files import LOCK
 from dce_ray.words import shown_path
 
@@ -146,8 +158,30 @@ class ExperimentFolder:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """Commit, hardware and library versions."""
+        """Commit, hardware and library versions, of the session that made the folder."""
         return dict(read_json(self.path / "environment.json"))
+
+    def note_session(self, environment: Mapping[str, Any]) -> None:
+        """Keep who goes on: a line of ``sessions.jsonl`` where more than the time is another one than before.
+
+        Args:
+            environment: of this process, as :func:`dce_ray.provenance.environment` says it.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        now, before = read_back(environment), self.sessions[-1]
+        if now | {"started": None} != before | {"started": None}:
+            append_line(self._sessions, now)
+
+    @property
+    def sessions(self) -> list[dict[str, Any]]:
+        """What was known of each session that made numbers, in their order; the first is :attr:`environment`."""
+        return [self.environment, *map(json.loads, whole_lines(self._sessions))]
+
+    @property
+    def _sessions(self) -> Path:
+        return self.path / "sessions.jsonl"
 
     @property
     def study(self) -> Path:

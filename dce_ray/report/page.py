@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from dce_ray.experiment.candidate import WINNER
@@ -50,6 +51,7 @@ FILES: Mapping[str, str] = {
     "trials.parquet": "the same for programs",
     "figures": "every figure of this page, as SVG and PNG",
     "config.json": "all that was asked",
+    "sessions.jsonl": "the commits and machines that went on with it",
     "study.journal": "Optuna's study: the truth that resume= goes on from",
     "log.txt": "what Ray and Optuna had to say",
 }
@@ -104,16 +106,26 @@ def _page(
     page.add("confirmation", "Confirmation", *_confirmation(folder, confirmed, drawn, verdict))
     page.add("learning", "Learning curves", html.figure(drawn["learning"], DESCRIPTION, "learning-figure"))
     view.add_searched(page, drawn)
-    environment = {name: json.dumps(v) if isinstance(v, dict | list) else v for name, v in folder.environment.items()}
     page.add("files", "Files", html.paragraph("In the folder of this page:"), html.files(_beside(folder)))
     page.add(
         "provenance",
         "Provenance",
-        html.facts(environment),
+        *session_parts(folder),
         html.folded_text("Configuration (config.json)", json.dumps(config, indent=2)),
         html.folded_text("Best configuration (best.yaml)", folder.best.read_text()) if folder.best.is_file() else "",
     )
     return page
+
+
+def session_parts(folder: ExperimentFolder) -> list[str]:
+    """Commit, machine and versions that the numbers come from: all of the first session, then what changed."""
+    first, *further = folder.sessions
+    parts = [html.facts(first)]
+    for before, now in pairwise([first, *further]):
+        parts.append(html.paragraph(f"Gone on with from {now['started']} on, where this was another one than before:"))
+        changed = {name: now.get(name, "none") for name in now | before if now.get(name) != before.get(name)}
+        parts.append(html.facts({name: value for name, value in changed.items() if name != "started"}))
+    return parts
 
 
 def _beside(folder: ExperimentFolder) -> dict[str, str]:

@@ -10,7 +10,7 @@ from dce_ray.files import write_atomically
 from dce_ray.report import html
 from dce_ray.report.confirmation import settings_table
 from dce_ray.report.measured import confirmed_settings
-from dce_ray.report.page import CONFIRMATION, origin_notes, verdict_parts
+from dce_ray.report.page import CONFIRMATION, origin_notes, session_parts, verdict_parts
 from dce_ray.report.rendering import html_table
 from dce_ray.report.setting_figures import confirmation_figure
 from dce_ray.report.style import house_style, write_figure
@@ -32,5 +32,6 @@ def write_page(folder: ExperimentFolder) -> None:
         planned = verdict.planned_comparison if verdict else None
         svg = write_figure(confirmation_figure(confirmed, WINNER, planned), folder.figures, "confirmation")
     page.add("confirmation", "Confirmation", table, html.figure(svg, CONFIRMATION, "confirmation-figure"))
-    page.add("provenance", "Provenance", html.folded_text("Configuration (config.json)", json.dumps(config, indent=2)))
+    asked = html.folded_text("Configuration (config.json)", json.dumps(config, indent=2))
+    page.add("provenance", "Provenance", *session_parts(folder), asked)
     write_atomically(folder.path / "report.html", page.render())

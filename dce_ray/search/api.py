@@ -16,6 +16,7 @@ from dce_ray.experiment.mirrored import at_storage
 from dce_ray.experiment.study import read_study
 from dce_ray.interrupts import was_interrupted
 from dce_ray.points.standing import Standing, read_standing
+from dce_ray.provenance import environment
 from dce_ray.search.advice import changed_lines, seeds_note
 from dce_ray.search.next_steps import next_lines
 from dce_ray.search.opening import create, reopen
@@ -208,16 +209,18 @@ def conduct(experiment: Experiment, folder: ExperimentFolder, *, made: bool = Fa
             print(line)
         folder.keep_config(experiment.to_mapping())  # what resume= changed holds for the next one too
         storage, digest = experiment.settings.storage, experiment.digest
-        with at_storage(folder, storage, digest) as working, _tracked(experiment, folder):
-            search = Search(experiment, working)
-            try:
-                stop = search.run()
-            except (KeyboardInterrupt, SystemExit):  # Ctrl-C or SIGTERM where no run can be stopped tidily
-                print(f"stopped: {INTERRUPTED}\nWhat is done is kept. Go on with: {_resume_command(folder)}")
-                raise
-            finally:
-                search.clock.keep()
-                _write_outputs(folder)
+        with at_storage(folder, storage, digest) as working:
+            folder.note_session(environment())  # behind what was still done elsewhere, and before MLflow reads it
+            with _tracked(experiment, folder):
+                search = Search(experiment, working)
+                try:
+                    stop = search.run()
+                except (KeyboardInterrupt, SystemExit):  # Ctrl-C or SIGTERM where no run can be stopped tidily
+                    print(f"stopped: {INTERRUPTED}\nWhat is done is kept. Go on with: {_resume_command(folder)}")
+                    raise
+                finally:
+                    search.clock.keep()
+                    _write_outputs(folder)
     if stop is not None:
         more = " search.time_budget=<more>" if stop.reason == OUT_OF_TIME else ""
         print(f"stopped: {stop.reason}\nWhat is done is kept. Go on with: {_resume_command(folder)}{more}")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SEARCH_FILES = (
     "config.json",
     "environment.json",
+    "sessions.jsonl",
     "best.yaml",
     "trials.csv",
     "trials.parquet",

@@ -16,6 +16,7 @@ from dce_ray.config import SCALARS
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN, PLAIN_LABEL, RunRecord
 from dce_ray.experiment.run_folder import RunFolder
+from dce_ray.experiment.sessions import sessions_of, told
 from dce_ray.files import read_json
 from dce_ray.words import runnable
 
@@ -119,7 +120,7 @@ def run_content(folder: ExperimentFolder, record: RunRecord, *, live: bool) -> R
     """
     state = "interrupted" if record.state == "running" and not live else record.state
     replicated = record.role in ("plain", "trial") and folder.config.get("policy") == "replicates"
-    tags = common_tags(folder) | {
+    tags = common_tags(folder, record) | {
         "kind": record.role,
         "setting": record.setting,
         "components": record.components,
@@ -203,7 +204,7 @@ def search_content(folder: ExperimentFolder, records: list[RunRecord], *, live: 
             "kind": kind,
             "protocol": str(run.get("protocol", "")),
             "status": state,
-            "host": str(folder.environment.get("host", records[0].host if records else "")),
+            "host": told(folder.sessions, "host") or (records[0].host if records else ""),
             "search": folder.path.name,
             **{f"trials.{name}": str(count) for name, count in _counts(records).items()},
             **({} if kind == ABLATIONS else {NOTE_TAG: _verdict(folder)}),
@@ -267,12 +268,19 @@ def _results(record: RunRecord, *, replicated: bool) -> Iterator[Value]:
         yield Value(key, record.value, record.iteration or 0, milliseconds(record.ended))
 
 
-def common_tags(folder: ExperimentFolder) -> dict[str, str]:
-    """Tags that all runs of a folder have."""
+def common_tags(folder: ExperimentFolder, record: RunRecord | None = None) -> dict[str, str]:
+    """Tags that all runs of a folder have.
+
+    Args:
+        folder: the search, or ablations.
+        record: of the run, whose commits are those of the sessions that may have trained it; None for what stands for
+            many runs and has the commits of all sessions.
+    """
+    sessions = folder.sessions
     return {
         "data": data_name(folder),
         "baseline": baseline_name(folder),
-        "commit": str(folder.environment.get("commit", "unknown")),
+        "commit": told(sessions_of(record, sessions) if record else sessions, "commit") or "unknown",
     }
 
 

@@ -10,6 +10,7 @@ import pytest
 from dce_ray.errors import OutputError, SearchError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
+from dce_ray.experiment.sessions import sessions_of, told
 from dce_ray.files import cut_torn_line, write_json
 from dce_ray.train.run_files import RunFiles
 
@@ -163,6 +164,40 @@ def test_config_is_written_anew_only_where_it_says_otherwise(folder):
     changes = [json.loads(line) for line in (folder.path / "changes.jsonl").read_text().splitlines()]
     assert [change["before"] for change in changes] == [{"values": None}, {"values": [1, 2]}]
     assert all(began <= change["time"] <= time.time() for change in changes)
+
+
+def test_who_goes_on_is_kept_where_more_than_the_time_is_another(folder):
+    first = {"commit": "abc"}
+    assert folder.sessions == [first]
+    folder.note_session(first | {"started": "2026-01-01T00:00:09Z"})
+    assert not (folder.path / "sessions.jsonl").exists()
+    second = {"commit": "def", "host": "other", "started": "2026-01-02T00:00:00Z"}
+    folder.note_session(second)
+    folder.note_session(second | {"started": "2026-01-03T00:00:00Z"})
+    with (folder.path / "sessions.jsonl").open("a") as file:
+        file.write('{"commit": "to')  # killed
+    assert ExperimentFolder.open(folder.path).sessions == [first, second]
+    folder.note_session(first | {"started": "2026-01-04T00:00:00Z"})
+    assert [session["commit"] for session in folder.sessions] == ["abc", "def", "abc"]
+    assert folder.environment == first
+
+
+@pytest.mark.parametrize(
+    ("began", "ended", "commits"),
+    [
+        (None, None, "a, b, c"),  # planned, and not begun
+        (-9.0, -5.0, "a"),
+        (-9.0, 86400.0, "a, b"),
+        (86400.0, 2 * 86400.0 - 1, "b"),
+        (86399.0, 3 * 86400.0, "a, b, c"),
+        (3 * 86400.0, None, "c"),
+    ],
+)
+def test_a_run_is_of_the_sessions_that_may_have_trained_it(began, ended, commits):
+    sessions = [
+        {"commit": name, "started": f"1970-01-0{day}T00:00:00Z"} for day, name in ((1, "a"), (2, "b"), (3, "c"))
+    ]
+    assert told(sessions_of(record(started=began, ended=ended), sessions), "commit") == commits
 
 
 def test_scores_leave_out_what_is_not_finite(tmp_path):

@@ -84,6 +84,17 @@ def test_at_the_end_all_is_there_and_comes_back_on_another_machine(folder, stora
     assert ExperimentFolder.open(found).trial("a").readings() == folder.trial("a").readings()
 
 
+def test_who_went_on_elsewhere_is_known_where_it_comes_back(folder, storage, tmp_path):
+    with at_storage(folder, storage, "d"):
+        add_run(folder, "a", "finished")
+        folder.note_session({"commit": "second", "started": "2026-01-02T00:00:00Z"})
+    found, _ = fetch_experiment(place_of(folder, storage).address, str(tmp_path / "elsewhere"))
+    with at_storage(ExperimentFolder.open(found), storage, "d") as third:
+        third.note_session({"commit": "third", "started": "2026-01-03T00:00:00Z"})
+    back, _ = fetch_experiment(place_of(folder, storage).address, str(tmp_path / "back"))
+    assert [session.get("commit") for session in ExperimentFolder.open(back).sessions][-2:] == ["second", "third"]
+
+
 def test_what_is_removed_here_is_removed_there(folder, storage):
     add_run(folder, "a", "finished")
     with at_storage(folder, storage, "d"):

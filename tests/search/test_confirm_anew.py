@@ -50,7 +50,7 @@ def searched(cluster, tiny, tmp_path_factory):
     return folder
 
 
-def test_the_undecided_verdict_ends_with_a_command_that_works_when_pasted(searched, capsys):
+def test_the_undecided_verdict_ends_with_a_command_that_works_when_pasted(searched, capsys, monkeypatch):
     verdict = Verdict.read(searched)
     python, dash, module, *arguments = shlex.split(verdict.command)
     assert (python, dash, module) == ("python", "-m", "dce_ray.confirm")
@@ -76,6 +76,7 @@ def test_the_undecided_verdict_ends_with_a_command_that_works_when_pasted(search
         assert anew.command.endswith(" look=3")
     # Given again it runs nothing, and says the same.
     before = look.confirm("top1-11000").table.stat().st_mtime_ns
+    monkeypatch.setenv("DCE_RAY_COMMIT", "bbbbbbb")
     assert confirm.main(arguments) == 0
     again = capsys.readouterr().out
     assert "6 runs on test, 6 of them finished before" in again
@@ -86,6 +87,8 @@ def test_the_undecided_verdict_ends_with_a_command_that_works_when_pasted(search
     assert page.index(Verdict.read(searched).sentence) < page.index("Confirmed anew (one-confirm-2)")
     assert anew.sentence in page
     assert anew.sentence in (look.path / "report.html").read_text()
+    assert [session["commit"] for session in look.sessions] == [look.environment["commit"], "bbbbbbb"]
+    assert "bbbbbbb" in (look.path / "report.html").read_text()
     assert report_command.main([str(look.path)]) == 0
     assert capsys.readouterr().out.rstrip() == anew.text
     report_command.main([str(searched.path)])

@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -25,10 +26,11 @@ from mirrored import (
 
 from dce_ray.errors import ConfigError, TrackingError
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.provenance import environment
+from dce_ray.provenance import TIME, environment
 from dce_ray.search.settings import Settings
 from dce_ray.tracking import start_mirror, sync
 from dce_ray.tracking.address import Address
+from dce_ray.tracking.content import run_content, search_content
 from dce_ray.tracking.mirror import closing_lines
 from dce_ray.tracking.state import keep_report, only_sender, search_identity
 from dce_ray.tracking.sync_report import SyncReport
@@ -62,6 +64,21 @@ def test_runs_are_nested_tagged_and_carry_the_six_parameters(sent: ExperimentFol
     assert {key: first.data.tags[key] for key in tags} == tags
     assert runs["first confirm baseline, seed 1"].data.tags["components"] == "baseline"
     assert runs["first confirm baseline, seed 1"].data.tags["protocol"] == "confirm"
+
+
+def test_every_commit_and_machine_is_told_where_a_search_was_gone_on_with(make_experiment: Make):
+    folder = make_experiment()
+    records = [run.record() for run in folder.trials()]
+    before, cut_off = records[1], records[4]
+    assert (before.ended is None, cut_off.ended is None) == (False, True)
+    began = time.strftime(TIME, time.gmtime(START_S + 3600))
+    folder.note_session(folder.environment | {"commit": "bbbbbbb", "host": "node-2", "started": began})
+    whole = search_content(folder, records, live=False, identity="x").tags
+    assert (whole["commit"], whole["host"]) == ("abc1234, bbbbbbb", "node-1, node-2")
+    assert run_content(folder, before, live=False).tags["commit"] == "abc1234"
+    assert run_content(folder, cut_off, live=True).tags["commit"] == "abc1234, bbbbbbb"
+    later = cut_off.replace(started=START_S + 3700)
+    assert run_content(folder, later, live=True).tags["commit"] == "bbbbbbb"
 
 
 def test_states_become_mlflow_states(make_experiment: Make):
