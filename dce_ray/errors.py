@@ -71,6 +71,10 @@ class SearchError(DceError):
     """A search cannot start or go on."""
 
 
+class OutOfTimeError(SearchError):
+    """The time budget ended a search before it had anything to confirm; with more time it goes on."""
+
+
 class ClusterError(DceError):
     """A cluster cannot be reached, or a job on it is not what was asked for."""
 

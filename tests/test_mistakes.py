@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from dce_ray.commandline import status_of
-from dce_ray.errors import OutputError, SearchError, TrackingError
+from dce_ray.errors import OutOfTimeError, OutputError, SearchError, TrackingError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.files import write_atomically
 from dce_ray.tracking.address import address_of
@@ -345,6 +345,10 @@ def test_a_search_that_cannot_begin_leaves_no_folder(tmp_path):
     with pytest.raises(SearchError), nothing_left(folder):
         raise SearchError("Ray does not start")
     assert listing(tmp_path) == {tmp_path / "results"}
+    ended = ExperimentFolder.create(tmp_path / "results" / "data" / "delu" / "tb", {"run": {}}, {})
+    with pytest.raises(OutOfTimeError), nothing_left(ended):
+        raise OutOfTimeError("to go on: resume=")
+    assert ended.path.is_dir()
     begun = ExperimentFolder.create(tmp_path / "results" / "data" / "delu" / "one", {"run": {}}, {})
     begun.trial("a").write(RunRecord("a", "trial", "trial 0", 0, "running", {}, 0))
     with pytest.raises(SearchError), nothing_left(begun):

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from dce_ray.errors import DceError, SearchError
+from dce_ray.errors import DceError, OutOfTimeError, SearchError
 from dce_ray.experiment.brought import AT_ONCE, STATE, Marks, catch_up, wanted
 from dce_ray.experiment.claim import SESSION, Claim, place_of
 from dce_ray.experiment.folder import ExperimentFolder
@@ -62,8 +62,9 @@ def at_storage(folder: ExperimentFolder, storage: str | None, digest: str) -> It
     begun = True
     try:
         yield replace(folder, common=Common(digest, place, claim.session))
-    except DceError:
-        begun = claim.session > 0 or bool(folder.trials() or folder.confirmations())
+    except DceError as fault:
+        goes_on = claim.session > 0 or isinstance(fault, OutOfTimeError)
+        begun = goes_on or bool(folder.trials() or folder.confirmations())
         raise
     finally:
         print(mirror.finish()) if begun else mirror.withdraw()

@@ -34,7 +34,7 @@ python -m dce_ray.search key=value ...     tune SCS and MCM for a baseline, choo
 how much
   search.num_runs=32     runs of the search in all, the plain baseline's included (search.num_trials is the same)
   search.folds=5         parts of the train videos; a run trains without one of them and is scored on it
-  search.time_budget=90m for everything, the confirmation included
+  search.time_budget=90m for everything, the confirmation included, from the first node on
   search.max_failures=2  search.seed=0     search.min_iterations= (policy=single)
   confirm.top=3          confirm.seeds=5 (0: no confirmation, test is never read)
   confirm.precision=1.0  winner and plain baseline get more seeds until half the interval is so wide, in mAP percent,

@@ -102,7 +102,8 @@ def run_search(
         test_subset: name of the subset that is tested on, likewise.
         num_runs: runs of the search in all, the plain baseline's included.
         folds: parts of the train videos; a run trains without one of them and is scored on it.
-        time_budget: for the whole search, its confirmation included, such as ``90m``.
+        time_budget: for the whole search, its confirmation included, such as ``90m``; the wait for Ray and its first
+            node does not count.
         policy: ``replicates`` (folds and seeds, a model of the noise chooses) or ``single`` (one run per point).
         sampler: who suggests new points: ``auto``, ``gp``, ``tpe``, ``cmaes`` or ``random``.
         scheduler: early stopping with ``policy="single"``: ``auto``, ``asha``, ``hyperband``, ``median`` or ``none``.

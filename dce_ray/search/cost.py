@@ -41,6 +41,9 @@ class Runs:
 class Clock(Observer):
     """How long the search has run, all its sessions together; written down whenever a run ends.
 
+    A session's time begins with :meth:`begin`, when there are nodes to run on: what Ray takes to start, and the wait
+    for a cluster's first node, are no time of the search.
+
     Args:
         folder: where ``clock.json`` lies; a kill loses at most the time since the last run ended.
         budget_s: seconds for the whole search, its confirmation included; None: no end.
@@ -53,12 +56,16 @@ class Clock(Observer):
         known = read_json(self.folder.clock) if self.folder.clock.is_file() else {}
         self.before_s = float(known.get("used_s", 0.0))
         self._closed: list[float | None] | None = known.get("closed")
+        self._began: float | None = None
+
+    def begin(self) -> None:
+        """From now on this session's time counts."""
         self._began = time.monotonic()
 
     @property
     def used_s(self) -> float:
         """Seconds of all sessions."""
-        return self.before_s + time.monotonic() - self._began
+        return self.before_s + (0.0 if self._began is None else time.monotonic() - self._began)
 
     @property
     def left_s(self) -> float:

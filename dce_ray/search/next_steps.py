@@ -1,7 +1,8 @@
-"""What a finished search ends with: the commands that may come next, as they stand."""
+"""What a search ends with: the commands that may come next, as they stand."""
 
 from __future__ import annotations
 
+from dce_ray.errors import OutOfTimeError, SearchError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.search.options import seconds
 from dce_ray.search.settings import Experiment
@@ -25,3 +26,19 @@ def next_lines(experiment: Experiment, folder: ExperimentFolder) -> list[str]:
     width = max(map(len, steps))
     report = f"Report: {shown_path(folder.path / 'report.html')}"
     return [report, "Next:", *(f"  {what:{width}s}  {command}" for what, command in steps.items())]
+
+
+def nothing_to_confirm(folder: ExperimentFolder, stopped: str | None, hopeless: str | None) -> SearchError:
+    """What to tell where no point has a usable run.
+
+    Args:
+        folder: of the search.
+        stopped: that its time is over; None where it was not.
+        hopeless: why it makes no sense to go on as before; None while it does.
+    """
+    why = hopeless or stopped or f"{folder.path / 'trials.csv'} says what failed"
+    kind, more = (OutOfTimeError, "search.time_budget") if stopped else (SearchError, "search.num_runs")
+    return kind(
+        f"no point has a run that was trained to its end, so there is nothing to confirm: {why}; "
+        f"to go on: {command_line('dce_ray.search', resume=folder.path)} {more}=<more>"
+    )

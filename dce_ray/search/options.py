@@ -38,7 +38,8 @@ class SearchOptions(Config):
     folds: int = number(5, 2, 20)
     """Parts of the train videos, of which a run holds one out; with ``protocol=paper`` none: seeds alone differ."""
     time_budget: str | None = text(None, DURATION)
-    """Time for the whole search, its confirmation and the rest after a resume included (``90m``)."""
+    """Time for the whole search, its confirmation and the rest after a resume included (``90m``). It begins with
+    the first node: the start of Ray does not count, nor does the wait for a node of a cluster."""
     max_failures: int = number(2, 0, 1000)
     """How often a trial's process may be lost before the trial counts as failed."""
     cpus_per_trial: float | None = number(None, 0.01, 10**4)

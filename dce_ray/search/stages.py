@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dce_ray.errors import SearchError
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord
@@ -17,6 +16,7 @@ from dce_ray.report.confirmation import write_best, write_confirmation
 from dce_ray.search.cost import Clock, Cost, Runs
 from dce_ray.search.display import Display
 from dce_ray.search.in_flight import OUT_OF_TIME
+from dce_ray.search.next_steps import nothing_to_confirm
 from dce_ray.search.options import seconds
 from dce_ray.search.plan import PlanLedger
 from dce_ray.search.searching import Searching, searching
@@ -56,6 +56,7 @@ class Search:
         settings = self.experiment.settings
         go_on = command_line("dce_ray.search", resume=self.folder.path)
         with ray_session(settings.ray.address, self.folder.log, settings.ray.num_cpus, go_on=go_on) as nodes:
+            self.clock.begin()
             keys = () if self.folder.trials() else ("data", "storage")  # resume= takes neither
             data, digest = self.experiment.run.data, self.experiment.digest
             check_nodes(self.folder.mark, data, digest, settings.storage, keys=keys)
@@ -120,12 +121,7 @@ class Search:
         runs.conclude()
         candidates = select(self.folder, self.experiment.settings.confirm.top)
         if not candidates or candidates[0].plain:
-            why = runs.hopeless or (stop.reason if stop else f"{self.folder.path / 'trials.csv'} says what failed")
-            more = "search.time_budget" if stop else "search.num_runs"
-            raise SearchError(
-                f"no point has a run that was trained to its end, so there is nothing to confirm: {why}; "
-                f"to go on: {command_line('dce_ray.search', resume=self.folder.path)} {more}=<more>"
-            )
+            raise nothing_to_confirm(self.folder, stop.reason if stop else None, runs.hopeless)
         set_aside_superseded(self.folder, candidates)
         write_best(self.folder, candidates[0])
         return candidates

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from dce_ray.data.splits import make_splits
-from dce_ray.errors import DceError, SearchError
+from dce_ray.errors import DceError, OutOfTimeError, SearchError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.files import check_writable
 from dce_ray.search.settings import Experiment
@@ -79,11 +79,14 @@ def check_machine(experiment: Experiment, store: FeatureStore) -> None:
 
 @contextmanager
 def nothing_left(folder: ExperimentFolder) -> Iterator[None]:
-    """Inside, a fault before the first run removes the folder again; for who has just made it, and holds its lock."""
+    """Inside, a fault before the first run removes the folder again; for who has just made it, and holds its lock.
+
+    The end of the time budget is no fault: with more time the search goes on.
+    """
     try:
         yield
-    except DceError:
-        if not folder.trials():
+    except DceError as fault:
+        if not folder.trials() and not isinstance(fault, OutOfTimeError):
             remove(folder.path)
         raise
 

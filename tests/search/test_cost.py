@@ -33,11 +33,15 @@ def run(cost, now, key, seconds, state="finished"):
 
 def test_a_budget_counts_all_sessions(experiment_folder, now):
     clock = Clock(experiment_folder, budget_s=60.0)
+    now.at += 600  # a cluster's first node is waited for
+    assert (clock.used_s, clock.left_s) == (0, 60)
+    clock.begin()
     now.at += 25
     assert (clock.used_s, clock.left_s) == (25, 35)
     clock.ended(record("a"))
     now.at += 1000  # nobody runs it
     again = Clock(experiment_folder, budget_s=60.0)
+    again.begin()
     now.at += 5
     assert again.left_s == 30
     assert Clock(experiment_folder).left_s == float("inf")
@@ -84,6 +88,7 @@ def test_a_run_that_did_not_run_in_one_piece_does_not_say_what_one_costs(now):
 
 def test_the_confirmation_is_kept_time_but_no_more_than_half(experiment_folder, now):
     search = SimpleNamespace(clock=Clock(experiment_folder, budget_s=100.0))
+    search.clock.begin()
     few, many = Cost(9, 3, 0, 1, 1.0, 0.0), Cost(9, 300, 0, 1, 1.0, 0.0)
     for cost in (few, many):
         run(cost, now, "a", 10)

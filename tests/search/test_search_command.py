@@ -465,6 +465,25 @@ def test_time_budget_that_ends_before_any_trial(cluster, tiny, tmp_path):
     assert not folder.confirmations()
 
 
+def test_time_that_ends_before_the_first_run_keeps_the_folder_and_what_is_printed_goes_on(
+    cluster, tiny, tmp_path, monkeypatch
+):
+    few = ["search.num_runs=4", "confirm.seeds=0", "training.iterations=4", f"storage={tmp_path / 'storage'}"]
+    with pytest.raises(SearchError, match=r"to go on: .*") as refused:
+        main(arguments(tiny, tmp_path, "search.time_budget=0.01s", *few))
+    folder = opened(tmp_path)
+    assert not folder.trials()
+    assert tmp_path.joinpath("storage", *folder.path.parts[-3:], "config.json").is_file()
+    *_, resume, more = shlex.split(str(refused.value))
+    assert more == "search.time_budget=<more>"
+    monkeypatch.setenv("DCE_RAY_COMMIT", "bbbbbbb")
+    assert main([resume, "search.time_budget=1h"]) == 0
+    assert [run.record().state for run in folder.trials()] == ["finished"] * 4
+    assert [session["commit"] for session in folder.sessions] == [folder.environment["commit"], "bbbbbbb"]
+    provenance = (folder.path / "report.html").read_text().partition('id="provenance"')[2]
+    assert 0 < provenance.index(folder.environment["commit"]) < provenance.index("<dd>bbbbbbb</dd>")
+
+
 @pytest.mark.parametrize(("state", "runs"), [("failed", 0), ("running", 1), ("finished", 0)])
 def test_a_plain_baseline_that_just_failed_is_not_trained_again(tiny, tmp_path, state, runs):
     """Only one that the time budget cut off is: a run that ended in NaN would end so again."""
