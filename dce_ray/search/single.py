@@ -47,6 +47,34 @@ class SingleLedger(StudyLedger):
         training = self.configure({})["training"]
         self._length = min(training["iterations"], training.get("stop_at") or training["iterations"])
         super().__post_init__()
+        for number in self._interrupted:
+            self._complete_point(number)
+
+    def _complete_point(self, number: int) -> None:
+        """Give a trial the point that a kill has cut off between two of its values, each a line of the journal.
+
+        The point is suggested once more as a whole, to a study that knows what the first suggestion knew: a sampler
+        that is asked for the rest alone would begin its random stream with another value.
+        """
+        left = self.trial(number)
+        if "origin" in left.user_attrs or self.space.searched.keys() <= left.params.keys():
+            return
+        study, storage = self.study, self.study._storage
+        before = optuna.create_study(
+            study_name=study.study_name,
+            direction=study.direction,
+            sampler=self._sampler_of(number),
+            pruner=study.pruner,
+        )
+        before.add_trials(self.trials()[:number])
+        trial = before.ask()
+        self._suggest(trial)
+        whole = before.trials[number]
+        for key, value in whole.system_attrs.items():  # what the sampler itself remembers
+            storage.set_trial_system_attr(self._ids[number], key, value)
+        for name in whole.params.keys() - left.params.keys():
+            spread = whole.distributions[name]
+            storage.set_trial_param(self._ids[number], name, spread.to_internal_repr(whole.params[name]), spread)
 
     @property
     def started(self) -> int:
@@ -123,9 +151,13 @@ class SingleLedger(StudyLedger):
         state = known.state if known.state.is_finished() else TrialState.FAIL
         self.study.tell(trial.number, known.value if state == TrialState.COMPLETE else None, state)
 
-    def _record(self, trial: Trial) -> RunRecord:
-        for name, item in self.space.searched.items():  # a known value stays, where the trial has one
+    def _suggest(self, trial: Trial) -> None:
+        """Give a trial its point; a known value stays, where it has one."""
+        for name, item in self.space.searched.items():
             trial.suggest_float(name, item.low, item.high, log=item.log)
+
+    def _record(self, trial: Trial) -> RunRecord:
+        self._suggest(trial)
         config = self.configure(self.space.complete(trial.params))
         return RunRecord(
             run_key(config, self.digest),

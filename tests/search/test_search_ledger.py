@@ -2,6 +2,7 @@
 
 import binascii
 import math
+import shutil
 
 import optuna
 import pytest
@@ -133,6 +134,30 @@ def test_kill_between_ask_and_record(make_ledger, experiment_folder):
     run_all(make_ledger(num_trials=2))
     trials = recover_study(experiment_folder.study).trials
     assert [(trial.state, len(trial.params)) for trial in trials] == [(TrialState.COMPLETE, 6)] * 2
+
+
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+def test_kill_between_two_values_of_a_point_changes_neither(make_ledger, experiment_folder, sampler):
+    """At every line of the journal, from before the trial to behind its last value."""
+    ledger = make_ledger(num_trials=14, sampler=sampler)
+    for _ in range(12):  # from the 11th trial on TPE and the Gaussian process suggest, and no more at random
+        folder = ledger.ask()
+        ledger.report(folder.key, 27, folder.record().params["delta"])
+        ledger.finish(folder.key)
+    in_flight = ledger.ask().key
+    before = experiment_folder.path.with_name("before")
+    shutil.copytree(experiment_folder.path, before)
+    point = ledger.ask().record().params
+    lines = experiment_folder.study.read_bytes().splitlines(keepends=True)
+    begun = len((before / "study.journal").read_bytes().splitlines())
+    assert len(lines) - begun >= len(point)
+    for cut in range(begun, len(lines) + 1):
+        left = ExperimentFolder(shutil.copytree(before, before.with_name(f"cut-{cut}")))
+        left.study.write_bytes(b"".join(lines[:cut]))
+        again = make_ledger(num_trials=14, sampler=sampler, folder=left)
+        assert again.ask().key == in_flight
+        assert again.ask().record().params == point, f"cut behind line {cut - begun} of the trial"
+        assert len(again.trials()) == 14
 
 
 def test_kill_between_tell_and_record(make_ledger, experiment_folder):
