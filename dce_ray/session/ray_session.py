@@ -22,10 +22,11 @@ from dce_ray.errors import SearchError
 from dce_ray.session.address import address_fault
 from dce_ray.session.gpu_nodes import with_gpu_memory
 from dce_ray.session.gpus import gpu_memory
-from dce_ray.session.limits import available_bytes
+from dce_ray.session.limits import available_bytes, usable_cpus
 from dce_ray.session.resources import Node
 from dce_ray.session.sharing import share_held
 from dce_ray.session.watch import Address, Watch, end_now
+from dce_ray.words import counted
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Trials exchange paths and numbers, not arrays; Ray's own default is 30 % of the memory."""
@@ -227,7 +228,7 @@ def _check_disk() -> None:
             f"a local Ray keeps a file of {OBJECT_STORE_BYTES / 2**20:.0f} MiB, and this shell's limit on files is "
             f"{largest / 2**20:.3g} MiB; raise it: ulimit -f unlimited"
         )
-    temporary = Path(os.environ.get("RAY_TMPDIR", "/tmp"))
+    temporary = _temporary()
     free = shutil.disk_usage(temporary).free
     if free < 2 * OBJECT_STORE_BYTES:
         raise SearchError(
@@ -245,9 +246,30 @@ def remedy(address: str, fault: BaseException) -> str:
         for words, advice in REMEDIES
         if any(word in lowered for word in words) and (advice != JOIN or address != "local")
     )
-    advice = next(fitting, "look into the logs in /tmp/ray/session_latest/logs" if address == "local" else JOIN)
+    advice = next(fitting, _own_logs(busy=TOO_SLOW in text) if address == "local" else JOIN)
     what = "a local Ray does not start" if address == "local" else f"no Ray cluster can be joined at {address}"
     return f"{what}: {text[:400]}\nRemedy: {advice}"
+
+
+def _temporary() -> Path:
+    """Where Ray keeps its files."""
+    return Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
+
+
+def _own_logs(*, busy: bool) -> str:
+    """Where the local Ray that this process began has its logs: ``session_latest`` is of whichever began last.
+
+    Args:
+        busy: whether it did not come up in the time that Ray gives it.
+    """
+    own = sorted((_temporary() / "ray").glob(f"session_*_{os.getpid()}"))
+    logs = f"look into its logs in {own[-1] / 'logs'}" if own else "it has not come so far as to write logs"
+    if not busy:
+        return logs
+    return (
+        f"give the same command again once less runs here: a very busy machine is too slow for Ray's start, tried "
+        f"{STARTS} times (load average {os.getloadavg()[0]:.1f}, {counted(usable_cpus(), 'CPU')}); else {logs}"
+    )
 
 
 JOIN = (

@@ -34,6 +34,8 @@ CREATION_PATIENCE_S = 180.0
 ANSWER_S = 3.0
 """For so long a server may take to let itself be spoken to."""
 PORTS = {"http": 80, "https": 443}
+FULL = ("database or disk is full", "no space left on device", "disk quota exceeded")
+"""What SQLite and the operating system say where nothing more can be written."""
 
 
 @contextlib.contextmanager
@@ -119,6 +121,10 @@ def unreachable(address: Address, fault: Exception) -> TrackingError:
         reason = "no answer in time"
     elif address.server and any(word in text for word in ("Failed to establish", "Connection refused")):
         reason = "nobody listens there"
+    full = next((words for words in FULL if words in text.lower()), None)
+    if address.database_file is not None and full:
+        place = address.database_file.parent
+        return TrackingError(f"MLflow at {address.shown} takes no more ({full}); make room in {place}, then sync")
     if address.server:
         remedy = "start the server or mend tracking.uri"
     elif address.database_file is not None:

@@ -1,6 +1,7 @@
 """Who gets what: worked out by hand."""
 
 import logging
+import os
 import re
 
 import pytest
@@ -114,6 +115,22 @@ def test_ray_client_in_the_environment_is_refused(tmp_path, monkeypatch):
 )
 def test_every_fault_of_the_environment_has_its_remedy(message, advice):
     assert advice in remedy("local" if "running" not in message else "auto", RuntimeError(message))
+
+
+def test_a_ray_that_does_not_start_names_its_own_logs_and_a_busy_machine(tmp_path, monkeypatch):
+    """``session_latest`` is of whichever Ray on the machine began last."""
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    slow = RuntimeError("The current node timed out during startup. This could happen because ...")
+    assert "not come so far as to write logs" in remedy("local", slow)
+    own = tmp_path / "ray" / f"session_2026-11-29_10-00-00_000000_{os.getpid()}"
+    for session in (own, own.with_name("session_2026-11-29_10-00-01_000000_1")):
+        session.mkdir(parents=True)
+    text = remedy("local", slow)
+    assert f"look into its logs in {own / 'logs'}" in text
+    assert "give the same command again" in text and "load average" in text
+    other = remedy("local", RuntimeError("something never seen"))
+    assert f"{own / 'logs'}" in other and "load average" not in other
+    assert "session_latest" not in text + other
 
 
 def test_cluster_that_is_not_there(tmp_path, monkeypatch):

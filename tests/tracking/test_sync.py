@@ -310,6 +310,27 @@ def test_a_server_that_is_not_there_is_named_and_nothing_is_lost(make_experiment
     assert sync(folder).complete
 
 
+def test_a_full_disk_is_told_to_be_made_room_on(make_experiment: Make):
+    """The database takes no page more, as where its disk is full: SQLite says the same of both."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    folder = make_experiment()
+
+    def full(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA max_page_count=1")  # SQLite takes the present size where that is more
+
+    event.listen(Engine, "connect", full)
+    try:
+        report = sync(folder)
+    finally:
+        event.remove(Engine, "connect", full)
+    told = " ".join(report.faults)
+    assert "database or disk is full" in told and not report.complete
+    assert f"make room in {folder.root}, then sync" in told
+    assert "another program" not in told and "does not answer" not in told
+
+
 def test_another_sender_is_told_without_the_password(make_experiment: Make):
     folder, uri = make_experiment(), "http://me:s3cret@127.0.0.1:9"
     with (
