@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 from dce_ray.cluster.connection import Connection
-from dce_ray.cluster.fetch import FOLDER_LINE
+from dce_ray.cluster.fetch import FOLDER_LINE, PLACE_LINE
 from dce_ray.cluster.jobs import SUCCEEDED, exit_status
-from dce_ray.words import command_line
+from dce_ray.words import argument, command_line
 
 GO_ON = re.compile(r"Go on with: .*\bdce_ray\.search (\S.*)$", re.MULTILINE)
 """What a search says that was ended before its end, with its arguments: paths count from the job's folder."""
+CAMPAIGN_LINE = re.compile(r"^campaign: (/.+)$", re.MULTILINE)
+"""Tells the folder of a campaign, which is what goes on with all of its searches."""
+OPTIONS = "options"
+"""In a job's metadata, what its submission was given beside the defaults: JSON, value by key."""
 MISTAKE = 2
 """Exit status of a search that was asked for something wrong."""
 
@@ -40,10 +45,9 @@ def ways_on(address: str, details: Any, log: str) -> list[str]:
         details: Ray's, of the job.
         log: all of it.
     """
-    lines, ways = [], GO_ON.findall(log)
-    if ways and details.status != SUCCEEDED:
-        submit = command_line("dce_ray.cluster submit", address=address)
-        lines.append(f"To go on with it: {submit} -- {ways[-1].strip()}")
+    lines = []
+    if details.status != SUCCEEDED and (way := _way_on(log)):
+        lines.append(f"To go on with it: {_submit_again(address, details, log)} -- {way}")
     if FOLDER_LINE.search(log):
         lines.append(f"Its results: {verb_line('fetch', address, str(details.submission_id))}")
         lines.append(
@@ -52,3 +56,29 @@ def ways_on(address: str, details: Any, log: str) -> list[str]:
     elif exit_status(details) == MISTAKE:
         lines.append("No search began. What data=, storage= and results= name must be there on the head and every node")
     return lines
+
+
+def _way_on(log: str) -> str:
+    """Arguments of the search that goes on; empty where none can.
+
+    Of a campaign it is always the campaign: its searches say how each of them goes on alone, the last to fail last.
+    """
+    if campaigns := CAMPAIGN_LINE.findall(log):
+        return argument("resume", campaigns[-1].strip())
+    ways = GO_ON.findall(log)
+    return ways[-1].strip() if ways else ""
+
+
+def _submit_again(address: str, details: Any, log: str) -> str:
+    """The command that submits to where a job ran, as that was submitted.
+
+    The folder is the one that the log names: it is whole, and a shell makes nothing of ``~`` behind a ``=``. All paths
+    stay as they are, for most of them are the head's.
+    """
+    known = (details.metadata or {}).get(OPTIONS)
+    options = json.loads(known) if known else {}
+    place = PLACE_LINE.search(log)
+    if place and (known is None or "folder" in options):  # jobs of other submitters have no options to be read
+        options["folder"] = place.group(1)
+    words = [argument(key, value) for key, value in options.items()]
+    return " ".join([command_line("dce_ray.cluster submit", address=address), *words])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import platform
 import shlex
 import shutil
@@ -15,6 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from dce_ray.cluster.afterwards import OPTIONS
 from dce_ray.cluster.connection import Connection
 from dce_ray.cluster.own_files import with_own_files
 from dce_ray.commandline import apply, flatten, parse
@@ -32,6 +34,8 @@ from dce_ray.version import VERSION
 from dce_ray.words import masked
 
 PACKAGES = ("dce_ray", "trainables", "search_spaces")
+SAID_AGAIN = ("folder", "python", "runtime_env", "code", "versions")
+"""Keys of a submission that say where and by what its search runs, and so hold for the next one as well."""
 STOP_S = 60
 """For so long a stopped search may take to end tidily; Ray's default of 3 s is a kill."""
 
@@ -203,6 +207,15 @@ def entrypoint(options: SubmitOptions, arguments: Sequence[str], job: str) -> st
     return shlex.join(words)
 
 
+def again(options: SubmitOptions) -> dict[str, str]:
+    """What is to be said again when the search goes on: that which is not as by default, by key."""
+    usual = SubmitOptions()
+    given = {key: str(getattr(options, key)) for key in SAID_AGAIN if getattr(options, key) != getattr(usual, key)}
+    if given.get("code", "none") != "none":
+        given["code"] = str(Path(given["code"]).resolve())
+    return given
+
+
 def submit(connection: Connection, options: SubmitOptions, arguments: Sequence[str]) -> str:
     """Bring the code and start the job; the job's name.
 
@@ -216,7 +229,7 @@ def submit(connection: Connection, options: SubmitOptions, arguments: Sequence[s
             "entrypoint": entrypoint(options, arguments, job),
             "submission_id": job,
             "runtime_env": runtime_environment(options, code),
-            "metadata": {"dce_ray": VERSION, "arguments": shlex.join(arguments)},
+            "metadata": {"dce_ray": VERSION, "arguments": shlex.join(arguments), OPTIONS: json.dumps(again(options))},
         }
         try:
             return str(connection.client.submit_job(**wanted))

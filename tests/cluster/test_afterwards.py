@@ -1,10 +1,15 @@
 """What is said of a job that has ended: how to go on, where its results are, why there are none."""
 
+import json
+import shlex
 from types import SimpleNamespace
 
-from dce_ray.cluster.afterwards import ways_on
+import pytest
+
+from dce_ray.cluster.afterwards import OPTIONS, ways_on
 from dce_ray.cluster.jobs import described, message_of
-from dce_ray.cluster.submission import _refusal
+from dce_ray.cluster.submission import SubmitOptions, _refusal, again, check_search
+from dce_ray.commandline import compose
 
 ADDRESS = "http://127.0.0.1:8265"
 STOPPED_LOG = """experiment folder: /home/me/dce-ray/results/hapt/delu/one
@@ -13,7 +18,29 @@ What is done is kept. Go on with: python -m dce_ray.search resume=results/hapt/d
 """
 
 
-def ended(status, code, message=""):
+CAMPAIGN_LOG = """folder on the cluster: /home/me/dce-ray on head
+campaign: /home/me/dce-ray/results/campaigns/all
+campaign: 3 of 3 searches to do, one after the other, each on all slots
+
+== hapt/co2net ==
+experiment folder: /home/me/dce-ray/results/hapt/co2net/all
+stopped: 3 runs in a row ended by a fault of their surroundings
+What is done is kept. Go on with: python -m dce_ray.search resume=results/hapt/co2net/all
+failed: 3 runs in a row ended by a fault of their surroundings
+
+== hapt/delu ==
+experiment folder: /home/me/dce-ray/results/hapt/delu/all
+stopped: 3 runs in a row ended by a fault of their surroundings
+What is done is kept. Go on with: python -m dce_ray.search resume=results/hapt/delu/all
+failed: 3 runs in a row ended by a fault of their surroundings
+"""
+CAMPAIGN_END = (
+    "SearchError: 2 of 3 searches failed: hapt/co2net, hapt/delu; to go on with them: python -m dce_ray.search "
+)
+CAMPAIGN_END += "resume=results/campaigns/all\n"
+
+
+def ended(status, code, message="", options=None):
     return SimpleNamespace(
         submission_id="one",
         status=SimpleNamespace(value=status, is_terminal=lambda: True) if message else status,
@@ -21,7 +48,7 @@ def ended(status, code, message=""):
         message=message,
         start_time=None,
         end_time=None,
-        metadata=None,
+        metadata=None if options is None else {OPTIONS: json.dumps(again(options))},
         entrypoint="python",
     )
 
@@ -32,6 +59,51 @@ def test_of_a_stopped_search_it_says_how_to_go_on_through_the_cluster():
         f"-m dce_ray.cluster submit address={ADDRESS} -- resume=results/hapt/delu/one search.time_budget=<more>"
     )
     assert results.endswith(f"-m dce_ray.cluster fetch address={ADDRESS} job=one")
+
+
+def submitted_again(line):
+    """What a printed command gives to ``submit``: its options, and the arguments of the search."""
+    words = shlex.split(line.partition(" submit ")[2])
+    options, search = words[: words.index("--")], words[words.index("--") + 1 :]
+    return SubmitOptions.from_mapping(compose(SubmitOptions().to_mapping(), options)), search
+
+
+@pytest.mark.parametrize(
+    ("options", "folder"),
+    [
+        (SubmitOptions(), "~/dce-ray"),
+        (SubmitOptions(folder="/data/my searches", python="/opt/env/bin/python", runtime_env="none"), None),
+        (SubmitOptions(folder="~/other", code="none", versions="any"), None),
+    ],
+)
+def test_it_is_submitted_to_where_it_was(tmp_path, monkeypatch, options, folder):
+    place = tmp_path / "my searches"
+    monkeypatch.chdir(tmp_path)  # a path of the head does not count from here, though it is the same
+    log = f"folder on the cluster: {place} on head\n{STOPPED_LOG}".replace(" search.time_budget=<more>", "")
+    way, *_ = ways_on(ADDRESS, ended("STOPPED", 130, options=options), log)
+    found, search = submitted_again(way)
+    assert found == options.replace(address=ADDRESS, folder=folder or str(place))
+    assert search == ["resume=results/hapt/delu/one"]
+    check_search(search)
+
+
+def test_a_wheel_is_named_as_it_is_found_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "dce_ray-1-py3-none-any.whl").touch()
+    monkeypatch.chdir(tmp_path)
+    assert again(SubmitOptions(code="dce_ray-1-py3-none-any.whl"))["code"] == f"{tmp_path}/dce_ray-1-py3-none-any.whl"
+
+
+def test_of_a_job_whose_options_nobody_kept_the_folder_is_known():
+    log = f"folder on the cluster: /data/searches on head-1\n{STOPPED_LOG}"
+    assert submitted_again(ways_on(ADDRESS, ended("STOPPED", 130), log)[0])[0].folder == "/data/searches"
+
+
+@pytest.mark.parametrize("log", [CAMPAIGN_LOG + CAMPAIGN_END, CAMPAIGN_LOG], ids=["failed", "killed"])
+def test_of_a_campaign_the_whole_is_gone_on_with(log):
+    way, *_ = ways_on(ADDRESS, ended("FAILED", 2, options=SubmitOptions()), log)
+    options, search = submitted_again(way)
+    assert search == ["resume=/home/me/dce-ray/results/campaigns/all"]
+    assert options.folder == "~/dce-ray"
 
 
 def test_of_one_that_came_to_its_end_it_does_not():

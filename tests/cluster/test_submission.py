@@ -165,7 +165,8 @@ def test_a_stopped_and_a_killed_search_go_on_with_nothing_doubled(cluster):
     stopped = run(cluster, "stop", "job=wild")
     assert stopped.returncode == 0, stopped.stderr
     assert "wild: STOPPED" in stopped.stdout
-    way = re.search(r"To go on with it: \S*python\S* -m dce_ray.cluster submit address=\S+ -- (.*)", stopped.stdout)
+    said = r"To go on with it: \S*python\S* -m dce_ray.cluster submit address=\S+ runtime_env=none -- (.*)"
+    way = re.search(said, stopped.stdout)
     assert way, stopped.stdout
     log = run(cluster, "logs", "job=wild", "follow=off").stdout
     place = re.search(r"Go on with: \S*python\S* -m dce_ray.search (resume=\S+/wild)", log)
