@@ -127,9 +127,11 @@ def test_a_ray_that_does_not_start_names_its_own_logs_and_a_busy_machine(tmp_pat
         session.mkdir(parents=True)
     text = remedy("local", slow)
     assert f"look into its logs in {own / 'logs'}" in text
-    assert "give the same command again" in text and "load average" in text
+    assert "give the same command again" in text
+    assert "load average" in text
     other = remedy("local", RuntimeError("something never seen"))
-    assert f"{own / 'logs'}" in other and "load average" not in other
+    assert f"{own / 'logs'}" in other
+    assert "load average" not in other
     assert "session_latest" not in text + other
 
 

@@ -326,9 +326,11 @@ def test_a_full_disk_is_told_to_be_made_room_on(make_experiment: Make):
     finally:
         event.remove(Engine, "connect", full)
     told = " ".join(report.faults)
-    assert "database or disk is full" in told and not report.complete
+    assert "database or disk is full" in told
+    assert not report.complete
     assert f"make room in {folder.root}, then sync" in told
-    assert "another program" not in told and "does not answer" not in told
+    assert "another program" not in told
+    assert "does not answer" not in told
 
 
 def test_another_sender_is_told_without_the_password(make_experiment: Make):
