@@ -110,6 +110,10 @@ def _scatter_states(axes: Axes, table: TrialTable, places: Sequence[tuple[float,
             )
 
 
+PANEL_LETTERS = 22
+"""Letters of a tick's size that fit below a panel of slices, three of which stand side by side."""
+
+
 def slices(table: TrialTable, measure: str) -> Figure:
     """One panel per parameter: the value of each trial over the parameter's searched range."""
     figure, grid = new_figure(6.6, 4.4, nrows=2, ncols=3, sharey=True)
@@ -156,17 +160,43 @@ def write_fixed(axes: Axes, values: Collection[float], instead: str | None = Non
 def set_up_range(axes: Axes, searched: ScalarRange) -> None:
     """Let the horizontal axis be the range of a scalar."""
     if searched.log:
-        from matplotlib.ticker import LogLocator, NullFormatter
+        from matplotlib.ticker import FixedLocator, NullFormatter
 
         axes.set_xscale("log")
         axes.set_xlim(searched.low / 1.15, searched.high * 1.15)
-        wide = searched.low < 0.01 and searched.high / searched.low >= 100  # long numbers, and tens enough
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=6))
+        axes.xaxis.set_major_locator(FixedLocator(log_places(searched.low, searched.high)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         margin = 0.05 * (searched.high - searched.low)
         axes.set_xlim(searched.low - margin, searched.high + margin)
+
+
+def log_places(low: float, high: float) -> list[float]:
+    """Round numbers between two ends of a logarithmic axis, as many as stand apart in a slice's panel.
+
+    >>> log_places(0.05, 0.4), log_places(0.02, 6.0), log_places(1e-6, 1e-2)
+    ([0.05, 0.1, 0.2], [0.03, 0.1, 0.3, 1.0, 3.0], [1e-06, 0.0001, 0.01])
+
+    Args:
+        low: lower end, above 0.
+        high: upper end.
+    """
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    tens = [float(f"1e{decade}") for decade in decades]
+    for steps, apart in (((1, 2, 5), 1), ((1, 3), 1), ((1,), 1), ((1,), 2), ((1,), 3)):
+        places = [float(f"{step * ten:g}") for ten in tens[::apart] for step in steps]
+        found = [place for place in places if low <= place <= high]
+        if len(found) > 1 and _stand_apart(found, low, high):
+            return found
+    return [low, high]
+
+
+def _stand_apart(places: Sequence[float], low: float, high: float) -> bool:
+    """Whether the numbers of a logarithmic axis leave a gap between each two of them."""
+    per_letter = math.log(1.15**2 * high / low) / PANEL_LETTERS
+    pairs = zip(places, places[1:], strict=False)
+    return all(math.log(b / a) / per_letter >= (len(f"{a:g}") + len(f"{b:g}")) / 2 + 0.7 for a, b in pairs)
 
 
 def parallel_coordinates(table: TrialTable, measure: str) -> Figure:
