@@ -24,6 +24,7 @@ from dce_ray.files import read_json, write_atomically, write_json
 from dce_ray.presets import PRESETS, data_set_of, merge, run_config, run_config_from_mapping
 from dce_ray.provenance import environment
 from dce_ray.report import html
+from dce_ray.report.acting import idle_in
 from dce_ray.report.measured import Measured, gather
 from dce_ray.report.rendering import FORMATS, html_table, markdown
 from dce_ray.report.studies import STUDIES, Context, Setting, study_figure, study_settings, study_table
@@ -202,7 +203,9 @@ def write_study(
         OutputError: the folder cannot be written.
     """
     context = ablation.context
-    table = study_table(context, measured)
+    once = [folder.confirm(key) for key in dict.fromkeys(key for _, key in runs)]
+    idle = idle_in(run for run in once if run.exists())
+    table = study_table(context, measured, idle)
     for suffix, render in (FORMATS[name] for name in ("markdown", "csv", "latex")):
         write_atomically(folder.path / f"{context.study}.{suffix}", render(table))
     scores = {one.name: {str(seed): dict(score) for seed, score in one.scores.items()} for one in measured}

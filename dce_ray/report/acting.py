@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.run_folder import RunFolder
 
 SHARES = {
     "psi_share": ("scs", "SCS suppressed no snippet", "try a lower delta"),
@@ -17,13 +20,18 @@ def idle_lines(folder: ExperimentFolder) -> list[str]:
     Args:
         folder: of a search.
     """
-    runs = [(run, record) for run in folder.trials() if (record := run.record()).role == "trial"]
+    return idle_in(run for run in folder.trials() if run.record().role == "trial")
+
+
+def idle_in(runs: Iterable[RunFolder]) -> list[str]:
+    """The same of any runs; those that are not finished, and those without a reading, do not count."""
+    finished = [(run, record) for run in runs if (record := run.record()).state == "finished"]
     lines = []
     for name, (component, meaning, remedy) in SHARES.items():
         readings = [
             [line.metrics[name] for line in run.readings() if line.metrics.get(name) is not None]
-            for run, record in runs
-            if record.state == "finished" and component in record.components.split("+")
+            for run, record in finished
+            if component in record.components.split("+")
         ]
         read = [values for values in readings if values]
         idle = sum(not any(values) for values in read)

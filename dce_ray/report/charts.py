@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+LEAST_SPAN = 1.0
+"""Points of mAP that an axis shows at least: nearer to it, what numbers with one decimal lose looks like a result."""
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """One setting in a chart."""
@@ -47,6 +51,17 @@ def marks_text(points: Sequence[Point]) -> str:
     """
     shown = any(point.estimate and point.estimate.half_width is not None for point in points)
     return f"mean{' and 95 % interval' if shown else ''}, {seeds_text([len(point.values) for point in points])}"
+
+
+def at_least(ends: tuple[float, float]) -> tuple[float, float]:
+    """The ends of an axis, moved apart round their middle where they are nearer than :data:`LEAST_SPAN`.
+
+    >>> at_least((5.25, 5.27)), at_least((40.0, 45.0))
+    ((4.76, 5.76), (40.0, 45.0))
+    """
+    low, high = ends
+    middle, half = (low + high) / 2, max(high - low, LEAST_SPAN) / 2
+    return middle - half, middle + half
 
 
 def interval_chart(
@@ -99,6 +114,7 @@ def _set_up_rows(left: Axes, right: Axes, labels: Sequence[str]) -> None:
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.margins(x=0.08)
+        axes.set_xlim(at_least(axes.get_xlim()))
     left.set_xlim(left=max(0.0, left.get_xlim()[0]))
 
 
@@ -165,6 +181,7 @@ def _set_up_groups(axes: Axes, names: Sequence[str]) -> None:
     axes.grid(visible=False, axis="x")
     axes.tick_params(axis="x", length=0)
     axes.margins(y=0.12)
+    axes.set_ylim(at_least(axes.get_ylim()))
     axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
 
 
@@ -225,4 +242,5 @@ def curve_chart(axes: Axes, curves: Sequence[Curve], measure: str, parameter: st
             capsize=2.5,
             label=curve.label,
         )
+    axes.set_ylim(at_least(axes.get_ylim()))
     axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))

@@ -6,6 +6,7 @@ states apart, colour only repeats them. Values are shown in percent.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -195,7 +196,7 @@ def log_places(low: float, high: float) -> list[float]:
 def _stand_apart(places: Sequence[float], low: float, high: float) -> bool:
     """Whether the numbers of a logarithmic axis leave a gap between each two of them."""
     per_letter = math.log(1.15**2 * high / low) / PANEL_LETTERS
-    pairs = zip(places, places[1:], strict=False)
+    pairs = itertools.pairwise(places)
     return all(math.log(b / a) / per_letter >= (len(f"{a:g}") + len(f"{b:g}")) / 2 + 0.7 for a, b in pairs)
 
 

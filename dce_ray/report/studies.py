@@ -101,10 +101,17 @@ def strategies() -> list[str]:
     return [row.names["strategy"] for row in rows if row.names.get("equation")]
 
 
-def study_table(context: Context, measured: Sequence[Measured]) -> Table:
-    """Every setting with its paired difference to the plain baseline; Table 5 with the paper's lines, labelled."""
+def study_table(context: Context, measured: Sequence[Measured], idle: Sequence[str] = ()) -> Table:
+    """Every setting with its paired difference to the plain baseline; Table 5 with the paper's lines, labelled.
+
+    Args:
+        context: what was run on what.
+        measured: what finished, by setting.
+        idle: a line for each component that never acted in runs which had it.
+    """
     caption = f"Ablation of {context.title} ({STUDIES[context.study]}): test mAP in percent."
-    table = sweep_table(f"{context.study}_{context.data}_{context.baseline}", caption, measured, PLAIN, _notes(context))
+    notes = [*_notes(context), *(f"{line}." for line in idle)]
+    table = sweep_table(f"{context.study}_{context.data}_{context.baseline}", caption, measured, PLAIN, notes)
     if context.study != "psi" or (context.data, context.baseline) != ("thumos14", "ddgnet"):
         return table
     return replace(table, rows=(*table.rows, *printed_strategies()))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from dce_ray.config import ScalarRange
 from dce_ray.report import figures
-from dce_ray.report.charts import Point, group_chart, interval_chart
+from dce_ray.report.charts import Curve, Point, curve_chart, group_chart, interval_chart
 from dce_ray.report.importance import Importance
-from dce_ray.report.style import HATCHES, LINES, MARKERS, house_style
+from dce_ray.report.style import HATCHES, LINES, MARKERS, house_style, new_figure
 from dce_ray.report.trial_table import TrialRow, TrialTable
 from dce_ray.verdict.statistics import mean_interval, paired_interval
 
@@ -154,6 +156,35 @@ def test_group_chart_says_what_is_missing_and_how_many_seeds():
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts == ["42.0", "45.0", "missing"]
     assert "0 to 3 seeds" in figure.get_supxlabel()
+
+
+def test_an_axis_is_never_narrower_than_a_point_of_map():
+    """5.25 and 5.26 differ by what their shown decimal loses: an axis of a hundredth makes a result of it."""
+    near = [
+        Point(name, {0: value}, mean_interval([value]), mean_interval([value - 5.25]))
+        for name, value in (("plain", 5.25), ("ours", 5.26))
+    ]
+    with house_style():
+        left, right = interval_chart(near, "T", "mAP", "plain").axes
+        (grouped,) = group_chart({"DELU": near}, "T", "mAP").axes
+        _figure, axes = new_figure()
+        curve_chart(axes, [Curve("c", [0.1, 0.2], near)], "mAP", "lambda")
+    for low, high in (left.get_xlim(), right.get_xlim(), grouped.get_ylim(), axes.get_ylim()):
+        assert high - low >= 0.999
+
+
+def test_ticks_of_a_wide_logarithmic_range_stand_apart():
+    """0.05 and 0.1 were written into each other from 0.02 to 6."""
+    wide = dict.fromkeys(("beta", "gamma"), ScalarRange(0.02, 6.0, log=True))
+    with house_style():
+        figure = figures.slices(TrialTable(TABLE.rows, {**TABLE.ranges, **wide}), MEASURE)
+        figure.draw_without_rendering()
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        shown = [tick.label1 for tick in axes.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+        boxes = [label.get_window_extent() for label in shown if label.get_text()]
+        assert len(boxes) != 1
+        assert all(left.x1 + 2 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 def test_a_history_without_any_value_warns_of_nothing(recwarn):

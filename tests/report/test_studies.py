@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 from made_experiments import AVERAGES, made_table
 
+from dce_ray import ablate
 from dce_ray.config import MethodConfig
 from dce_ray.errors import ConfigError
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import components_of
-from dce_ray.report.measured import Measured, score_columns
+from dce_ray.files import write_json
+from dce_ray.report.measured import Measured, gather, score_columns
 from dce_ray.report.studies import STUDIES, Context, study_figure, study_settings, study_table
 from dce_ray.report.style import house_style, write_figure
 from dce_ray.report.tables import MEASURED, PRINTED
@@ -114,3 +117,23 @@ def test_every_study_draws_from_nothing_to_three_seeds(tmp_path, study, seeds):
     if seeds:
         assert any(f"{seeds} seed" in text for text in texts)
         assert any("(%)" in text for text in texts)
+
+
+def test_a_component_that_never_acted_is_told_at_the_ablation_too(tiny_store, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    ablation, store = ablate.build({"study": "components", "data": str(tiny_store), "baseline": "delu", "seeds": 2})
+    folder = ExperimentFolder(tmp_path / "results" / "synthetic" / "delu" / "ablation")
+    plan = ablation.planned(folder, store.digest)
+    for place, (name, planned) in enumerate(plan):
+        planned.folder.write(planned.record.replace(state="finished"))
+        write_json(planned.folder.table, made_table(0.5, place).to_mapping())
+        shares = {"psi_share": 0.1} if "scs" in name else {}
+        planned.folder.append(10, shares | ({"mcm_share": 0.0} if "mcm" in name else {}))
+    measured = gather((name, planned.folder, planned.now) for name, planned in plan)
+    ablate.write_study(folder, ablation, measured, [(name, planned.record.key) for name, planned in plan])
+    line = "MCM had no proposal to act on in 4 of 4 runs (mcm_share=0 at every reading); try other theta_rep"
+    assert line in capsys.readouterr().out
+    for suffix in ("md", "html"):
+        text = (folder.path / f"components.{suffix}").read_text()
+        assert line in text
+        assert "SCS suppressed no snippet" not in text
