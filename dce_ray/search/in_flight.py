@@ -302,7 +302,7 @@ class RunsInFlight:
             its_own: whether it is the run's setting that fails, as a high learning rate diverges: where others have
                 finished, that says nothing of the environment.
         """
-        self.ledger.fail(folder.key, error)
+        self.ledger.fail(folder.key, error, lost=not its_own)
         self._ended(folder, failures=self._failures + (not (its_own and self._finished)))
         if self._failures >= FAILURES_IN_A_ROW:
             self.stop(f"{self._failures} trials failed in a row, the last one with: {error}", failure=True)

@@ -42,11 +42,15 @@ class Ledger(Protocol):
     def prune(self, key: str) -> None:
         """The run was stopped early because :meth:`report` said so."""
 
-    def fail(self, key: str, error: str) -> None:
-        """The run cannot go on."""
+    def fail(self, key: str, error: str, *, lost: bool = False) -> None:
+        """The run cannot go on; ``lost`` where its process was lost too often, which is no fault of its own."""
 
     def again(self, key: str) -> None:
         """The run's process was lost: :meth:`ask` gives it before all others, and it goes on."""
+
+
+LOST = "lost"
+"""Attribute of a failed trial: whether its process was lost too often, which is no fault of its own."""
 
 
 def run_key(config: Mapping[str, Any], digest: str) -> str:
@@ -195,9 +199,10 @@ class StudyLedger(abc.ABC):
         """Tell PRUNED; the scores stay as intermediate values."""
         self._end(key, TrialState.PRUNED)
 
-    def fail(self, key: str, error: str) -> None:
+    def fail(self, key: str, error: str, *, lost: bool = False) -> None:
         """Tell FAIL, with the reason."""
         self.live[key].set_user_attr("error", error)
+        self.live[key].set_user_attr(LOST, lost)
         self._end(key, TrialState.FAIL)
 
     def again(self, key: str) -> None:

@@ -148,7 +148,7 @@ class PlanLedger:
         """No planned run is stopped early."""
         raise SearchError(f"{key}: a planned run was pruned; only trials of the study may be")
 
-    def fail(self, key: str, error: str) -> None:
+    def fail(self, key: str, error: str, *, lost: bool = False) -> None:
         """Record the failure; a resumed search tries again."""
         item = self.live.pop(key)
         item.folder.update(state="failed", error=error, ended=time.time())
@@ -186,9 +186,9 @@ class ChainLedger:
         """Pass on."""
         self._owner[key].prune(key)
 
-    def fail(self, key: str, error: str) -> None:
+    def fail(self, key: str, error: str, *, lost: bool = False) -> None:
         """Pass on."""
-        self._owner[key].fail(key, error)
+        self._owner[key].fail(key, error, lost=lost)
 
     def again(self, key: str) -> None:
         """Pass on."""

@@ -27,8 +27,9 @@ from dce_ray.points.runs import PointRun, Replicate
 from dce_ray.points.scores import RunningScores
 from dce_ray.points.threads import one_thread
 from dce_ray.presets import merge
-from dce_ray.search.ledger import StudyLedger, finite_score, fold_of, run_key
+from dce_ray.search.ledger import LOST, StudyLedger, finite_score, fold_of, run_key
 from dce_ray.search.policy import FAILURES, Proposal
+from dce_ray.search.set_aside import looked_at_test
 from dce_ray.searchable import ITERATIONS, typed
 
 
@@ -55,6 +56,7 @@ class ReplicateLedger(StudyLedger):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._lost, self._tried_again = self._lost_plain()
         self.study.sampler = optuna.samplers.RandomSampler(seed=0)  # asked for nothing: proposals come queued
         started = [self._run(trial) for trial in self.trials() if trial.state != TrialState.WAITING]
         self._runs = {run.number: run for run in started}
@@ -73,12 +75,49 @@ class ReplicateLedger(StudyLedger):
         return [self._runs[number] for number in sorted(self._runs)]
 
     @property
+    def started(self) -> int:
+        """Runs that were ever started: one that was lost and is tried again counts once."""
+        return super().started - len(self._tried_again)
+
+    @property
     def _told(self) -> list[PointRun]:
-        """What the policy hears of: without the plain baseline's failures of earlier sessions where it only failed.
+        """What the policy hears of: without the plain baseline's failures of earlier sessions where it only failed, and
+        without its lost runs that are tried again.
 
         Nothing can be compared without the plain baseline, and who resumes has mended something.
         """
-        return [run for run in self.runs if run.number not in self._forgiven]
+        return [run for run in self.runs if run.number not in self._forgiven | self._tried_again]
+
+    def _lost_plain(self) -> tuple[list[FrozenTrial], set[int]]:
+        """The plain baseline's runs of earlier sessions whose processes were lost: those that are still to be tried
+        again, and the numbers of the others, of which a later trial is the same run.
+
+        Every point that shared a replicate with such a run would otherwise stay without its partner. Where the plain
+        baseline has a search of its own its runs are nobody's partners.
+        """
+        trials = self.trials()
+        last = {trial.user_attrs.get("key"): trial.number for trial in trials}
+        lost = [
+            trial
+            for trial in trials
+            if trial.state == TrialState.FAIL and trial.user_attrs.get(LOST) and trial.user_attrs["point"] is None
+        ]
+        again = {trial.number for trial in lost if last[trial.user_attrs["key"]] > trial.number}
+        return [trial for trial in lost if trial.number not in again], again
+
+    def _try_lost_again(self) -> None:
+        """Queue the plain baseline's lost runs once more, before all else, each in its place of the budget.
+
+        Where all runs were had and test was read, they stay lost until more runs are asked for: the choice that the
+        verdict is about would be made anew.
+        """
+        lost, self._lost = self._lost, []
+        if lost and self.started >= self.num_runs and looked_at_test(self.folder):
+            return
+        for trial in lost:
+            replicate = Replicate(trial.user_attrs["fold"], trial.user_attrs["round"])
+            self._enqueue(Proposal(None, False, {}, replicate, PLAIN))
+            self._tried_again.add(trial.number)
 
     @property
     def hopeless(self) -> str | None:
@@ -103,6 +142,7 @@ class ReplicateLedger(StudyLedger):
 
     def ask(self) -> RunFolder | None:
         """The next run; None also where nothing can be compared any more."""
+        self._try_lost_again()
         if self.hopeless:
             return None
         folder = super().ask()
@@ -260,12 +300,12 @@ class ReplicateLedger(StudyLedger):
         trial.set_user_attr("iteration", scored.iteration)
         self._end(key, TrialState.COMPLETE, scored.value)
 
-    def fail(self, key: str, error: str) -> None:
+    def fail(self, key: str, error: str, *, lost: bool = False) -> None:
         """Tell FAIL, with the reason; the run has had its place in the budget."""
         self._queue()
         number = self.live[key].number
         self._note_run(replace(self._runs[number], state="failed"))
-        super().fail(key, error)
+        super().fail(key, error, lost=lost)
 
     def _outcome(self, trial: FrozenTrial) -> tuple[int | None, float | None]:
         return trial.user_attrs.get("iteration"), trial.value

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dce_ray.config import COMPONENT_OF, ScalarRange
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.experiment.record import RunRecord
 from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.searchable import LIMITS
 from dce_ray.words import counted, written
@@ -27,6 +28,11 @@ def caveats(folder: ExperimentFolder, winner: Candidate) -> Iterator[str]:
     """
     if winner.runs == 1 and folder.config.get("policy") == "replicates":
         yield "The winner rests on a single run of the search, so that luck had its part in the choice."
+    if alone := _without_plain([run.record() for run in folder.trials()]):
+        yield (
+            f"The plain baseline lacks {counted(len(alone), 'run')} beside those of points ({', '.join(alone)}): "
+            f"trials.csv says why. A search that goes on with more runs tries again what was lost."
+        )
     runs = [run for run in (*folder.trials(), *folder.confirmations()) if _is_of(run, winner)]
     for share, component in SHARES.items():
         read = [values for run in runs if winner.config[component] and (values := _values(run, share))]
@@ -40,6 +46,18 @@ def caveats(folder: ExperimentFolder, winner: Candidate) -> Iterator[str]:
         places = ", ".join(f"{key.rpartition('.')[0]}={_shown(value)} ({end})" for (key, end), value in ends.items())
         keys = " ".join(f"space.{key}=<{'less' if end == 'low' else 'more'}>" for key, end in ends)
         yield f"At an end of what was searched: {places}; a new search goes further with {keys}"
+
+
+def _without_plain(records: Sequence[RunRecord]) -> list[str]:
+    """Fold and seed of every run of the plain baseline that failed and has finished runs of points beside it."""
+    plain = [record for record in records if record.role == "plain" and record.point is None]
+    points = {_place(record) for record in records if record.role == "trial" and record.state == "finished"}
+    failed = {_place(record) for record in plain if record.state == "failed"}
+    return sorted(failed & points)
+
+
+def _place(record: RunRecord) -> str:
+    return f"seed {record.seed}" if record.fold is None else f"fold {record.fold} with seed {record.seed}"
 
 
 def _shown(value: float) -> str:

@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 from toy import PAPER
 
 from dce_ray.experiment.study import POINTS_STUDY, open_journal, read_study
+from dce_ray.files import write_json
 from dce_ray.points import standing as standing_module
 from dce_ray.points.model import fit
 from dce_ray.points.runs import Replicate, read_runs
@@ -176,6 +177,75 @@ def test_where_plain_only_fails_nothing_more_is_started_and_a_resume_tries_it_ag
     assert again.complete
     once_more = make_replicates(num_runs=12)  # the failed trials of old must not undo what their successors did
     assert history(once_more) == history(again)
+
+
+def fail_first_of_plain(ledger, *, lost):
+    """The search to its end, where the plain baseline's first run fails."""
+    folder = ledger.ask()
+    assert folder.record().role == "plain"
+    ledger.fail(folder.key, "its process was killed", lost=lost)
+    run_all(ledger)
+    return folder
+
+
+def states_of_plain(ledger):
+    records = [run.record() for run in ledger.folder.trials()]
+    return {(record.fold, record.seed): record.state for record in records if record.role == "plain"}
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_lost_run_of_plain_is_tried_again_by_a_resume_and_counts_once(make_replicates, cut):
+    ledger = make_replicates(num_runs=12)
+    lost = fail_first_of_plain(ledger, lost=True)
+    points = [identity(run.record()) for run in ledger.folder.trials() if run.record().role == "trial"]
+    assert states_of_plain(ledger)[0, 0] == "failed"
+    again = make_replicates(num_runs=12)
+    folder = again.ask()
+    assert (folder.key, folder.record().number, folder.record().state) == (lost.key, 12, "running")
+    if cut:
+        again = make_replicates(num_runs=12)
+        assert again.ask().key == lost.key
+    for iteration in (1, 2, 3):
+        again.report(lost.key, iteration, score(folder.record(), iteration))
+    again.finish(lost.key)
+    run_all(again)
+    assert set(states_of_plain(again).values()) == {"finished"}
+    assert again.complete
+    assert again.started == len(again.folder.trials()) == 12
+    now = [identity(run.record()) for run in again.folder.trials() if run.record().role == "trial"]
+    assert now == points  # no other run takes its place, and no value that was told changes
+    once_more = make_replicates(num_runs=12)
+    assert once_more.ask() is None
+    assert history(once_more) == history(again)
+
+
+def test_plain_is_not_tried_again_where_it_failed_by_itself(make_replicates):
+    fail_first_of_plain(make_replicates(num_runs=12), lost=False)
+    again = make_replicates(num_runs=12)
+    assert again.ask() is None
+    assert states_of_plain(again)[0, 0] == "failed"
+
+
+def test_a_choice_that_test_was_read_with_is_not_made_anew_for_a_lost_run(make_replicates):
+    ledger = make_replicates(num_runs=12)
+    lost = fail_first_of_plain(ledger, lost=True)
+    on_test = ledger.folder.confirm("top1-1000")
+    on_test.write(ledger.folder.trials()[-1].record().replace(role="confirm", key="top1-1000"))
+    write_json(on_test.table, {})
+    assert make_replicates(num_runs=12).ask() is None
+    assert make_replicates(num_runs=13).ask().key == lost.key
+
+
+def test_a_run_of_plain_that_is_lost_again_waits_for_the_next_resume(make_replicates):
+    lost = fail_first_of_plain(make_replicates(num_runs=12), lost=True)
+    again = make_replicates(num_runs=12)
+    again.fail(again.ask().key, "its process was killed", lost=True)
+    assert again.ask() is None
+    again.settle()
+    third = make_replicates(num_runs=12)
+    assert third.ask().key == lost.key
+    third.fail(lost.key, "it diverged")
+    assert make_replicates(num_runs=12).ask() is None
 
 
 def test_a_point_whose_replicates_partly_failed_counts_by_the_others(make_replicates):

@@ -125,6 +125,7 @@ def test_trial_that_loses_every_process_fails_with_a_reason(cluster, make_ledger
     assert states(ledger) == {"FAIL": 1}
     assert len(watcher.lost) == 1
     assert "actor" in ledger.study.trials[0].user_attrs["error"].lower()
+    assert ledger.study.trials[0].user_attrs["lost"]
 
 
 def test_a_run_that_waits_for_a_node_that_is_gone_goes_on_on_another(cluster, make_ledger):

@@ -9,11 +9,14 @@ import shutil
 
 import pytest
 from confirmed import RUN, add_runs, candidate, make_folder
+from made_points import made_points
 
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.files import write_json
 from dce_ray.presets import merge
 from dce_ray.report.confirmation import write_confirmation
+from dce_ray.search.selection import select
+from dce_ray.verdict.caveats import caveats
 from dce_ray.verdict.judge import differences_of, judge, paired_runs
 from dce_ray.verdict.stein import identity_of, plan_seeds
 from dce_ray.verdict.text import ANEW, LONGEST
@@ -115,6 +118,14 @@ def test_a_winner_of_published_values_is_said_to_be_one_where_nothing_is_decided
     add_runs(folder, PLAIN, [40, 42, 44])
     told = judge(folder, [winner, PLAIN]).details
     assert "Against the published values: not tested: the winner has the published values (paper scalars)." in told
+
+
+def test_runs_that_points_have_and_the_plain_baseline_lacks_are_said(tmp_path):
+    folder = made_points(tmp_path / "hapt" / "delu" / "one", 12, failing=(0,))
+    (said,) = [line for line in caveats(folder, select(folder, 1)[0]) if "plain baseline" in line]
+    assert said.startswith("The plain baseline lacks 1 run beside those of points (fold 0 with seed 0): trials.csv ")
+    whole = made_points(tmp_path / "hapt" / "delu" / "whole", 12)
+    assert not any("plain baseline" in line for line in caveats(whole, select(whole, 1)[0]))
 
 
 def test_what_a_reader_wants_to_know_of_the_winner_itself(tmp_path):
