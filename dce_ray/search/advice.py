@@ -6,11 +6,12 @@ from __future__ import annotations
 import shlex
 
 from dce_ray.commandline import flatten
+from dce_ray.config import RunConfig
 from dce_ray.data.splits import holdout_sizes
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.presets import run_config
 from dce_ray.search.settings import Experiment, Request
-from dce_ray.searchable import ITERATIONS, evaluations_of
+from dce_ray.searchable import ITERATIONS, LIMITS, evaluations_of
 from dce_ray.store import FeatureStore
 from dce_ray.words import argument, runnable
 
@@ -53,13 +54,17 @@ def schedule_note(request: Request, experiment: Experiment) -> str | None:
         experiment: what came of it.
     """
     decided = flatten(request.run).keys() | experiment.space.further.keys()
-    if experiment.data_set != "default" or {LEARNING_RATE, ITERATIONS} <= decided:
-        return None
     training = experiment.run.training
+    used = {LEARNING_RATE: f"{training.learning_rate:g}", ITERATIONS: str(training.iterations)}
+    borrowed = [f"{key}={value}" for key, value in used.items() if key not in decided]
+    if experiment.data_set != "default" or not borrowed:
+        return None
+    whose = f"its schedule is THUMOS14's ({', '.join(borrowed)})"
+    if len(borrowed) == 1:
+        whose = f"{borrowed[0]} is THUMOS14's"
     return (
-        f"note: no preset knows this data, so its schedule is THUMOS14's ({LEARNING_RATE}={training.learning_rate:g}, "
-        f"{ITERATIONS}={training.iterations}). To search rate and length first, with the plain baseline and without "
-        f"reading test:\n  {schedule_command(request, experiment)}\n"
+        f"note: no preset knows this data, so {whose}. To search rate and length first, with the plain baseline and "
+        f"without reading test:\n  {schedule_command(request, experiment)}\n"
         f"  then give the {LEARNING_RATE} and {ITERATIONS} of its best.yaml to this command"
     )
 
@@ -82,9 +87,14 @@ def schedule_command(request: Request, experiment: Experiment) -> str:
     for key in (LEARNING_RATE, ITERATIONS, "training.eval_every", "scs", "mcm"):
         kept.pop(key, None)
     own = run_config(request.baseline, experiment.run.data, data_set=experiment.data_set, preset=request.preset)
-    evaluations = evaluations_of(own)  # of the line that is offered, which leaves length and evaluations as they are
-    rates = [f"{factor * training.learning_rate:g}" for factor in RATE_SPAN]
-    lengths = [evaluations * max(1, round(factor * training.iterations / evaluations)) for factor in LENGTH_SPAN]
+    evaluations = _evaluations(own, LENGTH_SPAN[0] * training.iterations)
+    slowest, fastest = LIMITS[LEARNING_RATE].low, LIMITS[LEARNING_RATE].high
+    rates = [f"{min(max(factor * training.learning_rate, slowest), fastest):g}" for factor in RATE_SPAN]
+    longest = min(LENGTH_SPAN[1] * training.iterations, LIMITS[ITERATIONS].high)
+    shortest = max(1, round(LENGTH_SPAN[0] * training.iterations / evaluations))
+    lengths = [evaluations * shortest, evaluations * int(longest / evaluations)]
+    if evaluations != evaluations_of(own):
+        kept["training.eval_every"] = own.training.iterations // evaluations
     words = [f"baseline={request.baseline}", f"data={request.data}"]
     words += [argument(key, value, pasted=False) for key, value in request.importing.given.items()]
     words += [] if request.preset is None else [f"preset={request.preset}"]
@@ -93,6 +103,19 @@ def schedule_command(request: Request, experiment: Experiment) -> str:
     words += [f"space.{LEARNING_RATE}={{low: {rates[0]}, high: {rates[1]}, log: true}}"]
     words += [f"space.{ITERATIONS}={{low: {lengths[0]}, high: {lengths[1]}, log: true}}"]
     return runnable(f"python -m dce_ray.search {shlex.join(words)}")
+
+
+def _evaluations(own: RunConfig, shortest: float) -> int:
+    """How often the runs of the offered line are evaluated: as often as its preset says, or as often as its shortest
+    runs can be, which have to be of as many iterations at least.
+
+    Args:
+        own: what the line starts from; its length is no key of the line, for that is searched.
+        shortest: iterations of the shortest runs, about.
+    """
+    usual, length = evaluations_of(own), own.training.iterations
+    possible = [number for number in range(1, usual + 1) if number == usual or length % number == 0]
+    return max([number for number in possible if number <= shortest], default=1)
 
 
 def holdout_videos(experiment: Experiment, store: FeatureStore) -> list[int]:

@@ -324,6 +324,30 @@ def test_the_offered_line_keeps_all_that_was_asked_for():
     assert found.run.training.eval_every == build_experiment(Request(), "store", "default").run.training.eval_every
 
 
+@pytest.mark.parametrize("baseline", ["delu", "co2net"])
+@pytest.mark.parametrize("iterations", [1, 20, 60, 100, 5000, 10**9])
+def test_the_offered_line_is_accepted_at_any_length(baseline, iterations):
+    request = request_of(parse([f"baseline={baseline}", "data=own", f"training.iterations={iterations}"]))
+    experiment = build_experiment(request, "store", "default")
+    note = schedule_note(request, experiment)
+    assert "training.learning_rate=5e-05 is THUMOS14's." in note
+    assert "schedule is THUMOS14's" not in note  # the length is the user's
+    _, *offered = shlex.split(schedule_command(request, experiment).partition(" -m ")[2])
+    found = build_experiment(request_of(parse(offered)), "store", "default")
+    length = at_equal_shares(found.space, found.run).searched["training.iterations"]
+    assert length.low <= iterations <= length.high
+    assert length.low <= max(1, iterations / 4)
+
+
+def test_a_rate_near_the_end_of_what_a_run_takes_is_offered_up_to_there():
+    request = request_of(parse(["data=own", "training.learning_rate=2"]))
+    experiment = build_experiment(request, "store", "default")
+    assert "training.iterations=5000 is THUMOS14's." in schedule_note(request, experiment)
+    _, *offered = shlex.split(schedule_command(request, experiment).partition(" -m ")[2])
+    found = build_experiment(request_of(parse(offered)), "store", "default")
+    assert found.space.searched["training.learning_rate"] == ScalarRange(0.4, 10.0, log=True)
+
+
 def test_data_that_a_preset_knows_and_a_schedule_of_ones_own_are_told_nothing():
     assert schedule_note(Request(), build_experiment(Request(), "store", "thumos14")) is None
     own = Request(run={"training": {"learning_rate": 1e-3, "iterations": 300}})
