@@ -243,7 +243,7 @@ def run(look: Look, options: Mapping[str, Any]) -> Stop | None:
         resources = resources_for(config, look.store, nodes, runs=len(ledger.waiting), **wish)
         print(resources.text(nodes))
         workers = Workers(trainable_named(config.baseline), resources, options["max_failures"])
-        title = f"confirmation {config.baseline} on {look.search.config['data_set']}, look {options['look']}"
+        title = f"confirmation {config.baseline} on {look.search.data_name}, look {options['look']}"
         return workers.run(ledger, Display(title, len(plan), config.training.iterations, done))
 
 

@@ -130,6 +130,12 @@ class ExperimentFolder:
         return folder
 
     @property
+    def data_name(self) -> str:
+        """Name of the data set: a known one, else as the folder lies under the results root."""
+        name = str(self.config.get("data_set", "default"))
+        return self.path.parent.parent.name if name == "default" else name
+
+    @property
     def config(self) -> dict[str, Any]:
         """What the search was asked to do; ``config["run"]`` is the RunConfig mapping all trials share.
 

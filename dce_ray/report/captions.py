@@ -25,14 +25,15 @@ def seeds_text(counts: Sequence[int]) -> str:
     return f"{text} seed{'' if numbers == [1] else 's'}"
 
 
-def confirmation_caption(config: Mapping[str, Any], counts: Sequence[int]) -> str:
+def confirmation_caption(config: Mapping[str, Any], data: str, counts: Sequence[int]) -> str:
     """What a confirmation's table is of; with ``protocol=paper`` it says that selection saw the test set.
 
     Args:
         config: of the search.
+        data: name of the data set.
         counts: planned seeds of each setting.
     """
-    what = f"{config['run']['baseline']} on {config['data_set']}, test mAP in percent, {seeds_text(counts)}"
+    what = f"{config['run']['baseline']} on {data}, test mAP in percent, {seeds_text(counts)}"
     if config["protocol"] == "paper":
         return (
             f"{what}; protocol=paper: settings and iterations were selected on the test set, as published (optimistic)"

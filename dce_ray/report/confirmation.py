@@ -38,12 +38,12 @@ def write_confirmation(folder: ExperimentFolder, candidates: Sequence[Candidate]
     if config["confirm"]["seeds"] == 0:
         known = Verdict.read(folder)
         if known is None or known.outcome == UNCONFIRMED:
-            table = settings_table(config, [], None, notes(config, candidates, confirmed=False))
+            table = settings_table(folder, [], None, notes(config, candidates, confirmed=False))
             content = confirmation_mapping(config, candidates, [], table, judge(folder, candidates))
             write_json(folder.confirmation, content)
         return "No confirmation was asked for (confirm.seeds=0)."
     measured, verdict = _measured(folder, candidates), judge(folder, candidates)
-    table = settings_table(config, measured, verdict, notes(config, candidates))
+    table = settings_table(folder, measured, verdict, notes(config, candidates))
     text = "\n".join([markdown(table), "", candidate_lines(candidates, measured, verdict, config["metric"])])
     write_json(folder.confirmation, confirmation_mapping(config, candidates, measured, table, verdict))
     write_atomically(folder.confirmation.with_suffix(".md"), f"{text}\n{verdict_markdown(verdict)}\n")
@@ -81,17 +81,16 @@ def verdict_markdown(verdict: Verdict) -> str:
 
 def confirmation_table(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> Table:
     """Every candidate's mAP on test over the seeds, and its paired difference to the plain baseline, in percent."""
-    config = folder.config
-    return settings_table(config, _measured(folder, candidates), Verdict.read(folder), notes(config, candidates))
+    return settings_table(folder, _measured(folder, candidates), Verdict.read(folder), notes(folder.config, candidates))
 
 
 def settings_table(
-    config: Mapping[str, Any], settings: Sequence[Measured], verdict: Verdict | None, notes: Sequence[str] = ()
+    folder: ExperimentFolder, settings: Sequence[Measured], verdict: Verdict | None, notes: Sequence[str] = ()
 ) -> Table:
     """The table of a confirmation, as its files and the search's page show it.
 
     Args:
-        config: of the search.
+        folder: of the confirmation.
         settings: in the order of the lines.
         verdict: whose planned comparison gets its interval; None before there is one.
         notes: below the table, before what published scalars are; the page, which knows no candidates, has none.
@@ -101,7 +100,8 @@ def settings_table(
         planned = {WINNER: {ranking_column(settings): verdict.planned_comparison}}
     counts = [one.planned for one in settings]
     notes = [*notes, *published_note(one.name for one in settings)]
-    return sweep_table("confirmation", confirmation_caption(config, counts), settings, PLAIN, notes, planned=planned)
+    caption = confirmation_caption(folder.config, folder.data_name, counts)
+    return sweep_table("confirmation", caption, settings, PLAIN, notes, planned=planned)
 
 
 def _measured(folder: ExperimentFolder, candidates: Sequence[Candidate]) -> list[Measured]:

@@ -197,7 +197,7 @@ def _confirmation(
         asked = config["confirm"]["seeds"] > 0
         why = "The confirmation has not begun" if asked else "No confirmation was asked for (confirm.seeds=0)"
         return [html.paragraph(f"{why}: no number on this page was measured on test.")]
-    rendered = html_table(settings_table(config, confirmed, verdict, origin_notes(folder)))
+    rendered = html_table(settings_table(folder, confirmed, verdict, origin_notes(folder)))
     return [rendered, html.figure(drawn["confirmation"], CONFIRMATION, "confirmation-figure")]
 
 

@@ -27,7 +27,7 @@ def write_page(folder: ExperimentFolder) -> None:
     lead = f"Confirmed anew with seeds of its own, look {config['look']} at test. The search: {folder.searched.path}"
     page = html.Page(" / ".join(folder.path.parts[-3:]), lead)
     page.add("verdict", "Verdict", *(verdict_parts(verdict) if verdict else ()))
-    table = html_table(settings_table(config, confirmed, verdict, origin_notes(folder)))
+    table = html_table(settings_table(folder, confirmed, verdict, origin_notes(folder)))
     with house_style():
         planned = verdict.planned_comparison if verdict else None
         svg = write_figure(confirmation_figure(confirmed, WINNER, planned), folder.figures, "confirmation")

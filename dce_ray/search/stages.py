@@ -142,6 +142,6 @@ class Search:
     def display(self, what: str, total: int, runs: Searching | None = None, ended: Sequence[RunRecord] = ()) -> Display:
         """What the user sees of one stage; the runs of earlier sessions are counted."""
         run = self.experiment.run
-        title = f"{what} {run.baseline} on {self.experiment.data_set}, protocol={run.protocol}"
+        title = f"{what} {run.baseline} on {self.folder.data_name}, protocol={run.protocol}"
         ended = runs.ended if runs else ended
         return Display(title, total, run.training.iterations, ended, standing=runs.standing if runs else None)

@@ -79,12 +79,6 @@ class RunContent:
     """Identity of the run that this one is nested below; None: the search's, which itself is nested below none."""
 
 
-def data_name(folder: ExperimentFolder) -> str:
-    """Name of the data set: a known one, else as the folder lies under the results root."""
-    name = str(folder.config.get("data_set", "default"))
-    return folder.path.parent.parent.name if name == "default" else name
-
-
 def baseline_name(folder: ExperimentFolder) -> str:
     """Name of the baseline."""
     return str(folder.config.get("run", {}).get("baseline", folder.path.parent.name))
@@ -93,13 +87,13 @@ def baseline_name(folder: ExperimentFolder) -> str:
 def experiment_name(folder: ExperimentFolder) -> str:
     """``<data>/<baseline>``; of the searches of a campaign one for all of them, ``campaigns/<name>``."""
     campaign = folder.config.get("campaign")
-    return f"campaigns/{campaign}" if campaign else f"{data_name(folder)}/{baseline_name(folder)}"
+    return f"campaigns/{campaign}" if campaign else f"{folder.data_name}/{baseline_name(folder)}"
 
 
 def shown_name(folder: ExperimentFolder) -> str:
     """What tells a search's runs apart from those of the other searches of its MLflow experiment."""
     campaign = folder.config.get("campaign")
-    return f"{data_name(folder)}/{baseline_name(folder)}" if campaign else folder.path.name
+    return f"{folder.data_name}/{baseline_name(folder)}" if campaign else folder.path.name
 
 
 def ranking_metric(folder: ExperimentFolder) -> str:
@@ -278,7 +272,7 @@ def common_tags(folder: ExperimentFolder, record: RunRecord | None = None) -> di
     """
     sessions = folder.sessions
     return {
-        "data": data_name(folder),
+        "data": folder.data_name,
         "baseline": baseline_name(folder),
         "commit": told(sessions_of(record, sessions) if record else sessions, "commit") or "unknown",
     }

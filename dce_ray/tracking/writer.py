@@ -24,7 +24,6 @@ from dce_ray.tracking.content import (
     SEARCH,
     SUPERSEDED,
     Value,
-    data_name,
     experiment_name,
     ranking_metric,
     run_identity,
@@ -222,7 +221,7 @@ class Writer:
         return {key: value for key, value in params.items() if key not in known.params}
 
     def _send_input(self, store: RunStore, known: KnownRun) -> None:
-        data = data_input(self.folder.config, data_name(self.folder))
+        data = data_input(self.folder.config, self.folder.data_name)
         if data is not None:
             store.add_input(known, data)
 

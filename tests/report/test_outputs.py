@@ -271,7 +271,7 @@ def test_the_confirmation_fits_a_page_of_1300_pixels(tmp_path):
     ]
     verdict = Verdict("undecided", "verdict: x.", gain=-12.0, low=-25.5, high=1.5, deviation=12.0, pairs=3)
     page = html.Page("a", "b")
-    page.add("confirmation", "Confirmation", html_table(settings_table(folder.config, settings, verdict)))
+    page.add("confirmation", "Confirmation", html_table(settings_table(folder, settings, verdict)))
     (tmp_path / "page.html").write_text(page.render())
     browser = Chromium(tmp_path / "profile", 1300)
     try:

@@ -164,6 +164,14 @@ def test_the_best_run_leads_where_single_runs_decide_and_the_model_elsewhere(tmp
     assert display.summary().endswith("; best trial: trial 1 with 40.00, plain baseline 33.00") is best_run
 
 
+@pytest.mark.parametrize("data_set", ["default", "thumos14"])
+def test_data_that_no_preset_knows_is_called_in_progress_as_its_results_lie(tmp_path, data_set):
+    experiment = build_experiment(request_of({}), "store", data_set)
+    folder = ExperimentFolder.create(tmp_path / "mine" / "delu" / "one", experiment.to_mapping(), {})
+    called = {"default": "mine"}.get(data_set, data_set)
+    assert Search(experiment, folder).display("search", 4).title == f"search delu on {called}, protocol=holdout"
+
+
 @pytest.mark.parametrize("policy", ["single", "replicates"])
 def test_the_key_that_a_small_holdout_is_told_is_one_that_the_search_takes(policy):
     note = holdout_note({"policy": policy, "holdout_videos": [4, 3]})

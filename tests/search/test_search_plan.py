@@ -134,10 +134,11 @@ def test_selection_takes_full_length_trials_first_points_and_the_baseline(experi
 
 def test_every_caption_says_what_selected():
     config = CONFIG
-    assert "selected on holdout" in confirmation_caption(config, [3])
-    assert "selected on the test set" in confirmation_caption(config | {"protocol": "paper"}, [3])
-    assert "percent, 1 seed," in confirmation_caption(config, [1, 1])
-    assert "percent, 3 to 9 seeds," in confirmation_caption(config, [9, 3, 9])
+    assert confirmation_caption(config, "mine", [3]).startswith("delu on mine, test mAP")
+    assert "selected on holdout" in confirmation_caption(config, "mine", [3])
+    assert "selected on the test set" in confirmation_caption(config | {"protocol": "paper"}, "mine", [3])
+    assert "percent, 1 seed," in confirmation_caption(config, "mine", [1, 1])
+    assert "percent, 3 to 9 seeds," in confirmation_caption(config, "mine", [9, 3, 9])
     assert any("temporal labels" in line for line in notes(config, [candidate()]))
     assert any("weakly" in line for line in notes(config | {"metric": "classification"}, [candidate()]))
     assert any("no difference" in line for line in notes(config, [candidate()]))
