@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dce_ray.baselines import baseline_named
-from dce_ray.config import ObjectiveConfig, RunConfig
+from dce_ray.config import SCALARS, ObjectiveConfig, RunConfig
 from dce_ray.errors import ConfigError, unknown_name
 from dce_ray.evaluation.presets import evaluation_preset
 from dce_ray.method.presets import METHOD_PRESETS
@@ -130,8 +130,7 @@ def run_config(
     preset = preset or ("paper" if ("paper", entry.variant, baseline) in METHOD_PRESETS else "released")
     if preset not in PRESETS:
         raise ConfigError(unknown_name("preset", str(preset), PRESETS))
-    own = not any(name == baseline for _, _, name in METHOD_PRESETS)
-    if not own and not published(preset, baseline, data_set):
+    if not _of_ones_own(baseline) and not published(preset, baseline, data_set):
         raise ConfigError(
             f"preset={preset}: nothing of that name is published for {baseline} on {entry.variant}; "
             f"use preset={'released' if preset == 'paper' else 'paper'}"
@@ -149,12 +148,16 @@ def run_config(
     return run_config_from_mapping(mapping)
 
 
-def presets_line(config: RunConfig, data_set: str) -> str:
+def presets_line(
+    config: RunConfig, data_set: str, given: Mapping[str, str | None] | None = None, *, searched: bool = False
+) -> str:
     """Whose values a run starts from, in a line: scalars, schedule and evaluation, and what came of the schedule.
 
     Args:
         config: of the run, with what the user changed.
         data_set: name in ``DATA_SETS``.
+        given: scalars that no preset decided, by name: the file that holds them, None for the command itself.
+        searched: whether the scalars are searched, so that a baseline's own ones are no run's.
     """
     entry, training = data_set_named(data_set), config.training
     known_as = (
@@ -166,11 +169,40 @@ def presets_line(config: RunConfig, data_set: str) -> str:
     found = (training.iterations, training.learning_rate, config.sampling.segments)
     known = (own["training"]["iterations"], own["training"]["learning_rate"], own["sampling"]["segments"])
     once = "; evaluated once, at the end, for training.eval_every is longer" if training.eval_every > found[0] else ""
+    scalars = _scalars_text(config, entry.variant, given or {}, searched=searched)
     return (
-        f"presets: {known_as}, {config.preset} scalars of {config.baseline} on {entry.variant}; "
+        f"presets: {known_as}, {scalars}; "
         f"{'' if found == known else 'with your changes '}{found[0]} iterations at learning rate {found[1]:g}, "
         f"{found[2]} segments of a video{once}"
     )
+
+
+def _scalars_text(config: RunConfig, variant: str, given: Mapping[str, str | None], *, searched: bool) -> str:
+    """Whose the six scalars are: the preset's, the baseline's own where nothing is published, or the user's."""
+    whose = f"{config.preset} scalars of {config.baseline} on {variant}"
+    if _of_ones_own(config.baseline):
+        whose = f"{config.baseline}'s own scalars (none are published for it)"
+        if searched:
+            whose = f"no published scalars of {config.baseline}"
+    sources: dict[str | None, list[str]] = {}
+    for name in SCALARS:
+        if name in given:
+            sources.setdefault(given[name], []).append(name)
+    if len(given) == len(SCALARS):  # the preset has no part in it; whose most of them are is named alone
+        most = max(sources, key=lambda source: len(sources[source]))
+        del sources[most]
+        whose = _owned("scalars", most)
+    changes = [_owned(", ".join(names), source) for source, names in sources.items()]
+    return f"{whose}, but {' and '.join(changes)}" if changes else whose
+
+
+def _owned(what: str, file: str | None) -> str:
+    return f"your {what}" if file is None else f"{what} of {file}"
+
+
+def _of_ones_own(baseline: str) -> bool:
+    """Whether nothing is published for a baseline on any data."""
+    return not any(name == baseline for _, _, name in METHOD_PRESETS)
 
 
 def published(preset: str, baseline: str, data_set: str) -> bool:

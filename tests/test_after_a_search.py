@@ -74,6 +74,7 @@ def next_commands(printed: str) -> dict[str, str]:
 
 def test_a_fourth_baseline_comes_to_a_verdict(printed, searched):
     assert "linear" in printed
+    assert ", no published scalars of linear; " in printed
     verdict = json.loads((searched / "confirmation.json").read_text())
     assert verdict["winner"] == "top1"
     space = json.loads((searched / "config.json").read_text())["space"]

@@ -7,11 +7,15 @@ import re
 import resource
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from dce_ray.baselines import BASELINES
+from dce_ray.baselines.delu import DELU
+from dce_ray.config import SCALARS
 from dce_ray.errors import SearchError
 from dce_ray.experiment.record import RunRecord
 from dce_ray.presets import presets_line, run_config
@@ -125,6 +129,25 @@ def test_the_presets_line_says_whose_values_a_run_starts_from(data_set, begins):
     assert presets_line(rarely, data_set).endswith("; evaluated once, at the end, for training.eval_every is longer")
     released = run_config("delu", "store", data_set=data_set, preset="released")
     assert "with your changes" not in presets_line(released, data_set)
+
+
+def test_the_presets_line_says_whose_the_scalars_are():
+    config = run_config("delu", "store", data_set="thumos14")
+    best = dict.fromkeys(SCALARS, "best.yaml")
+    assert "schedule, scalars of best.yaml; 5000" in presets_line(config, "thumos14", best)
+    assert ", scalars of best.yaml, but your delta; " in presets_line(config, "thumos14", best | {"delta": None})
+    own = dict.fromkeys(SCALARS)
+    assert "schedule, your scalars; 5000" in presets_line(config, "thumos14", own)
+    some = {"theta_rep": "my.yaml", "beta": None}
+    told = presets_line(config, "thumos14", some)
+    assert ", paper scalars of delu on thumos14, but theta_rep of my.yaml and your beta; " in told
+
+
+def test_the_presets_line_of_a_baseline_of_ones_own_says_that_nothing_is_published_for_it(monkeypatch):
+    monkeypatch.setitem(BASELINES, "mine", replace(DELU, name="mine"))
+    config = run_config("mine", "store", data_set="thumos14")
+    assert "schedule, mine's own scalars (none are published for it); " in presets_line(config, "thumos14")
+    assert "schedule, no published scalars of mine; " in presets_line(config, "thumos14", searched=True)
 
 
 def test_a_limit_on_files_is_told_with_its_remedy_before_ray_starts(tmp_path, monkeypatch):

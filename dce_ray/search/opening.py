@@ -56,7 +56,7 @@ def check(request: Request) -> tuple[Experiment, Path]:
     for line in check_surroundings(experiment, store, parent / (settings.name or "by-time")):
         print(line, file=sys.stderr)
     check_storage(settings, parent)
-    print(presets_line(experiment.run, data_set))
+    print(presets_line(experiment.run, data_set, searched=True))
     return experiment, parent
 
 

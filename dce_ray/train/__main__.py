@@ -26,7 +26,7 @@ from dce_ray.presets import PRESETS, data_set_of, presets_line, run_config, run_
 from dce_ray.provenance import environment
 from dce_ray.store import open_store
 from dce_ray.train.checkpoint import load_latest
-from dce_ray.train.configure import COMMAND_KEYS, COMMAND_MEANINGS, configure, spelled_out
+from dce_ray.train.configure import COMMAND_KEYS, COMMAND_MEANINGS, configure, scalars_given, spelled_out
 from dce_ray.train.curves import draw_curves
 from dce_ray.train.display import RunDisplay
 from dce_ray.train.driver import Driver
@@ -85,7 +85,7 @@ def main(arguments: list[str]) -> int:
     _check_free(folder)
     store = open_store(config.data)
     data_set = data_set_of(store.name)
-    print(presets_line(config, data_set))
+    print(presets_line(config, data_set, scalars_given(values)))
     check_mlflow(folder, mlflow)
     check_writable(folder)
     run = Run(config)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dce_ray.commandline import apply, flatten
-from dce_ray.config import RunConfig
+from dce_ray.config import SCALARS, RunConfig
 from dce_ray.datasets import IMPORT_KEYS, build_on_data, import_options
 from dce_ray.errors import ConfigError
 from dce_ray.files import parse_yaml
@@ -62,6 +62,17 @@ def given_values(values: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: the file cannot be read.
     """
     return dict(flatten(_read_config(values.get("config")))) | dict(values)
+
+
+def scalars_given(values: Mapping[str, Any]) -> dict[str, str | None]:
+    """Scalars that were given, by name: the name of the file that holds them, None where the command itself says them.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    file = str(values.get("config"))
+    sources = dict.fromkeys(flatten(_read_config(values.get("config"))), Path(file).name) | dict.fromkeys(values)
+    return {name: sources[f"method.{name}"] for name in SCALARS if f"method.{name}" in sources}
 
 
 def configure_for(given: Mapping[str, Any], store: str, data_set: str) -> tuple[RunConfig, dict[str, Any]]:

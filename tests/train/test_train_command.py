@@ -193,6 +193,7 @@ def test_a_configuration_file_is_laid_over_the_presets(tiny_store, tmp_path):
     assert run.returncode == 0, run.stderr
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["baseline"] == "co2net"
+    assert ", paper scalars of co2net on thumos14, but delta, lambda of best.yaml and your beta; " in run.stdout
     assert (config["method"]["delta"], config["method"]["lambda"], config["method"]["beta"]) == (0.25, 0.5, 0.125)
 
 
