@@ -31,11 +31,11 @@ A fourth baseline is one file and one line. The file, say ``dce_ray/baselines/mi
                return {"mil_original": losses.mil(outputs.logits, batch.labels, k_ratio=self.k_ratio, background=1.0)}
 
 3. its line of the table, ``MINE = Baseline("mine", Mine, MineObjective.of, ObjectiveConfig, method={"delta": 0.6})``;
-   ``method`` says what SCS and MCM begin with, and terms with weights of their own get a subclass of
+   ``method`` says what SCS and MCM of a single run begin with, and terms with weights of their own get a subclass of
    ``ObjectiveConfig``.
 
 The one line is ``MINE`` in the tuple of ``BASELINES`` below. SCS, MCM, training, evaluation and search then serve it
-(in the ranges of ``search_spaces/default.yaml``, unless there is a ``dce_ray/search_spaces/mine.yaml``), and
+(in the ranges of ``search_spaces/default.yaml``, unless there is a ``search_spaces/mine.yaml``), and
 ``tests/conformance`` checks it: shapes, ranges, gradients, padding, every T from 1, no wait for the device.
 """
 
