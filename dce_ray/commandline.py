@@ -7,6 +7,7 @@ defaults, so that a command has one source of keys, and an unknown key is refuse
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -19,6 +20,8 @@ from dce_ray.version import VERSION
 from dce_ray.words import masked
 
 SWITCHES = {"on": True, "off": False}
+PIECE = re.compile(r"(\w+):\s*([^\s:/]+)")
+"""What a shell leaves of ``low:0.9`` between braces."""
 
 
 def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -84,7 +87,7 @@ def parse(
         try:
             override = parser.parse_override(argument)
             if override.key_or_group in values:
-                faults.append(f"{override.key_or_group}=: is given twice; give it once")
+                faults.append(_twice(override.key_or_group, arguments))
                 continue
             if override.key_or_group in several and override.is_choice_sweep():
                 values[override.key_or_group] = [getattr(one, "text", one) for one in override.value().list]
@@ -98,8 +101,21 @@ def parse(
             continue
         values[override.key_or_group] = SWITCHES.get(value, value) if isinstance(value, str) else value
     if faults:
-        raise ConfigError("\n".join(faults))
+        raise ConfigError("\n".join(dict.fromkeys(faults)))
     return values
+
+
+def _twice(key: str, arguments: Sequence[str]) -> str:
+    """One line for a key that is given more than once; a shell makes several words of ``{low:0.9,high:0.5}``."""
+    parts = [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{key}=")]
+    pieces = [PIECE.fullmatch(part) for part in parts]
+    if not key.startswith("space.") or not all(pieces):
+        return f"{key}=: is given twice; give it once"
+    whole = ", ".join(f"{piece[1]}: {piece[2]}" for piece in pieces if piece)
+    return (
+        f"{key}=: is given {len(parts)} times ({', '.join(parts)}), which a shell makes of braces without quotes; "
+        f"write '{key}={{{whole}}}'"
+    )
 
 
 def _without_dashes(arguments: Sequence[str], known: Callable[[], Iterable[str]]) -> tuple[list[str], list[str]]:

@@ -107,6 +107,10 @@ FEW_NAMES = 12
 """As many known names a message lists; of more it names those that look most like the wrong one."""
 
 
+SLIP = 0.9
+"""Names of this likeness (``difflib``) or more differ by a slip of the pen."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that looks most like ``name``, or None where none comes close."""
     return next(iter(nearest_names(name, known, 1)), None)
@@ -115,17 +119,26 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 def nearest_names(name: str, known: Iterable[str], most: int) -> list[str]:
     """Up to ``most`` known names that look like ``name``, the nearest first.
 
-    A dotted name whose last part is ``name`` comes before all others; capitals do not count.
+    A dotted name whose last part is ``name`` comes before all others, and so does a name in another group whose last
+    part is that of ``name``; capitals do not count.
 
     >>> nearest_names("DELU", ["co2net", "delu"], 1)
     ['delu']
     >>> nearest_names("seeds", ["seed", "confirm.seeds", "device"], 3)
     ['confirm.seeds', 'seed']
+    >>> nearest_names("training.seed", ["search.seed", "seed", "training.resident"], 3)
+    ['seed', 'search.seed']
+    >>> nearest_names("confirm.seed", ["confirm.seeds", "seed"], 3)
+    ['confirm.seeds', 'seed']
     """
     names, wanted = list(known), name.lower()
-    whole = [other for other in names if other.rpartition(".")[2].lower() == wanted]
+    group, _, last = wanted.rpartition(".")
+    whole = sorted((other for other in names if other.rpartition(".")[2].lower() == last), key=len)
     lowered = {other.lower(): other for other in reversed(names)}
     found = [lowered[other] for other in difflib.get_close_matches(wanted, lowered, n=most, cutoff=0.6)]
+    if group and whole:  # most names of the same group look alike: only a slip of the pen is meant among them
+        slips = difflib.get_close_matches(wanted, lowered, n=most, cutoff=SLIP)
+        return list(dict.fromkeys([*(lowered[other] for other in slips), *whole]))[:most]
     return list(dict.fromkeys([*whole, *found]))[:most]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import math
 import re
 import shutil
 import textwrap
@@ -63,7 +64,7 @@ def keys_of(record: Config, prefix: str = "") -> Iterator[Key]:
             continue
         low, high = item.metadata.get("low"), item.metadata.get("high")
         allowed = "|".join(item.metadata.get("choices", ())) or item.metadata.get("form", "")
-        if low is not None and high is not None:
+        if low is not None and high is not None and not (math.isinf(low) and math.isinf(high)):  # else the meaning says
             allowed = range_text(low, high).removeprefix("must lie ").removeprefix("must be ")
         about = ". ".join(part for part in (allowed, meanings.get(item.name, "")) if part)
         yield Key(name, list(value) if isinstance(value, tuple) else value, about)

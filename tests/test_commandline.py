@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
-from dce_ray.commandline import compose
+from dce_ray.commandline import compose, parse
 from dce_ray.errors import ConfigError
+from dce_ray.former import unknown_key
+from dce_ray.keys import keys_of, listing
+from dce_ray.presets import run_config
+from dce_ray.search.settings import Settings
 
 DEFAULTS = {"baseline": "delu", "method": {"delta": 0.7, "lambda": 1.0}, "scs": True, "tiou": [0.5], "data": None}
 
@@ -36,6 +41,51 @@ def test_every_unknown_key_is_named_with_the_nearest():
         compose(DEFAULTS, ["method.detla=1", "baselin=delu"])
     assert "did you mean method.delta?" in str(fault.value)
     assert "did you mean baseline?" in str(fault.value)
+
+
+def test_a_key_in_the_wrong_group_is_sent_to_its_own():
+    known = [
+        "seed",
+        "search.seed",
+        "training.resident",
+        "training.prefetch",
+        *(f"other{number}" for number in range(9)),
+    ]
+    line = unknown_key("training.seed", known)
+    assert "(did you mean seed or search.seed?)" in line
+    assert "(did you mean seed?)" in unknown_key("training.seed", [one for one in known if one != "search.seed"])
+
+
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        ("space.delta={low:0.9,high:0.5}", "'space.delta={low: 0.9, high: 0.5}'"),
+        ("space.training.learning_rate={low:1e-5,high:1e-3,log:true}",
+         "'space.training.learning_rate={low: 1e-5, high: 1e-3, log: true}'"),
+    ],
+)  # fmt: skip
+def test_braces_that_a_shell_has_expanded_are_told_with_their_quotes(words, written):
+    expanded = subprocess.run(["bash", "-c", f"printf '%s\\n' {words}"], capture_output=True, text=True, check=True)
+    with pytest.raises(ConfigError) as fault:
+        parse(expanded.stdout.split())
+    key = words.partition("=")[0]
+    assert str(fault.value).startswith(f"{key}=: is given {words.count(':')} times (low:")
+    assert str(fault.value).endswith(f"write {written}")
+    assert parse([written.strip("'")])[key]["low"] == float(written.partition("low: ")[2].partition(",")[0])
+
+
+def test_a_key_given_twice_otherwise_is_to_be_given_once():
+    with pytest.raises(ConfigError, match=r"^space\.delta=: is given twice; give it once$"):
+        parse(["space.delta=0.9", "space.delta=0.5"])
+    with pytest.raises(ConfigError, match=r"^address=: is given twice; give it once$"):
+        parse(["address=one:80", "address=two:80"])
+
+
+def test_the_list_of_keys_names_no_bound_that_is_none():
+    run = run_config("delu", "synthetic", data_set="synthetic")
+    listed = listing([*keys_of(run), *keys_of(Settings())], [])
+    assert not re.search(r"\binf\b", listed)
+    assert "sampling.folds=5\n      K: parts of equal size" in listed
 
 
 @pytest.mark.parametrize("argument", ["+new=1", "~scs", "scs", "method.delta=0.1,0.2", "data=("])
