@@ -95,3 +95,22 @@ def test_there_are_commands_and_a_wrong_one_is_seen():
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_no_two_guides_make_a_search_of_one_name_on_the_same_data():
+    """Whoever follows one guide after the other would be refused, for the folder exists."""
+    made: dict[tuple[str, str, str], list[str]] = {}
+    for page in PAGES:
+        lines = re.findall(r"(?:-m dce_ray\.search|make search) .*", page.read_text())
+        for keys in (dict(re.findall(r"\b(baseline|data|name|results)=([^\s'`]+)", line)) for line in lines):
+            if "name" in keys:
+                place = (keys.get("results", "results"), keys.get("data", "synthetic"), keys.get("baseline", "delu"))
+                made.setdefault((*place, keys["name"]), []).append(page.name)
+    assert len(made) > 2
+    assert [pages for pages in made.values() if len(pages) > 1] == []
+
+
+def test_git_keeps_out_what_the_guides_write_in_a_checkout():
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    targets = {f"/{found}/" for _, line in commands() for found in re.findall(r"\btarget=(\w+)/", line)}
+    assert targets == {"/stores/"} & set(ignored)
