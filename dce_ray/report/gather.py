@@ -22,12 +22,21 @@ from dce_ray.report.measured import Measured, confirmed_settings
 from dce_ray.report.rendering import FORMATS, html_table
 from dce_ray.report.setting_figures import comparison_figure
 from dce_ray.report.style import house_style, write_figure
-from dce_ray.report.tables import Comparison, Table, comparison_table
+from dce_ray.report.tables import MEASURED, PRINTED, Comparison, Table, comparison_table
 from dce_ray.verdict.text import next_command
 from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
 from dce_ray.words import portable_command, runnable
 
 log = logging.getLogger(__name__)
+PAGE = "report.html"
+"""File of a page, of a search and of what compares several."""
+_SOURCES = {
+    (True, True): "Plain baselines and SCS + MCM: the paper's printed numbers and measured ones, each line labelled.",
+    (True, False): "Plain baselines and SCS + MCM: the paper's printed numbers; nothing was measured yet.",
+    (False, True): "Plain baselines and SCS + MCM: all numbers were measured here.",
+    (False, False): "Plain baselines and SCS + MCM: nothing was measured yet.",
+}
+"""What a page says of its numbers, by whether lines are printed and whether lines are measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,11 +208,22 @@ def _mixed(members: Sequence[FoundExperiment]) -> list[str]:
     return [f"Not all of these are on the same data, and numbers of different data cannot be compared: {parts}."]
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one search of several came to, for the head of the page that compares them."""
+
+    name: str
+    text: str
+    page: str = ""
+    """Address of its own page, as seen from theirs; empty where there is none."""
+
+
 def write_report(
     target: Path,
     tables: Sequence[Table],
     groups: Mapping[str, Sequence[FoundExperiment]],
-    verdicts: Sequence[tuple[str, str]] = (),
+    outcomes: Sequence[Outcome] = (),
+    title: str = "Plain baselines and SCS + MCM",
 ) -> None:
     """Every table in every format, one figure per data set, and all of it on one page.
 
@@ -211,23 +231,25 @@ def write_report(
         target: folder.
         tables: one for each of ``groups``.
         groups: the searches, by their data.
-        verdicts: name of each search and what it came to, for the head of the page.
+        outcomes: what each search came to, for the head of the page.
+        title: of the page.
 
     Raises:
         OutputError: the disk is full or not writable.
     """
-    page = html.Page("Plain baselines and SCS + MCM", "Printed and measured numbers, each line labelled.")
-    if verdicts:
-        page.add("verdicts", "Verdicts", html.bullets(f"{name}: {text}" for name, text in verdicts))
+    sources = {row.source for table in tables for row in table.rows if row.cells}
+    page = html.Page(title, _SOURCES[PRINTED in sources, MEASURED in sources])
+    if outcomes:
+        page.add("verdicts", "Verdicts", html.linked((one.name, one.page, one.text) for one in outcomes))
     for table, (data, members) in zip(tables, groups.items(), strict=True):
         for name in ("markdown", "csv", "latex"):
             suffix, render = FORMATS[name]
             write_atomically(target / f"{table.name}.{suffix}", render(table))
-        parts, title = [html_table(table)], data_title(data)
+        parts, heading = [html_table(table)], data_title(data)
         if members:
             with house_style():
-                svg = write_figure(comparison_figure(title, [one.comparison for one in members]), target, table.name)
+                svg = write_figure(comparison_figure(heading, [one.comparison for one in members]), target, table.name)
             shown = f"Plain baselines and SCS + MCM on {data}."
             parts.append(html.figure(svg, shown, f"figure-{data}"))
-        page.add(f"data-{data}", title, *parts)
-    write_atomically(target / "report.html", page.render())
+        page.add(f"data-{data}", heading, *parts)
+    write_atomically(target / PAGE, page.render())

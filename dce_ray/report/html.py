@@ -118,12 +118,22 @@ def bullets(lines: Iterable[str]) -> str:
     return f"<ul>{items}</ul>" if items else ""
 
 
+def linked(lines: Iterable[tuple[str, str, str]]) -> str:
+    """A list of names with what is to be said of each; a name with an address leads there.
+
+    Args:
+        lines: name, address as seen from the page (empty for none), and text.
+    """
+    items = []
+    for name, address, text in lines:
+        shown = f'<a href="{escape(address)}">{escape(name)}</a>' if address else escape(name)
+        items.append(f"<li>{shown}: {escape(text)}</li>")
+    return f"<ul>{''.join(items)}</ul>" if items else ""
+
+
 def files(found: Mapping[str, str]) -> str:
     """Links to files beside the page, each with what it holds; empty where there are none."""
-    items = "".join(
-        f'<li><a href="{escape(name)}">{escape(name)}</a>: {escape(what)}</li>' for name, what in found.items()
-    )
-    return f"<ul>{items}</ul>" if items else ""
+    return linked((name, name, what) for name, what in found.items())
 
 
 def preformatted(content: str) -> str:

@@ -137,8 +137,9 @@ def _comparison_notes(title: str, printed: PrintedTable | None, experiments: Seq
         )
     else:
         yield f"The paper prints no numbers for {title}."
+    measured = "Lines marked measured" if printed else "All lines are measured"
     yield (
-        "Lines marked measured: mean over seeds of this project's runs, standard deviation in brackets (improvements "
+        f"{measured}: mean over seeds of this project's runs, standard deviation in brackets (improvements "
         "are paired by seed); whether an improvement is one, the verdict of its search says."
     )
     for one in experiments:

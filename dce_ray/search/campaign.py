@@ -19,7 +19,7 @@ from dce_ray.errors import ConfigError, DceError, SearchError
 from dce_ray.experiment.campaign import CampaignFolder, Member
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.provenance import environment
-from dce_ray.report.gather import find_experiments, make_tables, write_report
+from dce_ray.report.gather import PAGE, Outcome, find_experiments, make_tables, write_report
 from dce_ray.search.advice import changed_lines
 from dce_ray.search.api import SearchResult, conduct
 from dce_ray.search.cost import Runs
@@ -270,19 +270,19 @@ def write_comparison(campaign: CampaignFolder) -> None:
     found = find_experiments([campaign.path])
     if found:
         tables, groups = make_tables(found, None, wide=False)
-        write_report(campaign.path, tables, groups, verdicts=list(_outcomes(campaign)))
+        write_report(campaign.path, tables, groups, list(_outcomes(campaign)), f"Campaign {campaign.name}")
 
 
 def closing_text(campaign: CampaignFolder) -> str:
     """What became of each search, and where they are compared."""
-    lines = ["", *(f"{name}: {text}" for name, text in _outcomes(campaign))]
-    if (campaign.path / "report.html").is_file():
-        lines.append(f"compared in {campaign.path / 'report.html'}")
+    lines = ["", *(f"{one.name}: {one.text}" for one in _outcomes(campaign))]
+    if (campaign.path / PAGE).is_file():
+        lines.append(f"compared in {campaign.path / PAGE}")
     return "\n".join(lines)
 
 
-def _outcomes(campaign: CampaignFolder) -> Iterator[tuple[str, str]]:
-    """The name of each search with its verdict, or with why there is none."""
+def _outcomes(campaign: CampaignFolder) -> Iterator[Outcome]:
+    """The name of each search with its verdict, or with why there is none, and its own page."""
     for member in campaign.members:
         verdict = Verdict.read(ExperimentFolder(campaign.search(member)))
         reason = f"{member.state}: {member.reason.splitlines()[0]}" if member.reason else ""
@@ -292,7 +292,8 @@ def _outcomes(campaign: CampaignFolder) -> Iterator[tuple[str, str]]:
             text = verdict.sentence if verdict else "ended without a confirmation"
         else:
             text = reason
-        yield _name(member), text
+        page = (campaign.search(member) / PAGE).is_file()
+        yield Outcome(_name(member), text, f"{member.path}/{PAGE}" if page else "")
 
 
 def _name(member: Member) -> str:

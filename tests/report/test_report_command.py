@@ -15,9 +15,11 @@ import pytest
 from made_experiments import Script, add_confirmation, made_table, make_experiment
 
 from dce_ray.errors import ConfigError, TrackingError
+from dce_ray.experiment.campaign import CampaignFolder
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.files import read_json, write_json
 from dce_ray.report import __main__ as report
+from dce_ray.search.campaign import write_comparison
 from dce_ray.verdict.text import ANEW
 from dce_ray.verdict.verdict import Verdict
 from dce_ray.words import runnable
@@ -146,6 +148,29 @@ def test_target_holds_every_format_and_figures(three, tmp_path):
     ]
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("<table>") == page.count("<caption>") == page.count("<svg role=") == 1
+
+
+def test_the_page_of_a_campaign_names_it_and_leads_to_its_searches(tmp_path):
+    """It promises no labels where all is measured: its tables have none then."""
+    root = tmp_path / "results"
+    folders = [searched(root, "hapt", name, "all") for name in ("delu", "co2net")]
+    (folders[0].path / "report.html").write_text("of the search")
+    campaign = CampaignFolder.create(
+        root / "campaigns" / "all", [("hapt", one.path.parent.name, one.path) for one in folders]
+    )
+    write_comparison(campaign)
+    page = (campaign.path / "report.html").read_text()
+    assert "<h1>Campaign all</h1>" in page
+    assert '<li><a href="../../hapt/delu/all/report.html">hapt/delu</a>: ' in page
+    assert "<li>hapt/co2net: " in page, "a search without a page has no link"
+    assert (campaign.path / "../../hapt/delu/all/report.html").is_file()
+    assert "all numbers were measured here" in page
+    assert "each line labelled" not in page
+    assert "Lines marked" not in page
+    report.main([f"folders={root}", "data=thumos14", f"target={tmp_path / 'printed'}"])
+    printed = (tmp_path / "printed" / "report.html").read_text()
+    assert "nothing was measured yet" in printed
+    assert "Lines marked measured" in printed
 
 
 def test_paper_numbers_show_without_any_experiment(tmp_path, capsys):
