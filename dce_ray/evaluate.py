@@ -24,11 +24,12 @@ from dce_ray.evaluation.tables import TABLE_ENDINGS
 from dce_ray.method import Intervention
 from dce_ray.presets import data_set_of, merge, run_config
 from dce_ray.store import FeatureStore, open_store
-from dce_ray.timeline import Timeline, draw_timelines, timeline_of
+from dce_ray.timeline import Timeline, draw_timelines, figure_of, timeline_of
 from dce_ray.train.arithmetic import arithmetic
 from dce_ray.train.build import build_network, choose_device, load_trained
 from dce_ray.train.checkpoint import FORMAT
 from dce_ray.winner import checkpoint_of
+from dce_ray.words import counted
 
 USAGE = """
 python -m dce_ray.evaluate checkpoint=<file> key=value ...     print the mAP table of a trained network
@@ -44,7 +45,8 @@ python -m dce_ray.evaluate checkpoint=<file> key=value ...     print the mAP tab
   table=<file>             write the table; .json, .md, .csv or .tex by its ending
   detections=<file.json>   write the detections in the ActivityNet format, in seconds
   timeline=<video>         draw annotations, detections, attentions and Psi; several: 'timeline=[a,b]'
-  figure=<file>            where the timelines go, .png, .svg or .pdf (default timeline.png)
+  figure=<file>            where the timelines go, .png, .svg or .pdf (default timeline-<video>.png in the working
+                           folder); a file that is there is replaced
   evaluation.<key>=  method.<key>=      change the evaluation, or how Psi is drawn
 """
 
@@ -60,7 +62,7 @@ OPTIONS: dict[str, Any] = {
     "table": None,
     "detections": None,
     "timeline": None,
-    "figure": "timeline.png",
+    "figure": None,
 }
 
 log = logging.getLogger(__name__)
@@ -99,8 +101,9 @@ def main(arguments: list[str]) -> int:
         outcome.export(options["detections"])
         log.info("%d detections written to %s", len(outcome.proposals), options["detections"])
     if len(chosen):
-        draw_timelines(picture_videos(subject, videos, chosen, outcome), options["figure"])
-        log.info("%d timelines drawn to %s", len(chosen), options["figure"])
+        figure = options["figure"] or figure_of([subject.store.video_names[video] for video in videos[chosen]])
+        draw_timelines(picture_videos(subject, videos, chosen, outcome), figure)
+        log.info("%s drawn to %s", counted(len(chosen), "timeline"), figure)
     return 0
 
 

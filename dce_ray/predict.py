@@ -21,7 +21,7 @@ from dce_ray.method import Intervention
 from dce_ray.records import GroundTruth, Proposals
 from dce_ray.store import open_store
 from dce_ray.store.feature_files import Unusable, find_features, has_feature_files, read_features
-from dce_ray.timeline import draw_timelines, timeline_of
+from dce_ray.timeline import draw_timelines, figure_of, timeline_of
 from dce_ray.train.arithmetic import arithmetic
 from dce_ray.train.build import Trained, choose_device, load_trained
 from dce_ray.winner import checkpoint_of
@@ -36,7 +36,8 @@ python -m dce_ray.predict checkpoint=<file or folder> data=<folder> key=value ..
   split=all|train|test     videos of a store (default all)
   device=auto|cpu|cuda:0
   timeline=<video>         draw detections, attentions and Psi; several: 'timeline=[a,b]'
-  figure=<file>            where the timelines go, .png, .svg or .pdf (default timeline.png)
+  figure=<file>            where the timelines go, .png, .svg or .pdf (default timeline-<video>.png in the working
+                           folder); a file that is there is replaced
 """
 OPTIONS: dict[str, Any] = {
     "checkpoint": None,
@@ -47,7 +48,7 @@ OPTIONS: dict[str, Any] = {
     "split": "all",
     "device": "auto",
     "timeline": None,
-    "figure": "timeline.png",
+    "figure": None,
 }
 SPLITS = ("all", "train", "test")
 SHOWN = 10
@@ -239,8 +240,9 @@ def main(arguments: list[str]) -> int:
     found.export(str(given["target"]))
     print(f"{len(found.proposals)} detections in {len(found.video_names)} videos: {given['target']}")
     if keep:
-        _draw(found, keep, str(given["checkpoint"]), str(given["figure"]))
-        print(f"timelines: {given['figure']}")
+        figure = str(given["figure"] or figure_of(keep))
+        _draw(found, keep, str(given["checkpoint"]), figure)
+        print(f"timelines: {figure}")
     return 0
 
 

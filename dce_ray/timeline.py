@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,9 +23,11 @@ from dce_ray.records import GroundTruth, Proposals
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SHOWN_PER_CLASS = 8
 """Detections drawn per class."""
+RANKS = "number: rank of a detection within its class, 1 has the highest score"
 ENDINGS = (".png", ".svg", ".pdf")
 
 Segments = dict[str, list[tuple[float, float, float]]]
@@ -95,6 +97,17 @@ def best_apart(proposals: Proposals, snippets_per_second: float) -> list[tuple[f
     ]
 
 
+def figure_of(names: Sequence[str]) -> str:
+    """File of the picture of some videos where the user names none: it is called after them.
+
+    >>> figure_of(["video_7"]), figure_of(["a", "b"]), figure_of(["a", "b", "c", "d"])
+    ('timeline-video_7.png', 'timeline-a-b.png', 'timeline-a-and-3-more.png')
+    """
+    few = len(names) <= 3
+    told = "-".join(names) if few else f"{names[0]}-and-{len(names) - 1}-more"
+    return f"timeline-{told.replace('/', '_')}.png"
+
+
 def draw_timelines(timelines: Sequence[Timeline], path: Path | str) -> None:
     """Draw one picture with all videos under each other.
 
@@ -110,19 +123,26 @@ def draw_timelines(timelines: Sequence[Timeline], path: Path | str) -> None:
     if not timelines or target.suffix not in ENDINGS:
         raise EvaluationError(f"figure={target} of {len(timelines)} videos: name videos, end in {' or '.join(ENDINGS)}")
     from matplotlib import rc_context
-    from matplotlib.figure import Figure
 
-    heights = [height for item in timelines for height in (0.5 + 0.28 * len(_rows(item)), 1.5)]
     with rc_context({"font.size": 8.5, "hatch.linewidth": 0.6, "svg.fonttype": "path", "svg.hashsalt": "timeline"}):
-        figure = Figure(figsize=(9.0, sum(heights) + 0.7 * len(timelines)), layout="constrained")
-        axes = figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-        for upper, lower, item in zip(axes[::2], axes[1::2], timelines, strict=True):
-            upper.set_title(item.title, fontsize=9.5, loc="left")
-            _draw_bars(upper, item)
-            _draw_attentions(lower, item)
+        figure = timelines_figure(timelines)
         with atomic_file(target) as file:
             form = target.suffix.removeprefix(".")
             figure.savefig(file, format=form, dpi=150, metadata={"Date": None} if form == "svg" else None)
+
+
+def timelines_figure(timelines: Sequence[Timeline]) -> Figure:
+    """The picture itself, two panels per video."""
+    from matplotlib.figure import Figure
+
+    heights = [height for item in timelines for height in (0.5 + 0.28 * len(_rows(item)), 1.5)]
+    figure = Figure(figsize=(9.0, sum(heights) + 0.7 * len(timelines)), layout="constrained")
+    axes = figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for upper, lower, item in zip(axes[::2], axes[1::2], timelines, strict=True):
+        upper.set_title(item.title, fontsize=9.5, loc="left")
+        _draw_bars(upper, item)
+        _draw_attentions(lower, item)
+    return figure
 
 
 def _rows(item: Timeline) -> list[tuple[str, str]]:
@@ -132,7 +152,7 @@ def _rows(item: Timeline) -> list[tuple[str, str]]:
 
 
 def _draw_bars(axes: Axes, item: Timeline) -> None:
-    """A bar per segment; detections carry their rank within the class, 1 is the best."""
+    """A bar per segment; detections carry their rank within the class, 1 is the best, and the picture says so."""
     rows = _rows(item)
     axes.set_axisbelow(True)
     axes.set_xlim(0, len(item.psi) / item.snippets_per_second)
@@ -148,6 +168,8 @@ def _draw_bars(axes: Axes, item: Timeline) -> None:
         for rank, (start, end, _) in enumerate(segments, start=1):
             box = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none"}
             axes.text((start + end) / 2, height, str(rank), ha="center", va="center", fontsize=6.5, bbox=box)
+    if any(item.detected.values()):
+        axes.set_title(RANKS, loc="right", fontsize=7.5, color="#6b6d71")
     axes.set_yticks(range(len(rows)), [f"{name}: {kind}" for name, kind in rows])
     axes.set_ylim(max(len(rows), 1) - 0.4, -0.6)
     if not rows:
@@ -161,9 +183,11 @@ def _draw_attentions(axes: Axes, item: Timeline) -> None:
     snippets = len(item.psi)
     edges = np.arange(snippets + 1) / item.snippets_per_second
     middles = (edges[:-1] + edges[1:]) / 2
-    axes.stairs(
-        item.psi, edges, fill=True, facecolor="#e4e5e8", edgecolor="#9a9ca1", hatch="....", linewidth=0.4, label="Psi"
-    )
+    band: dict[str, Any] = {"facecolor": "#e4e5e8", "edgecolor": "#9a9ca1", "hatch": "....", "linewidth": 0.4}
+    if item.psi.any():
+        axes.stairs(item.psi, edges, fill=True, label="Psi", **band)
+    else:  # a band that is nowhere would be looked for
+        axes.plot([], [], linestyle="none", label="no snippet in Psi")
     axes.plot(middles, item.outputs.rgb_attention, "-", color="#0b5a8f", linewidth=1.3, label="RGB attention")
     axes.plot(middles, item.outputs.flow_attention, "--", color="#c24a00", linewidth=1.3, label="FLOW attention")
     axes.set_ylim(0, 1.02)

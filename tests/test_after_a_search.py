@@ -155,7 +155,7 @@ for row in range(3):
     found = json.loads((place / "found.json").read_text())["results"]
     assert len(found) == 3
     assert "in 3 videos: found.json" in out
-    assert (place / "timeline.png").stat().st_size > 1000
+    assert (place / f"timeline-{video}.png").stat().st_size > 1000
     assert np.isfinite([item["score"] for items in found.values() for item in items]).all()
 
 

@@ -20,7 +20,7 @@ from dce_ray.method import Intervention
 from dce_ray.presets import run_config
 from dce_ray.records import GroundTruth, Proposals
 from dce_ray.store import open_store
-from dce_ray.timeline import best_apart, draw_timelines, timeline_of
+from dce_ray.timeline import Timeline, best_apart, draw_timelines, timeline_of, timelines_figure
 from dce_ray.train import Run
 from tests.train.former import write_former_checkpoint
 
@@ -138,6 +138,32 @@ def test_the_timeline_by_hand():
     assert made.detected == {"run": [(0.5, 1.5, 0.9)]}  # the best; the others overlap it
     assert made.psi.tolist() == [1.0, 0.0, 0.0, 1.0]
     assert best_apart(found.select(found.video == 1).select(np.array([0, 1])), 1.0) == [(0, 2, 0.5), (2, 4, 0.4)]
+
+
+def made_timeline(psi):
+    logits, rgb = np.zeros((4, 3), np.float32), np.array([0.9, 0.9, 0.1, 0.1], np.float32)
+    return Timeline("b", 2.0, VideoOutputs(logits, rgb, rgb), np.array(psi, np.float32), {}, {"run": [(0.5, 1.5, 0.9)]})
+
+
+def test_a_picture_explains_its_numbers_and_shows_no_psi_where_there_is_none():
+    shown = [
+        [text.get_text() for text in timelines_figure([made_timeline(psi)]).axes[1].get_legend().get_texts()]
+        for psi in ([0, 1, 0, 0], [0, 0, 0, 0])
+    ]
+    assert shown[0] == ["Psi", "RGB attention", "FLOW attention"]
+    assert shown[1] == ["no snippet in Psi", "RGB attention", "FLOW attention"]
+    assert "rank of a detection" in timelines_figure([made_timeline([0, 1, 0, 0])]).axes[0].get_title(loc="right")
+
+
+def test_the_pictures_of_two_videos_do_not_replace_each_other(trained, tiny_store, tmp_path, monkeypatch, caplog):
+    store = open_store(tiny_store)
+    names = [name for name, subset in zip(store.video_names, store.subsets, strict=True) if subset == "test"][:2]
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level("INFO")
+    for name in names:
+        command.main([f"checkpoint={trained / 'best.pt'}", "device=cpu", f"timeline={name}"])
+        assert f"1 timeline drawn to timeline-{name}.png" in caplog.text
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == sorted(f"timeline-{name}.png" for name in names)
 
 
 def test_nothing_to_draw(tmp_path):
