@@ -17,11 +17,12 @@ from dce_ray.ablation_runs import ablation_folder, at_work, runner, told, tracki
 from dce_ray.commandline import apply, command, parse
 from dce_ray.config import MethodConfig, RunConfig
 from dce_ray.data.levels import LEVELS
+from dce_ray.datasets import results_name
 from dce_ray.errors import ConfigError, unknown_name
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN, SEARCHED, RunRecord
 from dce_ray.files import read_json, write_atomically, write_json
-from dce_ray.presets import PRESETS, data_set_of, merge, run_config, run_config_from_mapping
+from dce_ray.presets import PRESETS, merge, run_config, run_config_from_mapping
 from dce_ray.provenance import environment
 from dce_ray.report import html
 from dce_ray.report.acting import idle_in
@@ -113,14 +114,17 @@ def main(arguments: list[str]) -> int:
     if values.get("study") == confounding.STUDY:
         return confounding.main(*_read(values, seeds=1))
     ablation, store = build(values)
-    folder = ablation_folder(ablation.options, ablation.run, ablation.context.data, data_set_of(store.name))
+    folder = ablation_folder(ablation.options, ablation.run, ablation.context.data, store)
     print(f"ablation folder: {folder.path}")
     plan = ablation.planned(folder, store.digest)
     once = {planned.record.key: planned for _, planned in plan}
     with at_work(ablation.options, folder):
         stop = _run(ablation, folder, list(once.values()), store)
         measured = gather((name, planned.folder, planned.now) for name, planned in plan)
-        write_study(folder, ablation, measured, [(name, planned.record.key) for name, planned in plan])
+        if any(one.scores for one in measured):
+            write_study(folder, ablation, measured, [(name, planned.record.key) for name, planned in plan])
+        else:
+            print(f"no run is finished, so {folder.path}/{ablation.context.study}.* is left as it is")
     return told(stop)
 
 
@@ -135,12 +139,11 @@ def build(values: Mapping[str, Any]) -> tuple[Ablation, FeatureStore]:
     study_settings(str(options["study"]), MethodConfig().to_mapping(), places)
     run, _ = configure(given)
     store = open_store(run.data)
-    data_set = data_set_of(store.name)
     method = run.method.to_mapping()
     settings = study_settings(str(options["study"]), method, places)
     for setting in settings:  # every value in range, before anything runs
         run_config_from_mapping(merge(run.to_mapping(), setting.changes))
-    data = store.name if data_set == "default" else data_set
+    data = results_name(str(given.get("data", run.data)), store)
     context = Context(str(options["study"]), run.baseline, data, run.protocol, method)
     return Ablation(context, run, tuple(settings), options["seeds"], options), store
 

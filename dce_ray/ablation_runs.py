@@ -11,6 +11,7 @@ from typing import Any
 from dce_ray.config import RunConfig
 from dce_ray.errors import SearchError
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.presets import EMBEDDED, data_set_of
 from dce_ray.provenance import environment
 from dce_ray.search.display import Display
 from dce_ray.search.options import TrackingOptions
@@ -27,28 +28,40 @@ from dce_ray.tracking.connection import silent_server
 from dce_ray.trainables import trainable_named
 
 
-def ablation_folder(options: Mapping[str, Any], run: RunConfig, data: str, data_set: str) -> ExperimentFolder:
-    """The shared folder of all ablations, made where there is none.
+def ablation_folder(
+    options: Mapping[str, Any], run: RunConfig, data: str, store: FeatureStore | None
+) -> ExperimentFolder:
+    """The shared folder of all ablations on the same data, made where there is none.
 
     Args:
         options: the command's own, of which ``results`` and ``name`` are read.
         run: what the settings depart from.
         data: name of the data set's folder below the results.
-        data_set: name in ``presets.DATA_SETS``.
+        store: the data; None for a study that draws data of its own.
 
     Raises:
-        SearchError: the folder holds a search, or was written by another version.
+        SearchError: the folder holds a search, or ablations on other data, or was written by another version.
         TrackingError: MLflow's address is none; before the folder is made.
         OutputError: it cannot be written.
     """
     path = Path(options["results"]) / data / run.baseline / options["name"]
     _check_mlflow(options, path)
+    digest = {} if store is None else {"digest": store.digest}
     if not path.exists():
-        shared = {"kind": "ablation", "baseline": run.baseline, "data_set": data_set}
+        data_set = EMBEDDED if store is None else data_set_of(store.name)
+        shared = {"kind": "ablation", "baseline": run.baseline, "data_set": data_set, **digest}
         return ExperimentFolder.create(path, {**shared, "run": run.to_mapping()}, environment())
     folder = ExperimentFolder.open(path)
     if folder.config.get("kind") != "ablation":
         raise SearchError(f"{path} holds a search; give another name=")
+    before = folder.config.get("digest")
+    if store is not None and before not in (None, store.digest):
+        raise SearchError(
+            f"{path} holds ablations on other data (digest {before[:12]}, now {store.digest[:12]}); numbers of "
+            f"different data cannot be compared: give another name="
+        )
+    if store is not None and before is None:  # the first study here drew its own data
+        folder.keep_config(folder.config | digest)
     return folder
 
 

@@ -52,6 +52,11 @@ class ConfoundingStudy:
     settings: tuple[Setting, ...]
     options: Mapping[str, Any]
 
+    @property
+    def data(self) -> str:
+        """What ``data=`` is called, and the folder below the results."""
+        return NAME if self.size == DEFAULT_SIZE else f"{NAME}-{self.size}"
+
     def cells(self) -> list[LevelDraw]:
         """All data sets, draw by draw, so that draws are complete early."""
         return [LevelDraw(self.size, level, draw) for draw in self.draws for level in self.levels]
@@ -90,7 +95,7 @@ def main(given: Mapping[str, Any], options: Mapping[str, Any]) -> int:
         DceError: naming what is wrong, before anything is generated.
     """
     study = build(given, options)
-    folder = ablation_folder(options, study.run, NAME, NAME)
+    folder = ablation_folder(options, study.run, study.data, None)
     print(f"ablation folder: {folder.path}")
     with at_work(options, folder):
         digests = Digests(folder)

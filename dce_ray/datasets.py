@@ -19,7 +19,7 @@ from dce_ray.data.synthetic import DEFAULT_SIZE, SIZES, ensure_synthetic
 from dce_ray.errors import ConfigError, DataError, ImportFault, unknown_name
 from dce_ray.files import cache_folder
 from dce_ray.places import is_bucket
-from dce_ray.presets import DATA_SETS, data_set_of
+from dce_ray.presets import DATA_SETS, EMBEDDED, data_set_of
 from dce_ray.store import FeatureStore, open_store
 from dce_ray.store.feature_files import STREAMS, has_feature_files
 from dce_ray.store.layout import FEATURES_SUFFIX, locate
@@ -152,6 +152,21 @@ def data_set_meant(text: str) -> str:
     if path.is_dir() and any(path.glob(f"*{FEATURES_SUFFIX}")):
         return data_set_of(locate(path).name)
     return data_set_of(open_store(resolve_data(text)).name)  # which says what is wrong with it
+
+
+def results_name(data: str, store: FeatureStore) -> str:
+    """Name of the folder that the results of a data set lie in: what is compared with each other lies in one.
+
+    Embedded data of another size than the usual one are other data, and are called as they were asked for.
+
+    Args:
+        data: as for :func:`resolve_data`.
+        store: what that came to.
+    """
+    name = data_set_of(store.name)
+    if name == "default":
+        return store.name
+    return data if data.startswith(f"{EMBEDDED}-") and data != f"{EMBEDDED}-{DEFAULT_SIZE}" else name
 
 
 def build_on_data(

@@ -77,11 +77,13 @@ SYNTHETIC = DataSet(
 """The embedded data: short enough for a search of 80 runs in minutes on two cores (``data.synthetic`` says what such
 runs tell apart); not tuned for the level of the scores."""
 
+EMBEDDED = "synthetic"
+"""Name of the embedded data, which come in several sizes."""
 DATA_SETS: dict[str, DataSet] = {
     "thumos14": THUMOS14,
     "activitynet12": ACTIVITYNET12,
     "hapt": HAPT,
-    "synthetic": SYNTHETIC,
+    EMBEDDED: SYNTHETIC,
     "default": DataSet(variant="thumos14", training=THUMOS14.training, sampling=THUMOS14.sampling),
 }
 

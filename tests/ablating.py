@@ -28,7 +28,7 @@ class AblateCommand:
         self.folder, self.asked = folder, tuple(asked)
         root = Path(ablate.__file__).resolve().parent.parent
         self.environment = os.environ | {"PYTHONPATH": str(root), **environment}
-        self.results = folder / "results" / "synthetic" / "delu" / "ablation"
+        self.results = folder / "results" / "synthetic-tiny" / "delu" / "ablation"
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -12,9 +12,12 @@ from ablating import AblateCommand
 from mlflow import MlflowClient
 
 from dce_ray import ablate
+from dce_ray.ablation_runs import ablation_folder
 from dce_ray.config import RunConfig
 from dce_ray.errors import ConfigError, SearchError, TrackingError
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.search.in_flight import INTERRUPTED
+from dce_ray.search.tune_run import Stop
 
 pytestmark = pytest.mark.timeout(1500)  # of a busy machine
 SMALL = ["baseline=delu", "data=synthetic-tiny", "training.iterations=6", "training.eval_every=3", "ray.num_cpus=2"]
@@ -135,7 +138,7 @@ def test_a_finished_study_starts_no_ray_and_goes_to_mlflow(command, empty_databa
     assert "10 runs, 10 of them finished before" in output
     assert "Compare in MLflow:" in output
     client = MlflowClient(f"sqlite:///{command.folder / 'results' / 'mlflow.db'}")
-    runs = client.search_runs([client.get_experiment_by_name("synthetic/delu").experiment_id])
+    runs = client.search_runs([client.get_experiment_by_name("synthetic-tiny/delu").experiment_id])
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert len(runs) == 1 + len(command.records())
     parent = next(run for run in runs if run.data.tags["kind"] == "ablations")
@@ -153,10 +156,34 @@ def test_a_mistaken_address_of_mlflow_leaves_no_folder(tmp_path, monkeypatch):
 def test_a_search_folder_is_not_taken_for_an_ablation(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DCE_CACHE", str(command.folder / "cache"))
-    ExperimentFolder.create(tmp_path / "results" / "synthetic" / "delu" / "ablation", {"run": {}}, {})
+    ExperimentFolder.create(tmp_path / "results" / "synthetic-tiny" / "delu" / "ablation", {"run": {}}, {})
     for study in ("psi", "confounding"):
         with pytest.raises(SearchError, match="holds a search"):
             ablate.main([f"study={study}", *SMALL])
+
+
+def test_ablations_on_other_data_go_elsewhere(tiny_store, tmp_path):
+    """Their tables would replace those of the first, and a figure would show both as if they could be compared."""
+    made, store = ablate.build({"study": "psi", "baseline": "delu", "data": str(tiny_store)})
+    options = {**made.options, "results": str(tmp_path), "tracking": {"enabled": False, "uri": None}}
+    folder = ablation_folder(options, made.run, "mine", store)
+    assert ablation_folder(options, made.run, "mine", store) == folder
+    folder.keep_config(folder.config | {"digest": "0" * 64})
+    with pytest.raises(SearchError, match=r"holds ablations on other data \(digest 000000000000, now .* another name="):
+        ablation_folder(options, made.run, "mine", store)
+
+
+def test_a_study_of_which_nothing_is_finished_leaves_the_tables_of_before(tiny_store, tmp_path, monkeypatch, capsys):
+    arguments = ["study=psi", "baseline=delu", f"data={tiny_store}", f"results={tmp_path}", "tracking=off"]
+    monkeypatch.setattr(ablate, "_run", lambda *_: Stop(INTERRUPTED, failure=False))
+    made, store = ablate.build({"study": "psi", "baseline": "delu", "data": str(tiny_store)})
+    folder = tmp_path / made.context.data / "delu" / "ablation"
+    folder.parent.mkdir(parents=True)
+    ablation_folder({**made.options, "results": str(tmp_path)}, made.run, made.context.data, store)
+    (folder / "psi.csv").write_text("before")
+    assert ablate.main(arguments) == 130
+    assert (folder / "psi.csv").read_text() == "before"
+    assert f"no run is finished, so {folder}/psi.* is left as it is" in capsys.readouterr().out
 
 
 def test_settings_differ_from_the_run_in_nothing_else(command, tmp_path, monkeypatch):

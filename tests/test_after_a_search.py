@@ -55,7 +55,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def printed(place):
-    """What the search prints, whose folder is results/synthetic/linear/first."""
+    """What the search prints, whose folder is results/synthetic-tiny/linear/first."""
     options = ("search.num_runs=7", "search.folds=2", "confirm.top=1", "confirm.seeds=2", "confirm.precision=null")
     command = [sys.executable, "-m", "dce_ray.search", "baseline=linear", "data=synthetic-tiny", "name=first"]
     return run(place, [*command, "space=mine.yaml", *options, *SMALL])
@@ -63,7 +63,7 @@ def printed(place):
 
 @pytest.fixture(scope="module")
 def searched(place, printed):
-    return place / "results" / "synthetic" / "linear" / "first"
+    return place / "results" / "synthetic-tiny" / "linear" / "first"
 
 
 def next_commands(printed: str) -> dict[str, str]:
@@ -142,14 +142,14 @@ def test_mlflows_command_names_the_interpreter_that_has_it(printed):
 def test_the_winner_finds_actions_in_new_videos(place, searched):
     code = """
 import dce_ray, numpy, pathlib
-store = dce_ray.open_store(dce_ray.load_winner("results/synthetic/linear/first").config.data)
+store = dce_ray.open_store(dce_ray.load_winner("results/synthetic-tiny/linear/first").config.data)
 folder = pathlib.Path("new")
 folder.mkdir()
 for row in range(3):
     numpy.save(folder / f"{store.video_names[row]}.npy", store.features(row))
 """
     run(place, [sys.executable, "-c", code])
-    arguments = ["checkpoint=results/synthetic/linear/first", "data=new", "target=found.json", "device=cpu"]
+    arguments = ["checkpoint=results/synthetic-tiny/linear/first", "data=new", "target=found.json", "device=cpu"]
     video = sorted(file.stem for file in (place / "new").iterdir())[0]
     out = run(place, [sys.executable, "-m", "dce_ray.predict", *arguments, f"timeline={video}"])
     found = json.loads((place / "found.json").read_text())["results"]

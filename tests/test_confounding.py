@@ -252,9 +252,13 @@ def test_more_draws_only_add_runs(command):
 
 def test_other_studies_share_the_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("DCE_CACHE", str(tmp_path / "cache"))
-    first = ablation_folder(options(results=tmp_path), build().run, "synthetic", "synthetic")
+    study = build()
+    first = ablation_folder(options(results=tmp_path), study.run, study.data, None)
     given = {"study": "components", "baseline": "delu", "data": "synthetic-tiny"}
-    made, _ = ablate.build(given)
-    second = ablation_folder(options(results=tmp_path), made.run, made.context.data, "synthetic")
+    made, store = ablate.build(given)
+    second = ablation_folder(options(results=tmp_path), made.run, made.context.data, store)
     assert first == second
     assert first.config["kind"] == "ablation"
+    assert first.config["digest"] == store.digest
+    assert first.path.parts[-3] == "synthetic-tiny"
+    assert build({"data": "synthetic"}).data == build({"data": "synthetic-bench"}).data == "synthetic"

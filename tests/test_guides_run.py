@@ -65,7 +65,7 @@ def test_train_takes_the_keys_of_an_import(here):
 
 
 def test_a_run_goes_on_and_writes_anew_what_is_gone(here):
-    folder = here / "runs" / "synthetic" / "delu" / "first"
+    folder = here / "runs" / "synthetic-tiny" / "delu" / "first"
     shutil.copytree(here / "results" / "mine" / "delu" / "first", folder)
     before = json.loads((folder / "table-holdout.json").read_text())
     (folder / "table-holdout.json").unlink()

@@ -48,6 +48,7 @@ from dce_ray.files import (
     write_atomically,
     write_json,
 )
+from dce_ray.presets import EMBEDDED
 from dce_ray.train.run_files import LOCK
 from dce_ray.words import shown_path
 
@@ -131,9 +132,10 @@ class ExperimentFolder:
 
     @property
     def data_name(self) -> str:
-        """Name of the data set: a known one, else as the folder lies under the results root."""
+        """Name of the data set: a known one, else as the folder lies under the results root; so of embedded data, of
+        which there are several sizes."""
         name = str(self.config.get("data_set", "default"))
-        return self.path.parent.parent.name if name == "default" else name
+        return self.path.parent.parent.name if name in ("default", EMBEDDED) else name
 
     @property
     def config(self) -> dict[str, Any]:

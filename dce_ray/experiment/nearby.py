@@ -10,6 +10,8 @@ from dce_ray.words import shown_path
 
 BELOW = ("*", "*/*", "*/*/*", "*/*/*/*")
 """How far below a folder experiments are looked for, to name them."""
+LEVELS = 3
+"""Of an experiment below its results: data set, baseline, name."""
 NAMED = 5
 
 
@@ -22,8 +24,8 @@ def those_near(path: Path) -> str:
     names = nearest_names(missing[0], sorted(one.name for one in parent.glob("*")), 1)  # none where it may not be read
     if names and (meant := parent.joinpath(names[0], *missing[1:])).is_dir():
         return f"; did you mean {shown_path(meant)}?"
-    below = those_below(parent, BELOW if parent == Path.cwd() else BELOW[: len(missing)], name=parent)
-    return below or f", and no experiment lies below {parent}"
+    far = len(BELOW) if parent == Path.cwd() else len(missing) if parent == Path.home() else max(LEVELS, len(missing))
+    return those_below(parent, BELOW[:far], name=parent) or f", and no experiment lies below {parent}"
 
 
 def those_below(path: Path, patterns: Sequence[str] = BELOW, name: object = "it") -> str:

@@ -25,6 +25,11 @@ class SingleRun(ExperimentFolder):
     """A run's folder. Make one with :func:`open_folder`."""
 
     @property
+    def data_name(self) -> str:
+        """Whole name of the data set: the folder lies wherever it was asked for."""
+        return str(self.config["data_set"])
+
+    @property
     def config(self) -> dict[str, Any]:
         """As an experiment says it: ``config["run"]`` is the run's own."""
         run, options = read_json(self.path / "config.json"), read_json(self.path / OPTIONS)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dce_ray.datasets import build_on_data
+from dce_ray.datasets import build_on_data, results_name
 from dce_ray.errors import ConfigError, DceError, SearchError
 from dce_ray.evaluation import check_skipped
 from dce_ray.experiment.anew import refuse_no_search
@@ -50,8 +50,7 @@ def check(request: Request) -> tuple[Experiment, Path]:
     if note := schedule_note(request, experiment):
         print(note)
     settings, data_set = experiment.settings, experiment.data_set
-    data = store.name if data_set == "default" else data_set
-    parent = Path(settings.results) / data / experiment.run.baseline
+    parent = Path(settings.results) / results_name(request.data, store) / experiment.run.baseline
     import_needed()
     for line in check_surroundings(experiment, store, parent / (settings.name or "by-time")):
         print(line, file=sys.stderr)

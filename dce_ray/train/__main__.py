@@ -15,7 +15,7 @@ from typing import Any
 from dce_ray.baselines import BASELINES
 from dce_ray.commandline import command, flatten, nest, parse
 from dce_ray.config import RunConfig
-from dce_ray.datasets import ImportOptions, data_set_meant
+from dce_ray.datasets import ImportOptions, data_set_meant, results_name
 from dce_ray.errors import ConfigError
 from dce_ray.evaluation import MapTable
 from dce_ray.evaluation.tables import TABLE_ENDINGS
@@ -81,16 +81,16 @@ def main(arguments: list[str]) -> int:
         return _go_on(values)
     config, options = configure(values)
     mlflow = MlflowOptions.from_mapping(options["tracking"], "tracking.")
-    folder = Path(options["folder"] or _default_folder(config))
-    _check_free(folder)
     store = open_store(config.data)
-    data_set = data_set_of(store.name)
-    print(presets_line(config, data_set, scalars_given(values)))
+    name = results_name(str(values.get("data", config.data)), store)
+    folder = Path(options["folder"] or _default_folder(name, config.baseline))
+    _check_free(folder)
+    print(presets_line(config, data_set_of(store.name), scalars_given(values)))
     check_mlflow(folder, mlflow)
     check_writable(folder)
     run = Run(config)
     asked = {"test": bool(options["test"]), "tracking": mlflow.to_mapping(), "started": time.time()}
-    data = {"data_set": store.name if data_set == "default" else data_set, "digest": store.digest}
+    data = {"data_set": name, "digest": store.digest}
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         _check_free(folder)  # another process may have begun one meanwhile
@@ -116,9 +116,9 @@ def _defaults(given: Mapping[str, Any]) -> RunConfig:
     return run_config(baseline, data, data_set=data_set_meant(data), preset=given.get("preset"))
 
 
-def _default_folder(config: RunConfig) -> Path:
+def _default_folder(data: str, baseline: str) -> Path:
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / open_store(config.data).name / config.baseline / f"{now}-{os.getpid()}"
+    return Path("runs") / data / baseline / f"{now}-{os.getpid()}"
 
 
 def _go_on(values: Mapping[str, Any]) -> int:

@@ -27,9 +27,9 @@ from dce_ray.data.synthetic import (
 )
 from dce_ray.data.synthetic_features import Clarity
 from dce_ray.data.synthetic_script import SNIPPET_S, Confounding, class_lengths_s
-from dce_ray.datasets import resolve_data
+from dce_ray.datasets import resolve_data, results_name
 from dce_ray.errors import ConfigError, DataError, StoreError
-from dce_ray.store import FeatureStore
+from dce_ray.store import FeatureStore, open_store
 
 
 @pytest.fixture(scope="module")
@@ -386,3 +386,12 @@ def test_without_a_target_the_command_makes_the_store_of_the_cache(tmp_path, mon
     assert synthetic.main(["size=tiny"]) == 0
     assert str(resolve_data("synthetic-tiny")) in capsys.readouterr().out
     assert list((tmp_path / "here").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [("synthetic", "synthetic"), ("synthetic-bench", "synthetic"), ("synthetic-tiny", "synthetic-tiny")],
+)
+def test_every_size_has_results_of_its_own(tiny_store, data, name):
+    """Numbers of one size say nothing of another's: they lie apart, in MLflow and reports too."""
+    assert results_name(data, open_store(tiny_store)) == name

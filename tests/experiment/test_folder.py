@@ -34,6 +34,10 @@ def test_create_refuses_what_exists_and_open_what_does_not(folder, tmp_path):
         ExperimentFolder.open(tmp_path / "no")
     with pytest.raises(SearchError, match=r"does not exist; did you mean .*/experiment\?\Z"):
         ExperimentFolder.open(tmp_path / "experimnet")
+    deep = ExperimentFolder.create(tmp_path / "results" / "hapt" / "delu" / "one", {}, {})
+    for missing in ("nosuch", "nosuch/delu/one"):
+        with pytest.raises(SearchError, match=rf"does not exist; below {tmp_path}/results lie:\n  {deep.path}\Z"):
+            ExperimentFolder.open(tmp_path / "results" / missing)
     with pytest.raises(SearchError, match=r"/nowhere does not exist; give the folder of an experiment"):
         ExperimentFolder.open("/nowhere")
     assert ExperimentFolder.open(folder.path).config == {"format": 3, "run": {}}
