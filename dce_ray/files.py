@@ -207,13 +207,16 @@ def finite(value: Any) -> Any:
     return value
 
 
+AGAIN = "give the command again"
+"""What :func:`not_written` ends with; a command that is refused when it is given again says there what goes on."""
+
+
 def not_written(path: Path, fault: OSError) -> OutputError:
     """What to tell the user when ``path`` cannot be written."""
     if isinstance(fault, IsADirectoryError):
         return OutputError(f"{path} cannot be written, for it is a folder; give the name of a file")
     return OutputError(
-        f"{path} cannot be written ({fault.strerror or fault}); free space or mend the rights, then give the command "
-        f"again"
+        f"{path} cannot be written ({fault.strerror or fault}); free space or mend the rights, then {AGAIN}"
     )
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dce_ray.datasets import ImportOptions
-from dce_ray.errors import SearchError
+from dce_ray.errors import OutputError, SearchError
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.mirrored import at_storage
 from dce_ray.experiment.study import read_study
+from dce_ray.files import AGAIN
 from dce_ray.interrupts import was_interrupted
 from dce_ray.points.standing import Standing, read_standing
 from dce_ray.provenance import environment
@@ -205,7 +206,7 @@ def conduct(experiment: Experiment, folder: ExperimentFolder, *, made: bool = Fa
     for note in filter(None, [holdout_note(folder.config), seeds_note(experiment.settings.confirm.seeds)]):
         print(f"note: {note}")
     kept = nothing_left(folder) if made and not experiment.campaign else contextlib.nullcontext()
-    with folder.lock(), kept:  # in this order: who is refused the lock removes nothing of who has it
+    with folder.lock(), _resumable(folder), kept:  # who is refused the lock removes nothing of who has it
         for line in changed_lines(folder, experiment):
             print(line)
         folder.keep_config(experiment.to_mapping())  # what resume= changed holds for the next one too
@@ -235,6 +236,17 @@ def conduct(experiment: Experiment, folder: ExperimentFolder, *, made: bool = Fa
     if stop is None:
         print("\n".join(next_lines(experiment, folder)))
     return result
+
+
+@contextlib.contextmanager
+def _resumable(folder: ExperimentFolder) -> Iterator[None]:
+    """Where something cannot be written inside, name the command that goes on: the one that was given is refused."""
+    try:
+        yield
+    except OutputError as fault:
+        if not folder.path.exists():  # nothing was begun, so it is given again
+            raise
+        raise OutputError(str(fault).replace(AGAIN, f"go on with: {_resume_command(folder)}")) from fault
 
 
 def _result(experiment: Experiment, folder: ExperimentFolder, stop: Stop | None) -> SearchResult:

@@ -1,6 +1,7 @@
 """The whole command on tiny synthetic data: from one line to the confirmation, and every way to get it wrong."""
 
 import csv
+import errno
 import html
 import json
 import os
@@ -18,11 +19,19 @@ import pytest
 import yaml
 
 from dce_ray.commandline import parse
-from dce_ray.errors import ConfigError, DataError, EvaluationError, SearchError, SearchSpaceError, StoreError
+from dce_ray.errors import (
+    ConfigError,
+    DataError,
+    EvaluationError,
+    OutputError,
+    SearchError,
+    SearchSpaceError,
+    StoreError,
+)
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import decisive
 from dce_ray.experiment.study import read_study
-from dce_ray.files import write_json
+from dce_ray.files import not_written, write_json
 from dce_ray.points.standing import read_standing
 from dce_ray.report import page
 from dce_ray.report.page import write_outputs
@@ -548,3 +557,17 @@ def test_a_report_that_fails_after_ctrl_c_is_not_said_to_be_interrupted(tmp_path
     with pytest.raises(type(fault)):
         after_ctrl_c()
     assert ("report.html was not written, for it was interrupted" in capsys.readouterr().out) is told
+
+
+def test_who_runs_out_of_disk_is_told_the_command_that_goes_on(tmp_path):
+    """The one that was given is refused when it is given again: its folder exists."""
+    folder = ExperimentFolder.create(tmp_path / "one", {}, {})
+    full = not_written(folder.figures / "history.svg", OSError(errno.ENOSPC, "No space left on device"))
+    with (
+        pytest.raises(OutputError, match=rf"free space .* then go on with: .* resume={folder.path}\Z"),
+        api._resumable(folder),
+    ):
+        raise full
+    shutil.rmtree(folder.path)
+    with pytest.raises(OutputError, match=r"then give the command again\Z"), api._resumable(folder):
+        raise full
