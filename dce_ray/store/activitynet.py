@@ -48,7 +48,10 @@ def read_annotations(path: Path) -> list[Annotated]:
     except OSError as fault:
         raise ImportFault(f"annotations={path}: cannot be read ({fault.strerror}); give an ActivityNet JSON") from fault
     except ValueError as fault:
-        raise ImportFault(f"annotations={path}: not JSON ({fault})") from fault
+        raise ImportFault(
+            f"annotations={path}: not JSON ({fault}); give an ActivityNet JSON, or get the file anew where it "
+            f"should be one: it may be cut off"
+        ) from fault
     database = content.get("database") if isinstance(content, Mapping) else None
     if not isinstance(database, Mapping) or not database:
         raise ImportFault(f"annotations={path}: holds no database; the format is {SHAPE}")
