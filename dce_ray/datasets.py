@@ -240,12 +240,18 @@ def _imported_per_video(source: Path, options: ImportOptions) -> Path:
 
 
 def _import_apart(told: str, source: Path, annotations: Path, given: Mapping[str, Any]) -> list[str]:
-    """A line on the keys in a message that ``store import`` alone takes, with the command; none without such keys."""
-    keys = [f"{key}=" for key in IMPORT_ALONE if f"{key}=" in told]
+    """Lines on the keys in a message that ``store import`` alone takes, with a command; none without such keys.
+
+    The command takes the first of those that need no file of the user's, which is ``skip_faulty`` where that helps.
+    """
+    keys = [key for key in IMPORT_ALONE if f"{key}=" in told]
     if not keys:
         return []
-    words = {"source": source, "annotations": annotations, **given, "target": "stores/mine"}
-    return [f"{', '.join(keys)} is a key of the import by itself: {command_line('dce_ray.store import', **words)}"]
+    switch = {key: "true" for key in keys if f"{key}=true" in told}
+    words = {"source": source, "annotations": annotations, **given, "target": f"stores/{annotations.stem}"}
+    line = command_line("dce_ray.store import", **words, **dict(list(switch.items())[:1]))
+    are = "is a key" if len(keys) == 1 else "are keys"
+    return [f"{', '.join(f'{key}=' for key in keys)} {are} of the import by itself: {line}"]
 
 
 def _only_json(source: Path) -> Path:
