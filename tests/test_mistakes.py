@@ -104,11 +104,11 @@ MISTAKES = [
         "search data={here}/own annotations={here}/own.json fps=25",
         2,
         [
-            "skip_faulty=, classes= is a key of the import by itself",
+            "classes= is a key of the import by itself",
             " -m dce_ray.store import source=own annotations=own.json",
             "no array of numbers",
         ],
-        ["allow_pickle", "unsafely"],
+        ["allow_pickle", "unsafely", "skip_faulty"],  # which would leave none
     ),
     ("store import source={here}/own target={here}/made", 2, ["also annotations=<ActivityNet JSON>"], []),
     ("search data={store} fps=25", 2, ["is a store and has its own; import the features again, or leave it out"], []),

@@ -26,9 +26,12 @@ from dce_ray.store.report import Finding, ImportReport, report_json
 from dce_ray.store.schema import DTYPES, Description
 from dce_ray.store.writer import VideoAnnotation, write_store
 from dce_ray.version import VERSION
+from dce_ray.words import counted
 
 SHOWN = 10
 """Videos per kind of fault in the message."""
+SHOWN_OF_ALL = 3
+"""The same where it is the data set's as a whole."""
 
 
 @dataclass(slots=True)
@@ -100,11 +103,11 @@ def import_per_video(
     path, progress = Path(annotations).expanduser(), progress or no_progress
     files = find_features(Path(source).expanduser(), *(None if one is None else Path(one) for one in (rgb, flow)))
     listed, notices = read_annotations(path), list[str]()
-    rate, subsets = _described(listed, (fps, stride_frames), (train_subset, test_subset), notices)
+    rate, subsets = _described(path, listed, (fps, stride_frames), (train_subset, test_subset), notices)
     wanted = [video for video in listed if video.subset in subsets]
     origin = _Source(path, files, subsets, _class_names(wanted, subsets, classes), trim_streams)
     sound = _checked(origin, wanted, progress)
-    _refuse(origin, sound, skip_faulty=skip_faulty)
+    _refuse(origin, sound, len(wanted), skip_faulty=skip_faulty)
     lengths = np.array([origin.shapes[video.name][0] for video in sound], np.int64)
     durations_s = np.array([video.duration_s or np.nan for video in sound])
     check_coverage(lengths, durations_s, *rate, notices)
@@ -125,6 +128,7 @@ def import_per_video(
 
 
 def _described(
+    path: Path,
     listed: Sequence[Annotated],
     timing: tuple[float | None, int | None],
     subset_names: tuple[str | None, str | None],
@@ -134,11 +138,11 @@ def _described(
     faults: list[str] = []
     rate, subsets = (1.0, 1), dict[str, str]()
     try:
-        rate = _timing(listed, *timing, notices)
+        rate = _timing(path, listed, *timing, notices)
     except ImportFault as fault:
         faults.append(str(fault))
     try:
-        subsets = _subsets(listed, *subset_names, notices)
+        subsets = _subsets(path, listed, *subset_names, notices)
     except ImportFault as fault:
         faults.append(str(fault))
     if faults:
@@ -147,7 +151,7 @@ def _described(
 
 
 def _timing(
-    listed: Sequence[Annotated], fps: float | None, stride_frames: int | None, notices: list[str]
+    path: Path, listed: Sequence[Annotated], fps: float | None, stride_frames: int | None, notices: list[str]
 ) -> tuple[float, int]:
     """Frame rate and stride: as asked for, else as the annotations say, else as usual with a notice."""
     if fps is None:
@@ -155,8 +159,8 @@ def _timing(
         if len(rates) != 1:
             found = f"{len(rates)} different rates ({rates[0]:g} to {rates[-1]:g})" if rates else "no fps"
             raise ImportFault(
-                f"the frame rate is not known: the annotations hold {found}; give fps=, the frames per second at which "
-                f"the features were extracted"
+                f"annotations={path}: the frame rate is not known, for it holds {found}; give fps=, the frames "
+                f"per second at which the features were extracted"
             )
         fps = rates[0]
         notices.append(f"fps={fps:g} is taken from the annotations; give fps= if the features have another rate")
@@ -168,12 +172,14 @@ def _timing(
     return float(fps), int(stride_frames)
 
 
-def _subsets(listed: Sequence[Annotated], train: str | None, test: str | None, notices: list[str]) -> dict[str, str]:
+def _subsets(
+    path: Path, listed: Sequence[Annotated], train: str | None, test: str | None, notices: list[str]
+) -> dict[str, str]:
     """Ours by the names of the two subsets; a subset without any annotation is none of them unless asked for."""
     counts = Counter(video.subset for video in listed)
     annotated = {video.subset for video in listed if video.labels or video.faults}
     found = sorted(annotated | {subset for subset in (train, test) if subset in counts and subset is not None})
-    subsets = resolve_subsets("", found, train, test, notices, where="the annotations")
+    subsets = resolve_subsets("", found, train, test, notices, where=f"annotations={path}")
     for subset, videos in counts.items():
         if subset not in subsets:
             notices.append(f"subset {subset!r} ({videos} videos) is neither train nor test and stays out")
@@ -203,17 +209,35 @@ def _checked(origin: _Source, wanted: Sequence[Annotated], progress: Progress) -
         if len(origin.findings) == before:
             sound.append(video)
         progress("checking videos", row + 1, len(wanted))
-    widths = Counter(width for _, width in origin.shapes.values())
-    usual = widths.most_common(1)[0][0] if widths else 0
-    for video in wanted:
-        width = origin.shapes.get(video.name, (0, usual))[1]
-        if width != usual:
-            remedy = "use one extractor for all; files of (D, T) have to be transposed"
-            found = f"{width}, most videos have {usual}"
-            origin.find("features", video.name, "other number of channels than most", found, remedy)
-    if usual % 2:
-        origin.find("features", "", "odd number of channels", str(usual), "two streams of equal size are needed")
+    usual = _check_widths(origin)
     return [video for video in sound if origin.shapes[video.name][1] == usual]
+
+
+def _check_widths(origin: _Source) -> int:
+    """The number of channels that most videos have; what is wrong with it, or with those of others, is found."""
+    shapes = origin.shapes
+    widths = Counter(width for _, width in shapes.values())
+    usual, count = widths.most_common(1)[0] if widths else (0, 0)
+    if 2 * count < len(shapes):
+        found = ", ".join(f"{video} {shape}" for video, shape in list(shapes.items())[:SHOWN_OF_ALL])
+        rows, alike = Counter(length for length, _ in shapes.values()).most_common(1)[0]
+        if 2 * alike > len(shapes):
+            kind = f"features look transposed: {alike} of {len(shapes)} files have {rows} rows, and most other channels"
+            remedy = "a file is to hold (T, D), a row per snippet: save each anew with numpy.save(<video>.npy, array.T)"
+        else:
+            kind = f"numbers of channels differ: {len(widths)} different ones in {len(shapes)} files"
+            remedy = "use one extractor for all videos, and save each as (T, D), a row per snippet"
+        origin.find("features", "", kind, found, remedy)
+        return usual
+    for video, (_, width) in shapes.items():
+        if width != usual:
+            remedy = "use one extractor for all videos, and save each as (T, D), a row per snippet"
+            found = f"{width}, most videos have {usual}"
+            origin.find("features", video, "other number of channels than most", found, remedy)
+    if usual % 2:
+        remedy = "the networks take two streams of equal size, RGB and FLOW; extract both with one extractor"
+        origin.find("features", "", "odd number of channels", str(usual), remedy)
+    return usual
 
 
 def _check_annotation(origin: _Source, video: Annotated) -> None:
@@ -239,12 +263,11 @@ def _check_annotation(origin: _Source, video: Annotated) -> None:
 def _check_features(origin: _Source, video: Annotated) -> None:
     missing = origin.features.missing_stream(video.name)
     if missing is not None:
-        remedy = "extract it, or give skip_faulty=true"
-        origin.find("features", video.name, "one stream has no file", f"{missing} is missing", remedy)
+        origin.find("features", video.name, "one stream has no file", f"{missing} is missing", "extract it")
         return
     if origin.features.of(video.name) is None:
         found = f"no {video.name}.npy, v_{video.name}.npy or .npz"
-        origin.find("features", video.name, "no feature file", found, "extract it, or give skip_faulty=true")
+        origin.find("features", video.name, "no feature file", found, "extract it")
         return
     try:
         matrix = origin.read(video.name)
@@ -255,26 +278,37 @@ def _check_features(origin: _Source, video: Annotated) -> None:
     origin.shapes[video.name] = (len(matrix), matrix.shape[1])
 
 
-def _refuse(origin: _Source, sound: Sequence[Annotated], *, skip_faulty: bool) -> None:
+def _refuse(origin: _Source, sound: Sequence[Annotated], videos: int, *, skip_faulty: bool) -> None:
     """Say all faults at once, unless they are to be skipped and enough is left."""
-    left = {origin.subsets[video.subset] for video in sound}
+    lacking = sorted({"train", "test"} - {origin.subsets[video.subset] for video in sound})
     whole = [finding for finding in origin.findings if not finding.video]
-    enough = left == {"train", "test"} and not whole
+    enough = not lacking and not whole
     if enough and (skip_faulty or not origin.findings):
         return
     if not origin.findings:
-        raise ImportFault(f"{origin.annotations}: no {' and no '.join(sorted({'train', 'test'} - left))} video")
+        raise ImportFault(f"{origin.annotations}: no {' and no '.join(lacking)} video")
     kinds: dict[tuple[str, str], list[Finding]] = {}
     for finding in origin.findings:
         kinds.setdefault((finding.kind, finding.remedy), []).append(finding)
-    lines = [f"{origin.annotations}: {len(origin.findings)} faults, so nothing was imported:"]
+    lines = [f"{origin.annotations}: {counted(len(origin.findings), 'fault')}, so nothing was imported:"]
     for (kind, remedy), found in kinds.items():
-        lines.append(f"  {kind} ({len(found)}); {remedy}")
-        lines += [f"    {finding.video or finding.file}: {finding.found}" for finding in found[:SHOWN]]
-        lines += [f"    ... and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
-    if not skip_faulty:
+        lines += _kind_lines(kind, remedy, found, videos)
+    if enough:
         lines.append("skip_faulty=true leaves these videos out and imports the rest")
+    elif skip_faulty and lacking:
+        lines.append(f"skip_faulty=true would leave no {' and no '.join(lacking)} video")
     raise ImportFault("\n".join(lines))
+
+
+def _kind_lines(kind: str, remedy: str, found: Sequence[Finding], videos: int) -> list[str]:
+    """What is said of one kind of fault: once where most videos have it, else of each of the first."""
+    first = found[0]
+    if not first.video:
+        return [f"  {kind}: {first.found}; {remedy}"]
+    if len(found) > max(SHOWN_OF_ALL, videos / 2):
+        return [f"  {kind}: {len(found)} of {videos} videos, such as {first.video}: {first.found}; {remedy}"]
+    lines = [f"  {kind} ({len(found)}); {remedy}", *(f"    {one.video}: {one.found}" for one in found[:SHOWN])]
+    return lines + ([f"    ... and {len(found) - SHOWN} more"] if len(found) > SHOWN else [])
 
 
 def _videos(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 
 import numpy as np
 import pytest
@@ -114,6 +115,83 @@ def test_all_faults_in_one_message_and_nothing_written(tmp_path):
     assert open_store(tmp_path / "store").video_names == ("video9", "video10")
 
 
+def changed(own, change):
+    for file in own.glob("*.npy"):
+        np.save(file, change(np.load(file)))
+
+
+def test_transposed_features_are_told_once_with_a_remedy_that_helps(tmp_path):
+    own = write_per_video(tmp_path / "own", small_database(40))
+    changed(own, np.transpose)
+    with pytest.raises(ImportFault) as fault:
+        imported(own, tmp_path / "store")
+    told = str(fault.value)
+    assert "1 fault, so nothing was imported:\n" in told
+    assert "features look transposed: 40 of 40 files have 8 rows, and most other channels: video0 (8, 4), " in told
+    assert "a row per snippet: save each anew with numpy.save(<video>.npy, array.T)" in told
+    assert "skip_faulty" not in told
+    assert len(told.splitlines()) == 2
+    changed(own, np.transpose)  # the remedy
+    assert imported(own, tmp_path / "store").counts["videos"] == 40
+
+
+def test_a_few_transposed_files_are_told_each_and_can_be_left_out(tmp_path):
+    own = write_per_video(tmp_path / "own", small_database())
+    np.save(own / "video3.npy", np.load(own / "video3.npy").T)
+    with pytest.raises(ImportFault, match="video3: 7, most videos have 8") as fault:
+        imported(own, tmp_path / "store")
+    assert "look transposed" not in str(fault.value)
+    assert str(fault.value).endswith("skip_faulty=true leaves these videos out and imports the rest")
+
+
+@pytest.mark.parametrize("skip_faulty", [False, True])
+def test_what_most_videos_have_is_told_once_and_nothing_is_offered_that_leaves_none(tmp_path, skip_faulty):
+    own = write_per_video(tmp_path / "own", small_database())
+    changed(own, lambda features: features * np.nan)
+    with pytest.raises(ImportFault) as fault:
+        imported(own, tmp_path / "store", skip_faulty=skip_faulty)
+    told = str(fault.value)
+    assert "NaN or infinite features: 8 of 8 videos, such as video0: 4 of 4 snippets, the first is 0; extract" in told
+    assert ("skip_faulty=true would leave no test and no train video" in told) is skip_faulty
+    assert "skip_faulty=true leaves" not in told
+
+
+def test_an_odd_number_of_channels_is_told_without_leaving_videos_out(tmp_path):
+    own = write_per_video(tmp_path / "own", small_database(), size=7)
+    with pytest.raises(ImportFault) as fault:
+        imported(own, tmp_path / "store")
+    assert "odd number of channels: 7; the networks take two streams of equal size" in str(fault.value)
+    assert "skip_faulty" not in str(fault.value)
+
+
+def test_channels_of_which_no_number_is_most_videos_are_told_once(tmp_path):
+    own = write_per_video(tmp_path / "own", small_database())
+    for row, file in enumerate(sorted(own.glob("*.npy"))):
+        np.save(file, np.load(file)[:, : 2 + 2 * (row % 4)])
+    np.save(own / "video7.npy", np.load(own / "video7.npy").repeat(3, axis=1))
+    with pytest.raises(ImportFault, match="numbers of channels differ: 5 different ones in 8 files: video0") as fault:
+        imported(own, tmp_path / "store")
+    assert len(str(fault.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_the_import_by_itself_that_a_refused_search_prints_works_as_printed(tmp_path, monkeypatch, apart):
+    own = write_per_video(tmp_path / "own data", small_database(), apart=apart)
+    faulty = own / "flow" / "video2.npy" if apart else own / "video2.npy"
+    np.save(faulty, np.load(faulty) * np.nan)
+    monkeypatch.setenv("DCE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    options = ImportOptions(str(own.parent / "annotations.json"), fps=12.5, stride_frames=8, train_subset="Validation")
+    with pytest.raises(ImportFault) as fault:
+        resolve_data(str(own), options)
+    *_, line = str(fault.value).splitlines()
+    assert line.startswith("skip_faulty= is a key of the import by itself: ")
+    assert "source='own data/features'" in line
+    main(shlex.split(line.partition(" -m dce_ray.store ")[2]))
+    made = open_store("stores/annotations")
+    assert (len(made), made.fps, made.stride_frames) == (7, 12.5, 8)
+
+
 def test_streams_are_cut_where_asked(tmp_path):
     own = write_per_video(tmp_path / "own", small_database(), apart=True)
     np.save(own / "flow" / "video3.npy", np.load(own / "flow" / "video3.npy")[:-1])
@@ -133,11 +211,23 @@ def test_what_cannot_be_told_is_asked_for_at_once(own, tmp_path):
     with pytest.raises(ImportFault) as fault:
         imported(own, tmp_path / "store")
     assert "give fps=" in str(fault.value)
+    assert "annotations.json: the subsets are 'a', 'b', 'c', and which of them trains" in str(fault.value)
     assert "give train_subset= and test_subset=" in str(fault.value)
     report = imported(own, tmp_path / "store", fps=30, stride_frames=4, train_subset="a", test_subset="c")
     assert (report.counts["train"], report.counts["test"]) == (3, 2)
     assert any("subset 'b' (3 videos)" in notice for notice in report.notices)
     assert any("times as long as the videos" in notice for notice in report.notices)
+
+
+def test_a_file_of_one_subset_and_one_that_is_cut_off_are_named_with_a_remedy(own, tmp_path):
+    file = own.parent / "annotations.json"
+    rewrite(own, lambda database: [video.update(subset="all") for video in database.values()])
+    with pytest.raises(ImportFault) as fault:
+        imported(own, tmp_path / "store")
+    assert str(fault.value).startswith(f"annotations={file}: 'all' is its only subset; training and test need one each")
+    file.write_text(file.read_text()[:-40])
+    with pytest.raises(ImportFault, match=r"annotations\.json: not JSON \(.*\); give an .* anew .* it may be cut off"):
+        imported(own, tmp_path / "store")
 
 
 def test_labels_without_segments_and_ambiguous_stretches(own, tmp_path):
