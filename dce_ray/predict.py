@@ -20,7 +20,7 @@ from dce_ray.localize import propose_videos
 from dce_ray.method import Intervention
 from dce_ray.records import GroundTruth, Proposals
 from dce_ray.store import open_store
-from dce_ray.store.feature_files import Unusable, find_features, has_feature_files, read_features
+from dce_ray.store.feature_files import PREFIX, Unusable, find_features, has_feature_files, read_features
 from dce_ray.timeline import draw_timelines, figure_of, timeline_of
 from dce_ray.train.arithmetic import arithmetic
 from dce_ray.train.build import Trained, choose_device, load_trained
@@ -31,6 +31,7 @@ python -m dce_ray.predict checkpoint=<file or folder> data=<folder> key=value ..
 
   checkpoint=<...>         written by dce_ray.train, or the folder of a search (its confirmed winner) or of a run
   data=<folder or name>    folder of <video>.npy or .npz (or rgb/ and flow/ in it), a feature store or a data set's name
+                           v_<video>.npy is called <video>, unless videos of the training data are called v_...
   target=<file.json>       detections in the ActivityNet format, in seconds (default detections.json)
   fps= stride_frames=      tempo of the features in a folder (default: that of the data the network was trained on)
   split=all|train|test     videos of a store (default all)
@@ -166,8 +167,8 @@ def _videos(trained: Trained, data: str, tempo: tuple[float | None, int | None],
         if files.one_sided:
             listed = [f"{name} lacks {stream}" for name, stream in sorted(files.one_sided.items())]
             raise EvaluationError(f"{folder}: a stream is missing: {', '.join(listed[:SHOWN])}; extract both")
-        names = tuple(sorted(files.files))
-        return Videos(names, _tempo(trained, *tempo), lambda name: read_features(files.files[name]))
+        rate, paths = _tempo(trained, *tempo), files.videos(prefixed=_prefixed(trained))
+        return Videos(tuple(paths), rate, lambda name: read_features(paths[name]))
     given = [f"{key}=" for key, value in zip(("fps", "stride_frames"), tempo, strict=True) if value is not None]
     if given:
         raise ConfigError(f"{', '.join(given)}: a store has its own; give it with a folder of features alone")
@@ -180,6 +181,15 @@ def _videos(trained: Trained, data: str, tempo: tuple[float | None, int | None],
     if not rows:
         raise EvaluationError(f"split={split}: {store.name} has no video there; choose another split")
     return Videos(tuple(rows), store.snippets_per_second, lambda name: store.features(rows[name]))
+
+
+def _prefixed(trained: Trained) -> bool:
+    """Whether the training data's videos are called ``v_...``, which is part of the name then; not where it is gone."""
+    try:
+        names = open_store(trained.config.data).video_names
+    except DceError:
+        return False
+    return any(name.startswith(PREFIX) for name in names)
 
 
 def _tempo(trained: Trained, fps: float | None, stride_frames: int | None) -> float:

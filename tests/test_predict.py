@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -59,6 +60,38 @@ def test_a_folder_of_features_needs_no_store(checkpoint, features, tiny_store, t
     assert predict_detections(checkpoint, features, device="cpu").snippets_per_second == pytest.approx(
         dce_ray.open_store(tiny_store).snippets_per_second
     )
+
+
+def test_a_file_with_activitynets_prefix_is_called_as_the_import_calls_it(checkpoint, features, tmp_path):
+    one, two, three = sorted(features.iterdir())
+    one.rename(one.with_name(f"v_{one.name}"))
+    (features / f"v_{two.name}").write_bytes(two.read_bytes())  # another video: both names are taken
+    found = predict_detections(checkpoint, features, device="cpu")
+    assert found.video_names == tuple(sorted([one.stem, two.stem, f"v_{two.stem}", three.stem]))
+
+
+def test_videos_keep_the_prefix_where_those_of_the_training_data_have_it(tmp_path):
+    about = dce_ray.Description(
+        "mine", feature_size=8, rgb_size=4, fps=25.0, stride_frames=16, class_names=("Jump", "Run")
+    )
+
+    def videos():
+        for number in range(4):
+            subset = "train" if number < 3 else "test"
+            video = dce_ray.VideoAnnotation(f"v_{number}", subset=subset, duration_s=12.8, labels=[number % 2])
+            yield video, np.random.default_rng(number).normal(size=(20, 8))
+
+    dce_ray.write_store(tmp_path / "store", about, videos())
+    small = {"training": {"iterations": 1}, "sampling": {"segments": 8}, "protocol": "confirm", "device": "cpu"}
+    run = dce_ray.Run(run_config("delu", tmp_path / "store", data_set="default", overrides=small))
+    run.advance(1)
+    run.save(tmp_path / "new.pt")
+    (tmp_path / "new").mkdir()
+    np.save(tmp_path / "new" / "v_900.npy", np.ones((20, 8)))
+    assert predict_detections(tmp_path / "new.pt", tmp_path / "new", device="cpu").video_names == ("v_900",)
+    shutil.rmtree(tmp_path / "store")  # with what videos were called there
+    found = predict_detections(tmp_path / "new.pt", tmp_path / "new", fps=25, stride_frames=16, device="cpu")
+    assert found.video_names == ("900",)
 
 
 def test_all_videos_that_do_not_fit_are_named_and_nothing_is_written(checkpoint, features, tmp_path):

@@ -45,6 +45,17 @@ class FeatureFiles:
         """The name under which a video's file lies: the video's own, or with ActivityNet's ``v_``; None without one."""
         return next((name for name in (video, PREFIX + video) if name in self.files), None)
 
+    def videos(self, *, prefixed: bool) -> dict[str, tuple[Path, ...]]:
+        """The files by the names of their videos, where no annotations say them: without ActivityNet's ``v_``, as
+        :meth:`of` finds them, unless the same name is there without it.
+
+        Args:
+            prefixed: whether names of videos begin with ``v_`` themselves, so that it stays.
+        """
+        plain = {name: name if prefixed else name.removeprefix(PREFIX) for name in self.files}
+        named = {name: name if plain[name] in self.files else plain[name] for name in self.files}
+        return {named[name]: self.files[name] for name in sorted(self.files, key=named.__getitem__)}
+
     def missing_stream(self, video: str) -> str | None:
         """Which stream of a video is missing while the other is there."""
         return self.one_sided.get(video) or self.one_sided.get(PREFIX + video)

@@ -195,9 +195,7 @@ def _guess(found: Sequence[str], where: str) -> tuple[str, str]:
             return lowered[train], lowered[test]
     if len(found) < 2:
         only = f"{found[0]!r} is its only subset" if found else "no video of it has a subset"
-        raise ImportFault(
-            f"{where}: {only}; training and test need videos of one each, of which no video may be in both"
-        )
+        raise ImportFault(f"{where}: {only}; training and test need one each: write there which video is of which")
     raise ImportFault(
         f"{where}: the subsets are {', '.join(map(repr, found))}, and which of them trains and which is tested on is "
         f"not to be told; give train_subset= and test_subset="
