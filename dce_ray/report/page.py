@@ -58,14 +58,18 @@ FILES: Mapping[str, str] = {
 """Files beside the page, and what they hold."""
 
 
-def write_outputs(folder: ExperimentFolder) -> None:
+def write_outputs(folder: ExperimentFolder, *, live: bool | None = None) -> None:
     """Write trials.parquet and .csv, points.parquet and .csv (policy=replicates), figures/ and report.html.
+
+    Args:
+        folder: of the search.
+        live: whether runs train now, and None asks the folder's lock: a search that stops still holds it.
 
     Raises:
         SearchError: the folder holds no study.
         OutputError: the disk is full or not writable.
     """
-    trials = read_trials(folder)
+    trials = read_trials(folder, live=live)
     write_trials(trials, folder.path / "trials.parquet", folder.path / "trials.csv")
     view = VIEWS[folder.config["policy"]](folder, trials)
     view.write_tables()

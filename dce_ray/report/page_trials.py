@@ -14,7 +14,7 @@ from dce_ray.report import figures, html
 from dce_ray.report.acting import idle_lines
 from dce_ray.report.captions import SHARES, trial_measure
 from dce_ray.report.importance import Importance, importance_of
-from dce_ray.report.trial_table import TrialTable
+from dce_ray.report.trial_table import INTERRUPTED, TrialTable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -125,5 +125,5 @@ class TrialsView:
 
 def state_counts(trials: TrialTable) -> str:
     """How many trials are in which state: ``7 finished, 1 failed``; empty where there are none."""
-    states = ("finished", "pruned", "failed", "running", "waiting")
+    states = ("finished", "pruned", "failed", "running", INTERRUPTED, "waiting")
     return ", ".join(f"{len(found)} {state}" for state in states if (found := trials.in_state(state)))

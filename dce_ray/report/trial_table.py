@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ from dce_ray.experiment.study import REPEATS, STATE_OF, read_study
 from dce_ray.report import table_files
 from dce_ray.train.run_files import Reading, best_of
 
+INTERRUPTED = "interrupted"
+"""State of a run that the study has as running while no process runs it."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrialRow:
@@ -31,7 +34,7 @@ class TrialRow:
     key: str | None
     """Name of the trial's folder."""
     state: str
-    """``finished``, ``pruned``, ``failed``, ``running`` or ``waiting``."""
+    """``finished``, ``pruned``, ``failed``, ``running``, ``waiting``, or :data:`INTERRUPTED`."""
     point: int | None
     """Number of the point that it is a run of; None for the plain baseline where it is one setting. With
     ``policy=single`` every trial is a point of its own."""
@@ -95,13 +98,19 @@ class TrialTable:
         return max(scored, key=lambda row: (row.value, -row.number), default=None)
 
 
-def read_trials(folder: ExperimentFolder, study: optuna.Study | None = None) -> TrialTable:
+def read_trials(folder: ExperimentFolder, study: optuna.Study | None = None, *, live: bool | None = None) -> TrialTable:
     """The trials of an experiment folder, read from its study.
+
+    Args:
+        folder: of the search.
+        study: its study, where the caller has read it.
+        live: whether a process runs them now; None asks the folder's lock. Else what did not end was interrupted.
 
     Raises:
         SearchError: the folder holds no study.
     """
     study = study or read_study(folder.study)
+    unended = "running" if (folder.in_use if live is None else live) else INTERRUPTED
     rows, ranges = [], {}
     further = searched_beside(folder.config)
     for trial in study.get_trials(deepcopy=False):
@@ -111,7 +120,8 @@ def read_trials(folder: ExperimentFolder, study: optuna.Study | None = None) -> 
         home = folder.trial(key) if key else None
         known = home is not None and home.exists()
         record, readings = (home.record(), home.readings()) if home and known else (None, [])
-        rows.append(_row(trial, record, readings, further))
+        row = _row(trial, record, readings, further)
+        rows.append(replace(row, state=unended) if row.state == "running" else row)
         for name, distribution in trial.distributions.items():
             known = name in SCALARS or name in further
             if known and isinstance(distribution, optuna.distributions.FloatDistribution):

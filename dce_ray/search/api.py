@@ -291,7 +291,7 @@ def _write_outputs(folder: ExperimentFolder) -> None:
         try:
             from dce_ray.report.page import write_outputs
 
-            write_outputs(folder)
+            write_outputs(folder, live=False)  # what runs were left are interrupted
         except BaseException as fault:
             if was_interrupted(fault):
                 print(f"report.html was not written, for it was interrupted. It comes with: {_resume_command(folder)}")

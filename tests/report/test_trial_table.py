@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 
 import optuna
 import pyarrow.parquet as pq
@@ -14,7 +15,9 @@ from dce_ray.errors import SearchError
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.study import read_study
 from dce_ray.report.importance import importance_of
+from dce_ray.report.page import write_outputs
 from dce_ray.report.trial_table import read_trials, write_trials
+from dce_ray.search import api
 
 COLUMNS = ["number", "key", "state", "point", "fold", "seed"]
 COLUMNS += ["delta", "theta_rep", "theta_pro", "beta", "gamma", "lambda", "value_fraction", "value_iteration"]
@@ -41,7 +44,7 @@ def mixed(tmp_path) -> ExperimentFolder:
 
 def test_rows_are_those_of_the_study(mixed):
     rows = read_trials(mixed).rows
-    assert [row.state for row in rows] == ["finished", "pruned", "failed", "failed", "finished", "running"]
+    assert [row.state for row in rows] == ["finished", "pruned", "failed", "failed", "finished", "interrupted"]
     assert [row.value for row in rows] == [0.42, 0.25, None, None, 0.44, None]
     assert [row.value_iteration for row in rows] == [100, 50, 50, None, 100, 50]
     assert [row.iterations for row in rows] == [150, 100, 50, None, 100, 50]
@@ -51,6 +54,26 @@ def test_rows_are_those_of_the_study(mixed):
     assert {row.lambda_ for row in rows} == {1.0}
     assert [row.point for row in rows] == [row.number for row in rows], "each trial is a point of its own"
     assert (rows[0].psi_share, rows[0].mcm_share) == (0.3, None)
+
+
+def test_what_no_process_runs_is_interrupted(mixed):
+    """The study has it as running until it goes on; a search that stops holds its lock while it writes its page."""
+    with mixed.lock():
+        assert read_trials(mixed).rows[-1].state == "running"
+        write_outputs(mixed)
+        assert "1 running" in (mixed.path / "report.html").read_text()
+        api._write_outputs(mixed)
+        stopped = (mixed.path / "report.html").read_text()
+    write_outputs(mixed)
+    assert (mixed.path / "report.html").read_text() == stopped
+    assert "1 interrupted" in stopped
+    assert "running" not in html_to_text(stopped)
+    with (mixed.path / "trials.csv").open(newline="") as file:
+        assert [line["state"] for line in csv.DictReader(file)][-1] == "interrupted"
+
+
+def html_to_text(page: str) -> str:
+    return re.sub(r"<style>.*?</style>|<svg.*?</svg>|<[^>]*>", " ", page, flags=re.DOTALL)
 
 
 def test_best_is_the_highest_finished_one(mixed):

@@ -543,7 +543,7 @@ def test_a_report_that_fails_after_ctrl_c_is_not_said_to_be_interrupted(tmp_path
     folder = ExperimentFolder(tmp_path)
     folder.study.touch()
 
-    def fail(_):
+    def fail(_, *, live):
         raise fault
 
     monkeypatch.setattr(page, "write_outputs", fail)
