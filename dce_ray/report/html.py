@@ -33,7 +33,7 @@ nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; list-style: none; 
 .tall { max-height: 32rem; overflow-y: auto; }
 .tall thead th { position: sticky; top: 0; }
 table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: var(--muted); padding-bottom: .5rem; max-width: calc(100vw - 2.5rem); }
+caption { text-align: left; color: var(--muted); padding-bottom: .5rem; max-width: calc(min(100vw, 88rem) - 4.75rem); }
 th, td { padding: .28rem .5rem; text-align: left; border-bottom: 1px solid var(--grid); white-space: nowrap; }
 thead th { background: var(--band); vertical-align: bottom; white-space: normal; }
 tbody th { font-weight: 600; }
@@ -58,6 +58,10 @@ dl.facts dt { color: var(--muted); }
 dl.facts dd { margin: 0; overflow-wrap: anywhere; }
 @media (max-width: 1120px) { table { font-size: .7rem; } th, td, td.number, th.number { padding-inline: .18rem; }
   .scroll td:not(.number) { white-space: normal; } }
+@media (max-width: 950px) { table { font-size: .66rem; } body { padding-inline: .75rem; }
+  th, td, td.number, th.number { padding-inline: .12rem; } td.estimate .spread { display: block; }
+  td.estimate, th.number[scope=col] { padding-inline: .22rem; }
+  thead th { overflow-wrap: anywhere; min-width: 2.1rem; } }
 @media print { body { max-width: none; } .tall { max-height: none; } }
 """
 

@@ -261,7 +261,8 @@ def test_a_tiny_holdout_is_told_and_the_verdict_stands_first(tmp_path):
 
 @pytest.mark.browser
 @NEEDED
-def test_the_confirmation_fits_a_page_of_1300_pixels(tmp_path):
+@pytest.mark.parametrize("width", [900, 1300])
+def test_the_confirmation_fits_the_page(tmp_path, width):
     """With numbers as wide as they come: two digits before the point, in the deviations as well."""
     folder = make_experiment(tmp_path / "hapt" / "delu" / "a", STUDIES["mixed"])
     columns = [f"mAP@0.{number}" for number in range(1, 10)] + ["avg_0.1_0.5", "avg_0.3_0.7", "avg_0.1_0.7"]
@@ -273,7 +274,7 @@ def test_the_confirmation_fits_a_page_of_1300_pixels(tmp_path):
     page = html.Page("a", "b")
     page.add("confirmation", "Confirmation", html_table(settings_table(folder, settings, verdict)))
     (tmp_path / "page.html").write_text(page.render())
-    browser = Chromium(tmp_path / "profile", 1300)
+    browser = Chromium(tmp_path / "profile", width)
     try:
         browser.open((tmp_path / "page.html").as_uri())
         script = "const e = document.querySelector('.scroll'); return [e.scrollWidth, e.clientWidth]"
