@@ -11,14 +11,16 @@ import numpy as np
 
 from dce_ray.config import MethodConfig
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.experiment.record import RunRecord
+from dce_ray.experiment.record import PLAIN, RunRecord
 from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.presets import merge
+from dce_ray.search.arms import TwoArms
 from dce_ray.search.points_study import write_points_study
 from dce_ray.search.policy import Policy
 from dce_ray.search.replicates import ReplicateLedger
 from dce_ray.search.space import SearchSpace
 from dce_ray.search.study import recover_study
+from dce_ray.searchable import changes_of
 
 ITERATIONS = (100, 200, 300)
 PAPER = {"delta": 0.8, "theta_rep": 0.9, "theta_pro": 0.6, "beta": 0.5, "gamma": 0.5, "lambda": 1.0}
@@ -112,6 +114,41 @@ def made_points(
     ledger = replicate_ledger(folder, num_runs, 3 if protocol == "holdout" else 1)
     for number in range(num_runs):
         step(ledger, score, number in failing)
+    ledger.settle()
+    write_points_study(folder)
+    return folder
+
+
+RATE = "training.learning_rate"
+
+
+def rated(record: RunRecord, iteration: int) -> float:
+    """Higher with the learning rate; the method adds three points."""
+    base = noisy(record.replace(searched=()), iteration) or 0.0
+    return base + 20 * float(record.config["training"]["learning_rate"])
+
+
+def made_arms(path: Path, num_runs: int = 14) -> ExperimentFolder:
+    """A search that varies the learning rate, too, so that the plain baseline has a search of its own."""
+    folder = new_points(path)
+    space = {**SPACE, RATE: {"low": 1e-5, "high": 1e-3, "log": True}}
+    run = merge(RUN, {"baseline": path.parent.name, "training": {"learning_rate": 1e-4}})
+    folder.keep_config({**folder.config, "space": space, "run": run})
+    searched = SearchSpace.from_mapping(space)
+    own = {RATE: 1e-4}
+
+    def configure(values: Mapping[str, float]) -> dict[str, Any]:
+        return merge(run, changes_of(values, evaluations=3))
+
+    common = (3, 0, "random")
+    policy = TwoArms(
+        Policy(searched.searched, [("paper", searched.project(PAPER | own)[0])], *common, startup=3, with_plain=False),
+        Policy(searched.further, [(PLAIN, own)], *common, startup=3, with_plain=False),
+    )
+    study = recover_study(folder.study)
+    ledger = ReplicateLedger(folder, study, searched, configure, "5f1c" * 16, num_runs, policy=policy)
+    for _ in range(num_runs):
+        step(ledger, rated)
     ledger.settle()
     write_points_study(folder)
     return folder

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = (
     "Score on the selecting split and total loss over the iterations: every run of the best point and of the plain "
-    "baseline as a thin line, their means as thick ones."
+    "baseline (of its best point, where it has a search of its own) as a thin line, their means as thick ones."
 )
 """What the figure shows, for those who cannot see it."""
 LOOKS: Mapping[str, Any] = {
@@ -29,7 +29,9 @@ LOOKS: Mapping[str, Any] = {
 Lines = Sequence[Mapping[int, float]]
 
 
-def learning_figure(folder: ExperimentFolder, trials: TrialTable, point: int | None, measure: str) -> Figure:
+def learning_figure(
+    folder: ExperimentFolder, trials: TrialTable, point: int | None, measure: str, plain_point: int | None = None
+) -> Figure:
     """Score and loss over the iterations; call inside ``house_style()``.
 
     Args:
@@ -37,16 +39,20 @@ def learning_figure(folder: ExperimentFolder, trials: TrialTable, point: int | N
         trials: its runs.
         point: number of the best point; None before there is one.
         measure: what the score is; the unit is added.
+        plain_point: number of the plain baseline's best point where it has a search of its own; None: it is one
+            setting. Runs of other settings of it have no mean in common.
     """
     figure, (left, right) = new_figure(6.6, 3.0, nrows=1, ncols=2)
     keys = {row.key for row in trials.rows if row.point == point and not row.plain}
-    plain: set[str | None] = {run.key for run in folder.trials() if run.record().role == "plain"}
+    records = [record for run in folder.trials() if (record := run.record()).role == "plain"]
+    plain: set[str | None] = {record.key for record in records if record.point == plain_point}
     groups = {name: _lines(folder, wanted) for name, wanted in (("best point", keys), (PLAIN_LABEL, plain))}
+    told = {PLAIN_LABEL: PLAIN_LABEL if plain_point is None else f"{PLAIN_LABEL}'s best point"}
     for axes, metric, label, scale in (
         (left, "score", f"{measure} (%)", 100.0),
         (right, "loss/total", "total loss", 1.0),
     ):
-        drawn = [_draw(axes, name, lines[metric], scale) for name, lines in groups.items()]
+        drawn = [_draw(axes, name, lines[metric], scale, told.get(name, name)) for name, lines in groups.items()]
         axes.set(xlabel="iteration", ylabel=label)
         if not any(drawn):
             write_instead(axes, "No reading yet.")
@@ -71,7 +77,7 @@ def _lines(folder: ExperimentFolder, keys: set[str | None]) -> dict[str, Lines]:
     return dict(lines)
 
 
-def _draw(axes: Axes, name: str, lines: Lines, scale: float) -> bool:
+def _draw(axes: Axes, name: str, lines: Lines, scale: float, told: str) -> bool:
     for line in lines:
         axes.plot(list(line), [scale * value for value in line.values()], linewidth=0.5, alpha=0.45, **LOOKS[name])
     places = sorted({place for line in lines for place in line})
@@ -83,7 +89,7 @@ def _draw(axes: Axes, name: str, lines: Lines, scale: float) -> bool:
             linewidth=1.8,
             marker="o",
             markersize=3,
-            label=f"{name}, mean of {counted(len(lines), 'run')}",
+            label=f"{told}, mean of {counted(len(lines), 'run')}",
             **LOOKS[name],
         )
     return bool(places)

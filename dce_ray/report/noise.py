@@ -9,6 +9,7 @@ from dce_ray.config import SCALARS, ScalarRange
 from dce_ray.points.standing import Standing
 from dce_ray.report.importance import Importance
 from dce_ray.report.point_table import PointRow
+from dce_ray.words import counted
 
 FEW_POINTS = 8
 """With fewer points, what is between them is hardly told from noise."""
@@ -63,15 +64,18 @@ def signal_sentence(standing: Standing) -> str:
 
 def counts_text(standing: Standing) -> str:
     """From how much the components were estimated, in a sentence."""
-    points, plain = standing.posterior.points, standing.posterior.plain
+    points, plain, arm = standing.posterior.points, standing.posterior.plain, standing.plain_arm
     runs = sum(one.runs for one in points)
     repeated = sum(one.runs > 1 for one in points)
-    text = (
-        f"Estimated from {runs} runs of {len(points)} points ({repeated} with several runs) and "
-        f"{plain.runs if plain else 0} of the plain baseline"
-    )
+    text = f"Estimated from {runs} runs of {len(points)} points ({repeated} with several runs)"
+    if plain is not None or arm is None:
+        text += f" and {plain.runs if plain else 0} of the plain baseline"
     few = len(points) < FEW_POINTS or repeated < FEW_POINTS / 2
-    return f"{text}{': so few say little of the components' if few else ''}."
+    text += f"{': so few say little of the components' if few else ''}."
+    if arm is None:
+        return text
+    own = f"{counted(sum(one.runs for one in arm.points), 'run')} of {counted(len(arm.points), 'point')}"
+    return f"{text} The plain baseline's search of its own ({own}) has its own model."
 
 
 def model_importance(standing: Standing | None, ranges: Mapping[str, ScalarRange]) -> Importance:

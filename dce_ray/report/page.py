@@ -76,7 +76,7 @@ def write_outputs(folder: ExperimentFolder, *, live: bool | None = None) -> None
     confirmed = confirmed_settings(folder)
     with house_style(), one_thread():
         drawings = view.drawings()
-        drawings["learning"] = learning_figure(folder, trials, view.best_point, view.measure)
+        drawings["learning"] = learning_figure(folder, trials, view.best_point, view.measure, view.plain_point)
         if confirmed:
             verdict = Verdict.read(folder)
             planned = verdict.planned_comparison if verdict else None

@@ -124,6 +124,11 @@ class PointsView:
         return None if self.points.best is None else self.points.best.point
 
     @property
+    def plain_point(self) -> int | None:
+        """Number of the plain baseline's best point; None where it is one setting."""
+        return None if self.points.plain is None else self.points.plain.point
+
+    @property
     def choice(self) -> str:
         """The best point by the model, beside the plain baseline."""
         best, plain = self.points.best, self.points.plain

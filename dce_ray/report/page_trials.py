@@ -74,6 +74,11 @@ class TrialsView:
         return None if self.trials.best is None else self.trials.best.point
 
     @property
+    def plain_point(self) -> None:
+        """The plain baseline is one setting here."""
+        return
+
+    @property
     def choice(self) -> str:
         """The best trial beside the plain baseline."""
         best, plain = self.trials.best, self._plain

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,9 +124,14 @@ def write_instead(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", wrap=True, color=MUTED, transform=axes.transAxes)
 
 
+CAPTION_LETTERS = 108
+"""Letters of a caption that fit below a figure as wide as a page."""
+
+
 def caption_below(figure: Figure, text: str) -> None:
-    """A line below the drawing: seeds, units, what was left out."""
-    figure.supxlabel(text, fontsize=7.5, color=MUTED, x=0.01, ha="left")
+    """A line below the drawing, or several where it is long: seeds, units, what was left out."""
+    letters = int(CAPTION_LETTERS * figure.get_figwidth() / 6.6)
+    figure.supxlabel(textwrap.fill(text, letters), fontsize=7.5, color=MUTED, x=0.01, ha="left")
 
 
 def title_with_legend(figure: Figure, title: str, handles: Sequence[Any], labels: Sequence[str]) -> None:

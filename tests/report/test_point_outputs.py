@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from chromium import NEEDED, Chromium
 from made_experiments import Script, add_confirmation, made_table, make_experiment
-from made_points import PAPER, made_points, new_points, noisy, replicate_ledger, step
+from made_points import PAPER, made_arms, made_points, new_points, noisy, replicate_ledger, step
 from test_outputs import Outline
 
 from dce_ray.config import SCALARS
@@ -26,7 +26,9 @@ from dce_ray.points.model import fit
 from dce_ray.points.scores import chosen_iteration, fair_scores
 from dce_ray.points.standing import Standing, read_standing, searched_ranges
 from dce_ray.report import html, noise, point_figures
+from dce_ray.report.learning import learning_figure
 from dce_ray.report.page import write_outputs
+from dce_ray.report.page_points import PointsView
 from dce_ray.report.point_table import read_points
 from dce_ray.report.style import house_style
 from dce_ray.report.trial_table import read_trials
@@ -191,6 +193,40 @@ def test_what_the_components_come_from_is_said(standing):
     assert "so few say little of the components" in noise.counts_text(few)
 
 
+@pytest.fixture(scope="module")
+def two_arms(tmp_path_factory) -> ExperimentFolder:
+    return made_arms(tmp_path_factory.mktemp("arms") / "hapt" / "delu" / "a", 10)
+
+
+def test_the_plain_baseline_s_own_search_is_counted_and_its_curve_is_of_one_setting(two_arms):
+    """Half of the runs are its: they are not none, and those of several learning rates have no mean in common."""
+    standing = read_standing(two_arms)
+    assert standing is not None
+    text = noise.counts_text(standing)
+    assert "0 of the plain baseline" not in text
+    assert "The plain baseline's search of its own (5 runs of " in text
+    write_outputs(two_arms)
+    assert "search of its own (5 runs of" in page_of(two_arms)
+    view = PointsView(two_arms, read_trials(two_arms))
+    own = [run.record() for run in two_arms.trials() if run.record().role == "plain"]
+    at_best = [record for record in own if record.point == view.plain_point]
+    assert 0 < len(at_best) < len(own)
+    with house_style():
+        figure = learning_figure(two_arms, view.trials, view.best_point, MEASURE, view.plain_point)
+        chart = point_figures.noise_chart([], "word " * 60)
+        point_figures.caption_below(chart, "word " * 60)
+        chart.draw_without_rendering()
+        (caption,) = [text for text in chart.texts if text.get_text().startswith("word")]
+        assert caption.get_window_extent().x1 <= chart.bbox.x1
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    runs = "1 run" if len(at_best) == 1 else f"{len(at_best)} runs"
+    assert f"plain baseline's best point, mean of {runs}" in labels
+
+
+def page_of(folder: ExperimentFolder) -> str:
+    return (folder.path / "report.html").read_text()
+
+
 def test_history_shows_runs_means_intervals_and_plain(searched, standing):
     table = read_points(read_trials(searched), standing)
     with house_style():
@@ -277,22 +313,38 @@ def test_what_a_reader_would_stumble_over_is_said(searched):
 @pytest.mark.browser
 @NEEDED
 def test_no_caption_is_cut_in_a_narrow_window(searched, tmp_path):
-    """A table that is wider than the window scrolls, and its caption stays inside the window."""
+    """A table that is wider than the window scrolls, and its caption stays inside what is seen of it.
+
+    A table that scrolls up and down, too, loses the width of a scroll bar to it.
+    """
     browser = Chromium(tmp_path / "profile", 800, 1000)
     try:
         browser.open((searched.path / "report.html").as_uri())
         script = "return [...document.querySelectorAll('caption')].map(e => e.getBoundingClientRect().right)"
         right = browser.run(script)
+        browser.run(
+            "for (const e of document.querySelectorAll('.scroll')) {"
+            " e.classList.add('tall'); e.style.maxHeight = '6rem';"
+            " e.querySelector('table').style.minWidth = '1500px'; }"
+        )
+        seen = browser.run(
+            "return [...document.querySelectorAll('.scroll')].map(e => { const r = document.createRange();"
+            " r.selectNodeContents(e.querySelector('caption'));"
+            " return [e.getBoundingClientRect().left + e.clientWidth, r.getBoundingClientRect().right]; })"
+        )
     finally:
         browser.close()
     assert len(right) == 5
     assert max(right) <= 800
+    assert len(seen) == 5
+    assert all(text <= edge for edge, text in seen)
 
 
 @pytest.mark.browser
 @NEEDED
-def test_the_points_fit_a_window_of_1000_pixels(searched, tmp_path):
-    browser = Chromium(tmp_path / "profile", 1000, 1000)
+@pytest.mark.parametrize("width", [900, 1000])
+def test_the_points_fit_a_narrow_window(searched, tmp_path, width):
+    browser = Chromium(tmp_path / "profile", width, 1000)
     try:
         browser.open((searched.path / "report.html").as_uri())
         script = "const e = document.querySelector('#points .scroll'); return [e.scrollWidth, e.clientWidth]"
@@ -327,7 +379,7 @@ def test_a_search_that_has_hardly_begun_gives_every_output(tmp_path, ended):
             assert (folder.figures / f"{name}.svg").read_text().startswith("<?xml")
     assert ended < 2 or "There are no shares, and no figure of them. The model" in page
     assert ("No run of a point has ended yet" in page) == (ended < 2)
-    assert "1 running" in page
+    assert "1 interrupted" in page
     ledger.settle()
 
 
