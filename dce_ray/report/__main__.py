@@ -12,6 +12,7 @@ from dce_ray.report.gather import (
     find_in_mlflow,
     find_verdicts,
     make_tables,
+    shown,
     verdicts_text,
     write_report,
 )
@@ -62,7 +63,7 @@ def main(arguments: list[str]) -> int:
         print(verdicts_text(verdicts, whole=whole))
         return 0
     tables, groups = make_tables(found, options["data"], wide=bool(options["wide"]))
-    print("\n".join(FORMATS[options["format"]][1](table) for table in tables), end="")
+    print("\n".join(shown(table, options["format"]) for table in tables), end="")
     if verdicts:
         print(f"\n{verdicts_text(verdicts, whole=whole)}")
     if options["target"]:

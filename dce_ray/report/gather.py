@@ -197,6 +197,23 @@ def make_tables(
     return tables, groups
 
 
+def shown(table: Table, form: str) -> str:
+    """A table as it is printed; to be read, one without any number is a line that says so, and why.
+
+    Args:
+        table: to show.
+        form: one of ``FORMATS``.
+    """
+    if form != "markdown" or any(row.cells for row in table.rows):
+        return FORMATS[form][1](table)
+    data = data_title(table.name.removeprefix("comparison_"))
+    return "\n".join([f"{data}: no search has finished, so there is no table.", *_left_out_of(table)]) + "\n"
+
+
+def _left_out_of(table: Table) -> list[str]:
+    return [f"- {note}" for note in table.notes if note.startswith("Left out: ")]
+
+
 def _mixed(members: Sequence[FoundExperiment]) -> list[str]:
     """A line where searches that share a table share no data: their stores hold something else."""
     by_digest: dict[str, list[str]] = {}

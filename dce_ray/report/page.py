@@ -208,11 +208,12 @@ def _confirmation(
 def origin_notes(folder: ExperimentFolder) -> list[str]:
     """What each confirmed setting is: the number of its point, and where its scalars come from."""
     found = read_json(folder.confirmation).get("configurations", []) if folder.confirmation.is_file() else []
-    return [_origin_note(entry) for entry in found if entry.get("point") is not None]
+    what = "trial" if folder.config.get("policy") == "single" else "point"
+    return [_origin_note(entry, what) for entry in found if entry.get("point") is not None]
 
 
-def _origin_note(entry: Mapping[str, Any]) -> str:
+def _origin_note(entry: Mapping[str, Any], what: str) -> str:
     kinds = {"search": "found by the search", PLAIN: "of the plain baseline's own search"}
     kinds |= {name: f"the published values ({origin_label(name)})" for name in PUBLISHED}
     origin = kinds.get(entry["origin"], f"known before ({origin_label(entry['origin'])})")
-    return f"{origin_label(entry['name'])} is point {entry['point']}, {origin}."
+    return f"{origin_label(entry['name'])} is {what} {entry['point']}, {origin}."

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from dce_ray.experiment.record import RunRecord
+from dce_ray.experiment.record import PLAIN, PLAIN_LABEL, RunRecord
 from dce_ray.search.observers import Observer
 from dce_ray.search.pace import Pace, duration_text
 
@@ -96,7 +96,7 @@ class Display(Observer):
         self.running[record.key] = (record, iteration, score)
         if self._told is not None and time.monotonic() - self._told >= QUIET_S:
             runs = sorted(self.running.values(), key=lambda item: item[0].number)
-            now = ", ".join(f"{run.label} {done}/{self._length(run)}" for run, done, _ in runs)
+            now = ", ".join(f"{called(run)} {done}/{self._length(run)}" for run, done, _ in runs)
             self._line(f"[{self.done}/{self.total}] running: {now}; {self.rate()}")
 
     def ended(self, record: RunRecord) -> None:
@@ -124,7 +124,8 @@ class Display(Observer):
         self._pace.add(record.ended - record.started, first=record.started < self._first_end)
 
     def _named(self, record: RunRecord) -> str:
-        return record.label if record.on_test or not self.standing else f"{record.label}, {replicate_text(record)}"
+        shown = called(record)
+        return shown if record.on_test or not self.standing else f"{shown}, {replicate_text(record)}"
 
     def _leads(self, record: RunRecord) -> bool:
         """Whether a run is the best so far, where single runs decide."""
@@ -135,7 +136,7 @@ class Display(Observer):
     def retried(self, record: RunRecord, error: str) -> None:
         """A worker was lost."""
         self.running.pop(record.key, None)
-        self._line(f"{record.label} goes on in another process: {error}")
+        self._line(f"{called(record)} goes on in another process: {error}")
 
     def noted(self, text: str) -> None:
         """Something of no run in particular."""
@@ -161,7 +162,7 @@ class Display(Observer):
         for column in ("run", "iteration", "score (%)", "parameters"):
             table.add_column(column)
         for record, iteration, score in sorted(self.running.values(), key=lambda item: item[0].number):
-            table.add_row(record.label, f"{iteration}/{self._length(record)}", percent(score), parameters(record))
+            table.add_row(called(record), f"{iteration}/{self._length(record)}", percent(score), parameters(record))
         if self.best:
             table.add_section()
             table.add_row(
@@ -217,6 +218,13 @@ def _is_ranked(record: RunRecord) -> bool:
 def _is_plain(record: RunRecord) -> bool:
     """Whether the run is the plain baseline's on the selecting split, to its full length."""
     return record.role == "plain" and record.state == "finished" and record.value is not None
+
+
+def called(record: RunRecord) -> str:
+    """How a run is called while it runs: the plain baseline by the name that it has in every stage."""
+    if record.on_test and record.setting == PLAIN:
+        return f"{record.role} {PLAIN_LABEL}, seed {record.seed}"
+    return record.label
 
 
 def replicate_text(record: RunRecord) -> str:

@@ -101,7 +101,8 @@ class Share:
         if self.wish:
             does += " as ray.num_cpus= says" + (", so that they wait for each other" if over else "")
         elif over:
-            does += ", its share where none is free: both are slower for it; ray.num_cpus= decides otherwise"
+            who_waits = "both" if len(self.others) == 1 else "all"
+            does += f", its share where none is free: {who_waits} are slower for it; ray.num_cpus= decides otherwise"
         else:
             does += " that are free" if self.cpus > 1 else " that is free"
         return f"{runs} on this machine: {who}, of {usable} in all, load {load:.1f}; {does}"

@@ -19,6 +19,7 @@ from dce_ray.experiment.campaign import CampaignFolder
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.files import read_json, write_json
 from dce_ray.report import __main__ as report
+from dce_ray.report.page import origin_notes
 from dce_ray.search.campaign import write_comparison
 from dce_ray.verdict.text import ANEW
 from dce_ray.verdict.verdict import Verdict
@@ -117,6 +118,20 @@ def test_unfinished_experiments_are_named_and_left_out(tmp_path, capsys):
     go_on = f"to go on: {runnable(f'python -m dce_ray.search resume={root.resolve()}/hapt/delu')}"
     assert f"Left out: hapt/delu/fresh, its confirmation has not begun; {go_on}/fresh\n" in text
     assert f"Left out: hapt/delu/open, its confirmation names no winner yet; {go_on}/open\n" in text
+
+
+def test_data_with_nothing_finished_has_a_line_and_no_empty_table(tmp_path, capsys):
+    searched(tmp_path / "results", "hapt", "delu", "open", winner=None)
+    report.main([f"folders={tmp_path / 'results'}"])
+    text = capsys.readouterr().out
+    assert text.startswith("HAPT: no search has finished, so there is no table.\n- Left out: hapt/delu/open, ")
+    assert "|" not in text
+
+
+def test_a_note_calls_a_trial_of_policy_single_a_trial(tmp_path):
+    folder = searched(tmp_path / "results", "hapt", "delu", "a")
+    write_json(folder.confirmation, {"configurations": [{"name": "top1", "point": 3, "origin": "search"}]})
+    assert origin_notes(folder) == ["top1 is trial 3, found by the search."]
 
 
 def test_a_confirmation_anew_is_no_search_even_where_a_study_lies_in_it(tmp_path):

@@ -13,7 +13,7 @@ from dce_ray.experiment.record import RunRecord
 from dce_ray.report.captions import holdout_note
 from dce_ray.search import display as module
 from dce_ray.search.__main__ import request_of
-from dce_ray.search.display import Display
+from dce_ray.search.display import Display, called
 from dce_ray.search.next_steps import next_lines
 from dce_ray.search.options import SearchOptions, seconds
 from dce_ray.search.searching import searching
@@ -42,6 +42,12 @@ def test_wrong_durations(text):
 def ended(number, state, value=None, **changes):
     values = {"role": "trial", "setting": f"trial {number}", "config": CONFIG, "seed": 0, "value": value} | changes
     return RunRecord(f"k{number}", number=number, state=state, iteration=9, **values)
+
+
+def test_the_plain_baseline_has_one_name_in_every_stage():
+    record = ended(0, "finished", 0.2, role="confirm", setting="baseline")
+    assert called(record) == "confirm plain baseline, seed 0"
+    assert called(ended(0, "finished", 0.2, role="plain", setting="baseline")) == "plain baseline"
 
 
 def test_plain_lines_one_per_event():

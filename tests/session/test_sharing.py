@@ -208,3 +208,9 @@ def test_free_memory_of_the_fullest_gpu_is_planned_with():
     unknown = fullest(NVML(a=70.0 * gib), both)
     assert unknown.free == unknown.total == 80 * gib
     assert "NVML gives none of it (not found)" in unknown.line
+
+
+def test_of_more_than_two_searches_all_are_said_to_be_slower():
+    for others, word in ((1, "both are slower"), (5, "all are slower")):
+        notes = tuple(Note(number, "a", 2.0) for number in range(others))
+        assert word in Share(2.0, notes).line
