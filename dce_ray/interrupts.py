@@ -15,7 +15,14 @@ from types import FrameType
 STANDARD_ERROR = 2
 INTERRUPTED = 130
 """Exit status of what Ctrl-C or SIGTERM has ended."""
-STOPPING = b"\nstopping: what is done is kept, resume= goes on with it; press Ctrl-C again to end at once\n"
+STOPPING = (
+    b"\nstopping: what is done is kept, resume= goes on with it; press Ctrl-C again to end without waiting for runs, "
+    b"pictures and MLflow\n"
+)
+
+
+_asked = threading.Event()
+"""Set once the last work that could be stopped was asked to."""
 
 
 @contextmanager
@@ -33,12 +40,14 @@ def stop_on_signal(request: Callable[[], bool]) -> Iterator[None]:
         return
 
     at_once = False
+    _asked.clear()
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal at_once
         if not request():
             at_once = True
             raise KeyboardInterrupt
+        _asked.set()
         os.write(STANDARD_ERROR, STOPPING)  # a print that was interrupted may not be entered again
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -51,6 +60,12 @@ def stop_on_signal(request: Callable[[], bool]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def ends_at_once(fault: BaseException | None) -> bool:
+    """Whether a fault is the second Ctrl-C, also where the first had ended the work already: nothing is waited for then
+    that can come later, as pictures can, and what MLflow lacks."""
+    return isinstance(fault, KeyboardInterrupt) and _asked.is_set()
 
 
 def was_interrupted(fault: BaseException | None) -> bool:

@@ -12,7 +12,7 @@ import pytest
 
 from dce_ray.commandline import UNFORESEEN, status_of
 from dce_ray.errors import OutputError
-from dce_ray.interrupts import STOPPING, stop_on_signal
+from dce_ray.interrupts import STOPPING, ends_at_once, stop_on_signal
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -31,8 +31,11 @@ def test_first_signal_asks_and_second_ends(number, capfd):
             pytest.fail("the second signal was swallowed")
 
     before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as second:
         work()
+    assert ends_at_once(second.value)
+    with stop_on_signal(request):
+        assert not ends_at_once(KeyboardInterrupt())  # of this work it is the first
     assert asked == [number, number]
     assert capfd.readouterr().err.strip() == STOPPING.decode().strip()  # once
     assert signal.getsignal(number) is before

@@ -15,7 +15,7 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.mirrored import at_storage
 from dce_ray.experiment.study import read_study
 from dce_ray.files import AGAIN
-from dce_ray.interrupts import was_interrupted
+from dce_ray.interrupts import ends_at_once, was_interrupted
 from dce_ray.points.standing import Standing, read_standing
 from dce_ray.provenance import environment
 from dce_ray.search.advice import changed_lines, seeds_note
@@ -214,15 +214,17 @@ def conduct(experiment: Experiment, folder: ExperimentFolder, *, made: bool = Fa
         with at_storage(folder, storage, digest) as working:
             folder.note_session(environment())  # behind what was still done elsewhere, and before MLflow reads it
             with _tracked(experiment, folder):
-                search = Search(experiment, working)
+                search, at_once = Search(experiment, working), False
                 try:
                     stop = search.run()
-                except (KeyboardInterrupt, SystemExit):  # Ctrl-C or SIGTERM where no run can be stopped tidily
+                except (KeyboardInterrupt, SystemExit) as fault:  # Ctrl-C or SIGTERM where no run can be stopped tidily
                     print(f"stopped: {INTERRUPTED}\nWhat is done is kept. Go on with: {_resume_command(folder)}")
+                    at_once = ends_at_once(fault)
                     raise
                 finally:
                     search.clock.keep()
-                    _write_outputs(folder)
+                    if not at_once:  # it comes when the search goes on
+                        _write_outputs(folder)
     if stop is not None:
         more = " search.time_budget=<more>" if stop.reason == OUT_OF_TIME else ""
         print(f"stopped: {stop.reason}\nWhat is done is kept. Go on with: {_resume_command(folder)}{more}")

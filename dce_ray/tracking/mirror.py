@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from dce_ray.errors import DceError
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.interrupts import ends_at_once
 from dce_ray.tracking.address import VARIABLE, Address, address_of, sync_command, ui_command
 from dce_ray.tracking.connection import ENVIRONMENT
 from dce_ray.tracking.state import last_report
@@ -66,6 +67,13 @@ class Mirror:
         finally:
             self.lines = closing_lines(self.folder, self.uri, self.address, self.died)
 
+    def leave(self) -> None:
+        """Let the process send the rest by itself, as where the search was killed, and wait for nothing."""
+        if self.process is not None and self.process.stdin is not None:
+            with contextlib.suppress(OSError):  # it has died
+                self.process.stdin.close()
+        self.lines = closing_lines(self.folder, self.uri, self.address, self.died)
+
     def _end(self) -> None:
         process = self.process
         if process is None:
@@ -101,8 +109,13 @@ def start_mirror(folder: ExperimentFolder, uri: str | None = None, *, limit_s: f
     mirror = Mirror(folder, uri, address, _start(folder, address), limit_s)
     try:
         yield mirror
-    finally:
-        mirror.close()
+    except BaseException as fault:
+        if ends_at_once(fault):
+            mirror.leave()
+        else:
+            mirror.close()
+        raise
+    mirror.close()
 
 
 def _start(folder: ExperimentFolder, address: Address) -> subprocess.Popen[bytes] | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dce_ray.config_base import Config
 from dce_ray.errors import TrackingError
+from dce_ray.interrupts import ends_at_once
 from dce_ray.words import argument, command_line, masked
 
 PATIENCE_S = 70.0
@@ -73,6 +74,10 @@ def mirrored(folder: Path, options: MlflowOptions) -> Iterator[None]:
         )
     try:
         yield
+    except KeyboardInterrupt as fault:
+        if ends_at_once(fault):
+            process.kill()
+        raise
     finally:
         _end(process, folder, options)
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import time
 
 import pytest
 
 import dce_ray
 from dce_ray.commandline import parse
 from dce_ray.errors import ConfigError, SearchError, SearchSpaceError
+from dce_ray.interrupts import stop_on_signal
 from dce_ray.search import api
 from dce_ray.search.__main__ import main, request_of
-from dce_ray.search.settings import Request, build_experiment
+from dce_ray.search.api import conduct
+from dce_ray.search.opening import create
+from dce_ray.search.options import TrackingOptions
+from dce_ray.search.settings import Request, Settings, build_experiment
+from dce_ray.search.stages import Search
 
 pytestmark = pytest.mark.ray
 
@@ -130,3 +138,24 @@ def test_result_holds_winner_trials_tables_and_folder_and_goes_on(cluster, tiny_
     assert len(again.trials.rows) == 8
     with pytest.raises(ConfigError, match="sampler cannot be changed"):
         dce_ray.resume_search(result.folder, {"sampler": "random"})
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_the_second_ctrl_c_does_not_wait_for_the_report(tmp_path, monkeypatch, capsys, first):
+    written = []
+
+    def run(self):
+        with stop_on_signal(lambda: True):
+            if first:  # has ended the runs
+                os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+
+    monkeypatch.setattr(Search, "run", run)
+    monkeypatch.setattr(api, "_write_outputs", written.append)
+    settings = Settings(results=str(tmp_path), name="one", tracking=TrackingOptions(enabled=False))
+    prepared = create(Request(data="synthetic-tiny", settings=settings))
+    with pytest.raises(KeyboardInterrupt):
+        conduct(*prepared)
+    assert "What is done is kept. Go on with: " in capsys.readouterr().out
+    assert bool(written) is not first

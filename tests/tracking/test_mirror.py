@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 
 from dce_ray.errors import TrackingError
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.interrupts import stop_on_signal
 from dce_ray.tracking import Mirror, start_mirror, sync
 
 Make = Callable[..., ExperimentFolder]
@@ -134,6 +135,34 @@ def test_a_killed_driver_leaves_a_mirror_that_finishes_and_goes(make_experiment:
     assert_all_there_once(client, folder)
     after = {name: run.info.run_id for name, run in runs_of(client, "driver").items()}
     assert {name: after[name] for name in before} == before
+
+
+def test_who_ends_at_once_does_not_wait_for_what_mlflow_lacks(tmp_path: Path):
+    folder = new_experiment(tmp_path / "results", "once")
+    uri = f"http://127.0.0.1:{free_port()}"
+    mirrors, began = [], 0.0
+
+    def work() -> None:
+        nonlocal began
+        with start_mirror(folder, uri, limit_s=60.0) as mirror:
+            mirrors.append(mirror)
+            with stop_on_signal(lambda: True):
+                os.kill(os.getpid(), signal.SIGINT)  # has ended the work
+            began = time.monotonic()
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    (mirror,) = mirrors
+    try:
+        assert time.monotonic() - began < 5
+        assert "Send the rest: " in mirror.message
+        assert mirror.process is not None
+        assert mirror.process.poll() is None  # it sends by itself as long as the server may answer
+    finally:
+        mirror.process.kill()
+        mirror.process.wait()
 
 
 def _zombie(pid: int) -> bool:
