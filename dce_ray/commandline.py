@@ -7,6 +7,7 @@ defaults, so that a command has one source of keys, and an unknown key is refuse
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any, NoReturn
 
 from dce_ray.errors import ConfigError, DceError
 from dce_ray.former import LISTED, our_words, unknown_key
-from dce_ray.interrupts import INTERRUPTED, broken_line, came_after_one, imported, was_interrupted
+from dce_ray.interrupts import INTERRUPTED, broken_line, came_after_one, ends_at_once, imported, was_interrupted
 from dce_ray.version import VERSION
 from dce_ray.words import masked
 
@@ -195,7 +196,22 @@ def command(main: Callable[[list[str]], int | None], usage: str) -> NoReturn:
     imported()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # its first import tells of its own cache
-    sys.exit(status_of(main, usage, sys.argv[1:]))
+    at_once = False
+
+    def watched(arguments: list[str]) -> int | None:
+        nonlocal at_once
+        try:
+            return main(arguments)
+        except KeyboardInterrupt as fault:
+            at_once = ends_at_once(fault)
+            raise
+
+    status = status_of(watched, usage, sys.argv[1:])
+    if at_once:  # all of ours is in order, and a Ray that was left in the middle takes seconds to be taken down
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def status_of(main: Callable[[list[str]], int | None], usage: str, arguments: list[str]) -> int:

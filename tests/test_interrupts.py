@@ -126,3 +126,22 @@ def test_a_message_after_ctrl_c_is_told_and_is_still_an_interruption(capsys):
 
     assert status_of(main, "", []) == 130
     assert capsys.readouterr().err == "OutputError: the disk is full\ninterrupted\n"
+
+
+def test_the_second_ctrl_c_does_not_wait_for_what_libraries_do_at_the_end():
+    code = (
+        "import atexit, os, signal, time\n"
+        "from dce_ray.commandline import command\n"
+        "from dce_ray.interrupts import stop_on_signal\n"
+        "atexit.register(lambda: time.sleep(60))\n"
+        "def work(arguments):\n"
+        "    with stop_on_signal(lambda: True):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print('kept')\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(60)\n"
+        "command(work, 'usage')"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50)
+    assert (run.returncode, run.stdout) == (130, "kept\n")
+    assert run.stderr.endswith("\ninterrupted\n")
