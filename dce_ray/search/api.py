@@ -223,7 +223,9 @@ def conduct(experiment: Experiment, folder: ExperimentFolder, *, made: bool = Fa
                     raise
                 finally:
                     search.clock.keep()
-                    if not at_once:  # it comes when the search goes on
+                    if at_once:
+                        print(_unwritten(folder))
+                    else:
                         _write_outputs(folder)
     if stop is not None:
         more = " search.time_budget=<more>" if stop.reason == OUT_OF_TIME else ""
@@ -296,8 +298,12 @@ def _write_outputs(folder: ExperimentFolder) -> None:
             write_outputs(folder, live=False)  # what runs were left are interrupted
         except BaseException as fault:
             if was_interrupted(fault):
-                print(f"report.html was not written, for it was interrupted. It comes with: {_resume_command(folder)}")
+                print(_unwritten(folder))
             raise
+
+
+def _unwritten(folder: ExperimentFolder) -> str:
+    return f"report.html was not written, for it was interrupted. It comes with: {_resume_command(folder)}"
 
 
 def _resume_command(folder: ExperimentFolder) -> str:
