@@ -12,7 +12,7 @@
     set-aside/<key>/                                           runs on test that a later plan does not name
     set-aside/look-<n>/                                        the result of a look at test before the search went on
     <run's folder>/state/<attempt>/                            while it trains: what it goes on from
-    seed_plan.json  confirmation.json                          how many seeds, fixed once; the result with its verdict
+    seeds_asked.json  seed_plan.json  confirmation.json        how many seeds at most, how many then; the result
 
 All of it is written by the process that searches, but ``state``, which is the training process's. Which run is which,
 its record says; folder names only keep runs apart. JSON files are replaced atomically,

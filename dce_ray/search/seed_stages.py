@@ -75,12 +75,11 @@ def fix_seeds(folder: ExperimentFolder, winner: Candidate, plain: Candidate, opt
 def keep_asked(folder: ExperimentFolder, options: ConfirmOptions) -> None:
     """Note with which numbers the confirmation begins, until something of it was seen: from then on they hold."""
     if not (_asked_file(folder).is_file() and looked_at_test(folder)):
-        _asked_file(folder).parent.mkdir(exist_ok=True)
         write_json(_asked_file(folder), {name: getattr(options, name) for name in FIXED})
 
 
 def _asked_file(folder: ExperimentFolder) -> Path:
-    return folder.path / "confirm" / "asked.json"
+    return folder.path / "seeds_asked.json"
 
 
 def _asked_before(folder: ExperimentFolder) -> Mapping[str, Any] | None:

@@ -231,7 +231,7 @@ def test_unwritable_folder_is_a_search_error(cluster, make_ledger, monkeypatch):
     def full(*arguments):
         raise SearchError("no space left")
 
-    monkeypatch.setattr("dce_ray.experiment.folder.write_json", full)
+    monkeypatch.setattr("dce_ray.experiment.run_folder.write_json", full)
     with pytest.raises(SearchError, match="no space left"):
         run_ledger(ledger, ToyTrainable, ONE_CPU)
 

@@ -98,7 +98,7 @@ def test_the_numbers_may_change_before_anything_was_seen_and_not_after_zero_seed
 def test_a_confirmation_of_before_the_numbers_were_noted_holds_to_its_configuration(experiment_folder, seeds, refused):
     stages = confirmation_stages(experiment_folder, ALL, ConfirmOptions(seeds=3))
     finish(PlanLedger(next(stages)))
-    (experiment_folder.path / "confirm" / "asked.json").unlink()
+    (experiment_folder.path / "seeds_asked.json").unlink()
     write_config(experiment_folder, {"seeds": seeds, "precision": 1.0, "max_seeds": 20})
     refuse_other_seeds(experiment_folder, ConfirmOptions(seeds=3))
     if not refused:  # nobody can tell any more with how many it began
