@@ -50,6 +50,7 @@ def searched(cluster, tiny, tmp_path_factory):
     return folder
 
 
+@pytest.mark.timeout(600)  # several sessions, each with a Ray of its own
 def test_the_undecided_verdict_ends_with_a_command_that_works_when_pasted(searched, capsys, monkeypatch):
     verdict = Verdict.read(searched)
     python, dash, module, *arguments = shlex.split(verdict.command)
