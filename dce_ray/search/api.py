@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,7 +207,7 @@ def conduct(experiment: Experiment, folder: ExperimentFolder, *, made: bool = Fa
     for note in filter(None, [holdout_note(folder.config), seeds_note(experiment.settings.confirm.seeds)]):
         print(f"note: {note}")
     kept = nothing_left(folder) if made and not experiment.campaign else contextlib.nullcontext()
-    with folder.lock(), _resumable(folder), kept:  # who is refused the lock removes nothing of who has it
+    with folder.lock(), _resumable(folder) as told, kept:  # who is refused the lock removes nothing of who has it
         for line in changed_lines(folder, experiment):
             print(line)
         folder.keep_config(experiment.to_mapping())  # what resume= changed holds for the next one too
@@ -219,6 +220,7 @@ def conduct(experiment: Experiment, folder: ExperimentFolder, *, made: bool = Fa
                     stop = search.run()
                 except (KeyboardInterrupt, SystemExit) as fault:  # Ctrl-C or SIGTERM where no run can be stopped tidily
                     print(f"stopped: {INTERRUPTED}\nWhat is done is kept. Go on with: {_resume_command(folder)}")
+                    told.set()
                     at_once = ends_at_once(fault)
                     raise
                 finally:
@@ -243,10 +245,16 @@ def conduct(experiment: Experiment, folder: ExperimentFolder, *, made: bool = Fa
 
 
 @contextlib.contextmanager
-def _resumable(folder: ExperimentFolder) -> Iterator[None]:
-    """Where something cannot be written inside, name the command that goes on: the one that was given is refused."""
+def _resumable(folder: ExperimentFolder) -> Iterator[threading.Event]:
+    """Name the command that goes on where something cannot be written inside, since the one that was given is refused,
+    and where the user ends what comes behind the runs; to be set inside where that was told already."""
+    told = threading.Event()
     try:
-        yield
+        yield told
+    except (KeyboardInterrupt, SystemExit):
+        if not told.is_set():
+            print(f"What is done is kept. Go on with: {_resume_command(folder)}")
+        raise
     except OutputError as fault:
         if not folder.path.exists():  # nothing was begun, so it is given again
             raise

@@ -43,6 +43,7 @@ from dce_ray.search.selection import select
 from dce_ray.search.stages import Search
 from dce_ray.verdict.text import advised_seeds
 from dce_ray.verdict.verdict import Verdict
+from dce_ray.words import command_line
 
 pytestmark = pytest.mark.ray
 SHORT = ["training.iterations=6", "training.eval_every=2", "training.log_every=2", "sampling.segments=24"]
@@ -571,3 +572,20 @@ def test_who_runs_out_of_disk_is_told_the_command_that_goes_on(tmp_path):
     shutil.rmtree(folder.path)
     with pytest.raises(OutputError, match=r"then give the command again\Z"), api._resumable(folder):
         raise full
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_who_ends_what_comes_behind_the_runs_is_told_the_command_that_goes_on_once(tmp_path, capsys, before):
+    """A second signal may come while MLflow is waited for, or the report is drawn."""
+    folder = ExperimentFolder.create(tmp_path / "one", {}, {})
+
+    def ended() -> None:
+        with api._resumable(folder) as told:
+            if before:
+                told.set()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ended()
+    go_on = f"Go on with: {command_line('dce_ray.search', resume=folder.path)}"
+    assert (go_on in capsys.readouterr().out) is not before
