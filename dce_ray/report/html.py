@@ -60,8 +60,7 @@ dl.facts dd { margin: 0; overflow-wrap: anywhere; }
   .scroll td:not(.number) { white-space: normal; } }
 @media (max-width: 950px) { table { font-size: .66rem; } body { padding-inline: .75rem; }
   th, td, td.number, th.number { padding-inline: .12rem; } td.estimate .spread { display: block; }
-  td.estimate, th.number[scope=col] { padding-inline: .22rem; }
-  thead th { overflow-wrap: anywhere; min-width: 2.1rem; } }
+  td.estimate, th.number[scope=col] { padding-inline: .22rem; } }
 @media print { body { max-width: none; } .tall { max-height: none; } }
 """
 

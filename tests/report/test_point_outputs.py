@@ -340,6 +340,13 @@ def test_no_caption_is_cut_in_a_narrow_window(searched, tmp_path):
     assert all(text <= edge for edge, text in seen)
 
 
+LINES_OF_HEADINGS = """
+return [...document.querySelectorAll('#points thead th')].map(e => {
+  const text = document.createRange(); text.selectNodeContents(e);
+  return [e.textContent, new Set([...text.getClientRects()].map(one => one.top)).size];
+})"""
+
+
 @pytest.mark.browser
 @NEEDED
 @pytest.mark.parametrize("width", [900, 1000])
@@ -349,9 +356,11 @@ def test_the_points_fit_a_narrow_window(searched, tmp_path, width):
         browser.open((searched.path / "report.html").as_uri())
         script = "const e = document.querySelector('#points .scroll'); return [e.scrollWidth, e.clientWidth]"
         needed, there = browser.run(script)
+        lines = dict(browser.run(LINES_OF_HEADINGS))
     finally:
         browser.close()
     assert needed <= there
+    assert {lines[word] for word in ("delta", "gamma", "lambda", "failed", "iteration")} == {1}, "no word is broken"
 
 
 def test_outputs_of_points_are_the_same_bytes_twice(searched):
