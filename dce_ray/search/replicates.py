@@ -29,8 +29,8 @@ from dce_ray.points.threads import one_thread
 from dce_ray.presets import merge
 from dce_ray.search.ledger import LOST, StudyLedger, finite_score, fold_of, run_key
 from dce_ray.search.policy import FAILURES, Proposal
-from dce_ray.search.set_aside import looked_at_test
 from dce_ray.searchable import ITERATIONS, typed
+from dce_ray.verdict.asked import looked_at_test
 
 
 class Proposer(Protocol):

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from dce_ray.errors import ConfigError
 from dce_ray.experiment.candidate import Candidate
 from dce_ray.experiment.folder import ExperimentFolder
-from dce_ray.files import read_json, write_json
 from dce_ray.search.options import ConfirmOptions
 from dce_ray.search.plan import Planned, plan_confirmation, plan_second_stage
-from dce_ray.search.set_aside import hold_planned, looked_at_test
+from dce_ray.search.set_aside import hold_planned
+from dce_ray.verdict.asked import FIXED, keep_asked, numbers_that_hold
 from dce_ray.verdict.judge import differences_of, paired_runs
 from dce_ray.verdict.stein import SeedPlan, identity_of, plan_seeds
 from dce_ray.words import command_line, counted
-
-FIXED = ("seeds", "precision", "max_seeds")
-"""Of ConfirmOptions: what cannot be changed once it has decided how many pairs there are."""
 
 
 def confirmation_stages(
@@ -72,27 +68,6 @@ def fix_seeds(folder: ExperimentFolder, winner: Candidate, plain: Candidate, opt
     return plan
 
 
-def keep_asked(folder: ExperimentFolder, options: ConfirmOptions) -> None:
-    """Note with which numbers the confirmation begins, until something of it was seen: from then on they hold."""
-    if not (_asked_file(folder).is_file() and looked_at_test(folder)):
-        write_json(_asked_file(folder), {name: getattr(options, name) for name in FIXED})
-
-
-def _asked_file(folder: ExperimentFolder) -> Path:
-    return folder.path / "seeds_asked.json"
-
-
-def _asked_before(folder: ExperimentFolder) -> Mapping[str, Any] | None:
-    """The numbers of a confirmation of which something was seen; None where nothing was, or nobody can tell."""
-    if not looked_at_test(folder):
-        return None
-    if _asked_file(folder).is_file():
-        found: Mapping[str, Any] = read_json(_asked_file(folder))
-        return found
-    kept: Mapping[str, Any] = folder.config["confirm"]  # it began before the numbers were noted
-    return {name: kept[name] for name in FIXED} if kept["seeds"] else None
-
-
 def refuse_other_seeds(folder: ExperimentFolder, options: ConfirmOptions) -> None:
     """Keep a resumed search from changing how many seeds there are after a look at what any of them gave.
 
@@ -104,8 +79,7 @@ def refuse_other_seeds(folder: ExperimentFolder, options: ConfirmOptions) -> Non
     """
     if options.seeds == 0:
         return
-    plan = SeedPlan.read(folder)
-    begun = _asked_before(folder) if plan is None else {name: getattr(plan, name) for name in FIXED}
+    plan, begun = SeedPlan.read(folder), numbers_that_hold(folder)
     if begun is None:
         return
     asked: Mapping[str, Any] = {name: getattr(options, name) for name in FIXED}

@@ -78,11 +78,6 @@ def hold_planned(folder: ExperimentFolder, plan: Sequence[Planned]) -> None:
             _call_as_planned(item)
 
 
-def looked_at_test(folder: ExperimentFolder) -> bool:
-    """Whether any run of the confirmation has its table: what comes after may be chosen by what it says."""
-    return any(run.table.is_file() for run in (*folder.confirmations(), *folder.set_aside_runs()))
-
-
 def _set_aside(folder: ExperimentFolder, run: RunFolder) -> None:
     place, number = folder.aside(run.key), 1
     while place.exists():

@@ -8,6 +8,7 @@ from typing import Any
 
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import origin_label
+from dce_ray.verdict.asked import numbers_that_hold
 from dce_ray.verdict.statistics import difference_for_power
 from dce_ray.verdict.stein import BETTER, UNDECIDED, UNTESTED, WORSE
 from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
@@ -181,8 +182,11 @@ def next_command(verdict: Verdict, folder: ExperimentFolder) -> str:
     if verdict.outcome == UNCONFIRMED:
         if confirm["seeds"] > 0:
             return portable_command("dce_ray.search", resume=str(folder.path), search__time_budget="null")
-        most = {"confirm__max_seeds": 5} if confirm.get("max_seeds", 5) < 5 else {}
-        return portable_command("dce_ray.search", resume=str(folder.path), confirm__seeds=5, **most)
+        usual = {"seeds": 5, "max_seeds": max(5, confirm.get("max_seeds", 5))}
+        wanted = numbers_that_hold(folder) or usual  # those of a confirmation that was begun and given up
+        numbers = {name: value for name, value in wanted.items() if value != confirm.get(name, value)}
+        words = {f"confirm__{name}": "null" if value is None else value for name, value in numbers.items()}
+        return portable_command("dce_ray.search", resume=str(folder.path), **words)
     comparable = verdict.planned_pairs > 0 and verdict.deviation != 0
     if verdict.outcome != UNDECIDED or not comparable or not _worth_it(verdict):
         return ""

@@ -17,7 +17,8 @@ from dce_ray.search.seed_stages import confirmation_stages, refuse_other_seeds
 from dce_ray.search.set_aside import GoesOn, set_aside_superseded
 from dce_ray.search.settings import Experiment, build_experiment
 from dce_ray.verdict.stein import SeedPlan
-from dce_ray.verdict.verdict import Verdict
+from dce_ray.verdict.text import next_command
+from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
 from dce_ray.words import runnable
 
 WINNER, SECOND, PLAIN = candidate(), candidate("top2"), candidate("baseline", 7)
@@ -405,3 +406,16 @@ def test_the_largest_seed_leaves_room_for_all_that_come_behind_it(words, last):
             asked(most + 1)
     with pytest.raises(ConfigError, match=r"with resume=: fewer confirm\.seeds"):
         Experiment.from_mapping(experiment.to_mapping(), {"confirm.seeds": 200, "confirm.max_seeds": 200})
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_a_confirmation_that_was_given_up_is_advised_with_its_own_numbers(experiment_folder, seen):
+    """The command below an unconfirmed verdict is one that the search takes."""
+    ledger = PlanLedger(next(confirmation_stages(experiment_folder, ALL, ConfirmOptions(seeds=3, precision=None))))
+    finish(ledger) if seen else ledger.ask()
+    write_config(experiment_folder, {"seeds": 0, "precision": 1.0, "max_seeds": 20})
+    command = next_command(Verdict(UNCONFIRMED), experiment_folder)
+    given = dict(word.partition("=")[::2] for word in command.split() if word.startswith("confirm."))
+    assert given == ({"confirm.seeds": "3", "confirm.precision": "null"} if seen else {"confirm.seeds": "5"})
+    options = {"seeds": int(given["confirm.seeds"]), "precision": None if seen else 1.0, "max_seeds": 20}
+    refuse_other_seeds(experiment_folder, ConfirmOptions(**options))
