@@ -95,6 +95,15 @@ def test_the_numbers_may_change_before_anything_was_seen_and_not_after_zero_seed
         refuse_other_seeds(experiment_folder, first)
 
 
+def test_what_was_seen_of_a_former_winner_counts_as_seen(experiment_folder):
+    asked = ConfirmOptions(seeds=3, precision=None)
+    finish(PlanLedger(next(confirmation_stages(experiment_folder, ALL, asked))))  # a run of top1, which is set aside
+    set_aside_superseded(experiment_folder, [candidate("top1", iteration=6), SECOND, PLAIN])
+    assert not any(run.table.is_file() for run in experiment_folder.confirmations())
+    with pytest.raises(ConfigError, match=r"confirm\.seeds=2: "):
+        refuse_other_seeds(experiment_folder, asked.replace(seeds=2))
+
+
 @pytest.mark.parametrize(("seeds", "refused"), [(3, True), (0, False)])
 def test_a_confirmation_of_before_the_numbers_were_noted_holds_to_its_configuration(experiment_folder, seeds, refused):
     stages = confirmation_stages(experiment_folder, ALL, ConfirmOptions(seeds=3))
