@@ -112,7 +112,7 @@ def test_the_table_equals_the_runs(command):
     row = next(
         line
         for line in (command.results / "components.csv").read_text().splitlines()
-        if line.startswith("components_synthetic_delu,scs+mcm,difference to baseline,measured,2,avg_0.1_0.7,")
+        if line.startswith("components_synthetic-tiny_delu,scs+mcm,difference to baseline,measured,2,avg_0.1_0.7,")
     )
     expected = statistics.mean(100 * (scores["scs+mcm"][seed] - scores["baseline"][seed]) for seed in (0, 1))
     assert float(row.split(",")[6]) == pytest.approx(expected)

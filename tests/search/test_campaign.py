@@ -96,7 +96,10 @@ def test_the_report_compares_them_and_says_what_each_came_to(resumed, capsys):
 
     campaign, _ = resumed
     page = (campaign.path / "report.html").read_text()
-    assert page.count("synthetic/co2net: verdict:") == page.count("synthetic/delu: verdict:") == 1
+    for name in ("synthetic/co2net", "synthetic/delu"):
+        linked = re.findall(rf'<a href="([^"]*)">{name}</a>: verdict: ', page)
+        assert len(linked) == 1
+        assert (campaign.path / linked[0]).is_file(), "each search's own page, from where this one lies"
     assert main([f"resume={campaign.path}"]) == 0
     told = capsys.readouterr().out
     assert re.search(r"^synthetic/co2net: verdict: .*\nsynthetic/delu: verdict: ", told, re.M)

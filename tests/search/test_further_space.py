@@ -375,7 +375,7 @@ def test_the_readmes_lines_are_searches(tmp_path, monkeypatch):
     lines = [line for line in block[1].replace("\\\n", " ").splitlines() if line]
     assert len(lines) == 2
     monkeypatch.chdir(tmp_path)
-    found = Path("results/synthetic/delu/rate/best.yaml")  # what the first line leaves
+    found = Path("results/synthetic-tiny/delu/rate/best.yaml")  # what the first line leaves
     found.parent.mkdir(parents=True)
     built = []
     for line in lines:
