@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import re
+import select
+import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -189,6 +191,8 @@ def compose(defaults: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, 
 DONE, UNFORESEEN, MISTAKE = 0, 1, 2
 """Exit statuses of every command, beside ``INTERRUPTED``: all was done; a fault that nobody foresaw, with traceback;
 a mistake in what was asked, or a fault of the machine that the message tells how to mend."""
+UNREAD = 128 + signal.SIGPIPE
+"""What read the output went before its end: what a shell says of a program that this signal ends."""
 
 
 def command(main: Callable[[list[str]], int | None], usage: str) -> NoReturn:
@@ -206,12 +210,28 @@ def command(main: Callable[[list[str]], int | None], usage: str) -> NoReturn:
             at_once = ends_at_once(fault)
             raise
 
-    status = status_of(watched, usage, sys.argv[1:])
+    try:
+        status = status_of(watched, usage, sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        status = UNREAD
     if at_once:  # all of ours is in order, and a Ray that was left in the middle takes seconds to be taken down
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
+
+
+def _nobody_reads() -> bool:
+    """Whether what reads our output has gone, as ``head`` goes; all further output is thrown away then."""
+    asked = select.poll()
+    asked.register(sys.stdout.fileno(), 0)
+    if not any(events & (select.POLLERR | select.POLLHUP) for _, events in asked.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def status_of(main: Callable[[list[str]], int | None], usage: str, arguments: list[str]) -> int:

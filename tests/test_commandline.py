@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from dce_ray.commandline import compose, parse
+from dce_ray.commandline import UNREAD, compose, parse
 from dce_ray.errors import ConfigError
 from dce_ray.former import unknown_key
 from dce_ray.keys import keys_of, listing
@@ -29,6 +29,27 @@ def test_values_keep_their_types():
     assert result["tiou"] == [0.3, 0.5]
     assert result["data"] == "../some-folder/a_b.c"
     assert result["baseline"] == "a b"
+
+
+@pytest.mark.parametrize("many", [1, 2000], ids=["short", "longer than a pipe holds"])
+def test_a_reader_that_goes_ends_a_command_without_a_traceback(many):
+    """``keys | head``: whether the fault comes while we print or when the rest is written at the end."""
+    code = "from dce_ray.commandline import command\n"
+    code += f"command(lambda arguments: print('a line of some length\\n' * {many}), 'usage')"
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (UNREAD, "")
+
+
+def test_another_broken_pipe_than_the_outputs_is_a_fault():
+    code = "from dce_ray.commandline import command\ndef broken(arguments):\n    raise BrokenPipeError('a socket')\n"
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{code}command(broken, 'usage')"], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert "BrokenPipeError: a socket" in ended.stderr
 
 
 def test_defaults_are_not_changed():

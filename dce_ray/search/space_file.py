@@ -51,7 +51,7 @@ def load_space(
     shipped = section = sections.get(data_set, sections["default"])
     refuse_unread(section, where)
     if file is not None:
-        where, section = file, override(section, read_space_file(file, data_set))
+        where, section = file, override(section, read_space_file(file, data_set), file)
     space, faults = read(_scaled(override(section, overrides), shipped))  # the command line may mend what a file says
     of_file = [line for line in faults if line in read(_scaled(section, shipped))[1]]
     of_changes = [line for line in faults if line not in of_file]
@@ -98,8 +98,8 @@ def read_space_file(path: str, data_set: str) -> dict[str, Any]:
     return flatten(content)
 
 
-def override(section: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """A section of the file with changes by dotted key.
+def override(section: Mapping[str, Any], overrides: Mapping[str, Any], file: str | None = None) -> dict[str, Any]:
+    """A section of the file with changes by dotted key, which a user's ``file`` says or the command line.
 
     Raises:
         SearchSpaceError: naming every key that no run reads, with the nearest right one.
@@ -117,7 +117,7 @@ def override(section: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[s
         else:
             result[name] = {bound: value}
     if faults:
-        raise SearchSpaceError("\n".join(faults))
+        raise SearchSpaceError(told(file, faults) if file else "\n".join(faults))
     return result
 
 

@@ -57,6 +57,13 @@ def test_a_range_over_a_scalar_that_the_file_ties_has_the_shipped_scale(tmp_path
         space_of(tmp_path, "gamma: {low: 0}")
 
 
+def test_a_key_that_no_run_reads_is_told_with_its_file(tmp_path):
+    with pytest.raises(SearchSpaceError, match=rf"^{tmp_path}/mine\.yaml:\n  unknown .*space\.delta\.low"):
+        space_of(tmp_path, "dleta: {low: 0.2, high: 0.9}")
+    with pytest.raises(SearchSpaceError, match=r"^unknown search space key 'space\.dleta\.low'"):
+        space_of(tmp_path, "delta: {low: 0.2, high: 0.9}", {"dleta.low": 0.1})
+
+
 def test_further_keys_are_dotted_or_nested(tmp_path):
     nested = space_of(tmp_path, "training:\n  learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}\n")
     dotted = space_of(tmp_path, "training.learning_rate: {low: 1e-4, high: 1E-2, log: true}\n")  # a text in YAML 1.1
