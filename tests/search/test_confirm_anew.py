@@ -162,7 +162,13 @@ def test_a_search_that_was_not_confirmed_is_sent_back(searched, tmp_path):
         confirm.main([f"search={folder.path}"])
     config = folder.config
     write_json(folder.path / "config.json", config | {"confirm": config["confirm"] | {"seeds": 0}})
-    with pytest.raises(SearchError, match=rf"{going_on} confirm\.seeds=5"):
+    begun_with = json.loads((folder.path / "seeds_asked.json").read_text())["seeds"]
+    assert begun_with == 2, "not the five of one that nobody began"
+    with pytest.raises(SearchError, match=rf"{going_on} confirm\.seeds=2\Z"):
+        confirm.main([f"search={folder.path}"])
+    for run in folder.confirmations():
+        run.table.unlink()  # nothing of it was seen
+    with pytest.raises(SearchError, match=rf"{going_on} confirm\.seeds=5\Z"):
         confirm.main([f"search={folder.path}"])
 
 
