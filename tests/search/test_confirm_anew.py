@@ -168,6 +168,7 @@ def test_a_search_that_was_not_confirmed_is_sent_back(searched, tmp_path):
         confirm.main([f"search={folder.path}"])
     for run in folder.confirmations():
         run.table.unlink()  # nothing of it was seen
+    (folder.path / "seed_plan.json").unlink()
     with pytest.raises(SearchError, match=rf"{going_on} confirm\.seeds=5\Z"):
         confirm.main([f"search={folder.path}"])
 
