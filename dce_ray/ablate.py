@@ -143,7 +143,7 @@ def build(values: Mapping[str, Any]) -> tuple[Ablation, FeatureStore]:
     settings = study_settings(str(options["study"]), method, places)
     for setting in settings:  # every value in range, before anything runs
         run_config_from_mapping(merge(run.to_mapping(), setting.changes))
-    data = results_name(str(given.get("data", run.data)), store)
+    data = results_name(str(given["data"]) if "data" in given else None, store)
     context = Context(str(options["study"]), run.baseline, data, run.protocol, method)
     return Ablation(context, run, tuple(settings), options["seeds"], options), store
 
@@ -238,6 +238,8 @@ def _other_baselines(folder: ExperimentFolder, context: Context) -> dict[str, li
     found = {}
     for path in folder.path.parent.parent.glob(f"*/{folder.path.name}/{context.study}.json"):
         content = read_json(path)
+        if ExperimentFolder(path.parent).config.get("digest") != folder.config.get("digest"):
+            continue
         baseline = str(content["run"]["baseline"])
         if baseline != context.baseline and content["run"]["protocol"] == context.protocol:
             planned = Counter(name for name, _ in content["runs"])

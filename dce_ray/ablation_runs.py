@@ -61,7 +61,7 @@ def ablation_folder(
             f"different data cannot be compared: give another name="
         )
     if store is not None and before is None:  # the first study here drew its own data
-        folder.keep_config(folder.config | digest)
+        folder.keep_config(folder.config | digest | {"run": folder.config["run"] | {"data": run.data}})
     return folder
 
 

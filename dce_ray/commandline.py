@@ -18,7 +18,15 @@ from typing import Any, NoReturn
 
 from dce_ray.errors import ConfigError, DceError
 from dce_ray.former import LISTED, our_words, unknown_key
-from dce_ray.interrupts import INTERRUPTED, broken_line, came_after_one, ends_at_once, imported, was_interrupted
+from dce_ray.interrupts import (
+    INTERRUPTED,
+    broken_line,
+    came_after_one,
+    end_by_sigterm_too,
+    ends_at_once,
+    imported,
+    was_interrupted,
+)
 from dce_ray.version import VERSION
 from dce_ray.words import masked
 
@@ -200,6 +208,7 @@ def command(main: Callable[[list[str]], int | None], usage: str) -> NoReturn:
     imported()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # its first import tells of its own cache
+    end_by_sigterm_too()
     at_once = False
 
     def watched(arguments: list[str]) -> int | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dce_ray.config_base import Config, number
-from dce_ray.data.synthetic import DEFAULT_SIZE, SIZES, ensure_synthetic
+from dce_ray.data.synthetic import DEFAULT_SIZE, SIZES, ensure_synthetic, size_of
 from dce_ray.errors import ConfigError, DataError, ImportFault, unknown_name
 from dce_ray.files import cache_folder
 from dce_ray.places import is_bucket
@@ -154,19 +154,23 @@ def data_set_meant(text: str) -> str:
     return data_set_of(open_store(resolve_data(text)).name)  # which says what is wrong with it
 
 
-def results_name(data: str, store: FeatureStore) -> str:
+def results_name(data: str | None, store: FeatureStore) -> str:
     """Name of the folder that the results of a data set lie in: what is compared with each other lies in one.
 
     Embedded data of another size than the usual one are other data, and are called as they were asked for.
 
     Args:
-        data: as for :func:`resolve_data`.
+        data: as for :func:`resolve_data`; None where a configuration of before names the store, which then tells
+            itself what it was asked for as.
         store: what that came to.
     """
     name = data_set_of(store.name)
     if name == "default":
         return store.name
-    return data if data.startswith(f"{EMBEDDED}-") and data != f"{EMBEDDED}-{DEFAULT_SIZE}" else name
+    if data is None and name == EMBEDDED:
+        data = f"{EMBEDDED}-{size_of(store)}"
+    asked = (data or "").removeprefix(f"{EMBEDDED}-")
+    return f"{EMBEDDED}-{asked}" if asked != data and asked in SIZES and asked != DEFAULT_SIZE else name
 
 
 def build_on_data(

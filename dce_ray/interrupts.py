@@ -62,6 +62,36 @@ def stop_on_signal(request: Callable[[], bool]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def end_by_sigterm_too() -> None:
+    """Let SIGTERM, which schedulers and ``cluster stop`` send before they kill, be to this process what Ctrl-C is."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@contextmanager
+def sigterm_kept() -> Iterator[None]:
+    """Behind the block SIGTERM is what it was before.
+
+    Ray takes it for its own when it starts, and leaves it to the kernel when it ends: that kills at once, while Python
+    believes a handler to be there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as fault:  # what Ray's own handler makes of it
+        raise KeyboardInterrupt from fault
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def nothing_asked() -> None:
+    """New work begins: that earlier work was asked to stop says nothing of it."""
+    _asked.clear()
+
+
 def ends_at_once(fault: BaseException | None) -> bool:
     """Whether a fault is the second Ctrl-C, also where the first had ended the work already: nothing is waited for then
     that can come later, as pictures can, and what MLflow lacks."""

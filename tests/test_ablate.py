@@ -16,6 +16,7 @@ from dce_ray.ablation_runs import ablation_folder
 from dce_ray.config import RunConfig
 from dce_ray.errors import ConfigError, SearchError, TrackingError
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.files import write_json
 from dce_ray.search.in_flight import INTERRUPTED
 from dce_ray.search.tune_run import Stop
 
@@ -171,6 +172,19 @@ def test_ablations_on_other_data_go_elsewhere(tiny_store, tmp_path):
     folder.keep_config(folder.config | {"digest": "0" * 64})
     with pytest.raises(SearchError, match=r"holds ablations on other data \(digest 000000000000, now .* another name="):
         ablation_folder(options, made.run, "mine", store)
+
+
+def test_a_figure_shows_other_baselines_of_the_same_data_alone(tiny_store, tmp_path):
+    folders = {}
+    for baseline in ("delu", "co2net"):
+        made, store = ablate.build({"study": "psi", "baseline": baseline, "data": str(tiny_store)})
+        options = {**made.options, "results": str(tmp_path), "tracking": {"enabled": False, "uri": None}}
+        folders[baseline] = ablation_folder(options, made.run, "mine", store)
+        content = {"run": made.run.to_mapping(), "runs": [["psi", "k"]], "scores": {"psi": {"0": {"mAP": 0.3}}}}
+        write_json(folders[baseline].path / "psi.json", content)
+    assert list(ablate._other_baselines(folders["co2net"], made.context)) == ["delu"]
+    folders["delu"].keep_config(folders["delu"].config | {"digest": "0" * 64})
+    assert ablate._other_baselines(folders["co2net"], made.context) == {}
 
 
 def test_a_study_of_which_nothing_is_finished_leaves_the_tables_of_before(tiny_store, tmp_path, monkeypatch, capsys):

@@ -259,6 +259,6 @@ def test_other_studies_share_the_folder(tmp_path, monkeypatch):
     second = ablation_folder(options(results=tmp_path), made.run, made.context.data, store)
     assert first == second
     assert first.config["kind"] == "ablation"
-    assert first.config["digest"] == store.digest
+    assert (first.config["digest"], first.config["run"]["data"]) == (store.digest, str(store.path))
     assert first.path.parts[-3] == "synthetic-tiny"
     assert build({"data": "synthetic"}).data == build({"data": "synthetic-bench"}).data == "synthetic"

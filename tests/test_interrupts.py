@@ -12,7 +12,7 @@ import pytest
 
 from dce_ray.commandline import UNFORESEEN, status_of
 from dce_ray.errors import OutputError
-from dce_ray.interrupts import STOPPING, ends_at_once, stop_on_signal
+from dce_ray.interrupts import INTERRUPTED, STOPPING, ends_at_once, nothing_asked, stop_on_signal
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -36,6 +36,8 @@ def test_first_signal_asks_and_second_ends(number, capfd):
     assert ends_at_once(second.value)
     with stop_on_signal(request):
         assert not ends_at_once(KeyboardInterrupt())  # of this work it is the first
+    nothing_asked()
+    assert not ends_at_once(KeyboardInterrupt())  # nor of what comes next, before it can be asked
     assert asked == [number, number]
     assert capfd.readouterr().err.strip() == STOPPING.decode().strip()  # once
     assert signal.getsignal(number) is before
@@ -145,3 +147,36 @@ def test_the_second_ctrl_c_does_not_wait_for_what_libraries_do_at_the_end():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50)
     assert (run.returncode, run.stdout) == (130, "kept\n")
     assert run.stderr.endswith("\ninterrupted\n")
+
+
+TERMINATED = """
+import os, signal, sys, time
+from pathlib import Path
+from dce_ray.commandline import command
+from dce_ray.session.ray_session import ray_session
+
+def end():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(30)
+
+def main(arguments):
+    try:
+        with ray_session(None, Path(arguments[1]), 1):
+            if arguments[0] == "inside":
+                end()
+        end()
+    finally:
+        print("in order")
+
+command(main, "")
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("where", ["inside", "behind"])
+def test_sigterm_is_ctrl_c_also_behind_ray(tmp_path, where):
+    """Ray takes the signal for its own, and when it ends leaves it to the kernel: a report would never be written."""
+    words = [sys.executable, "-c", TERMINATED, where, str(tmp_path / "ray.log")]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False, timeout=100)
+    assert (ended.returncode, ended.stdout.splitlines()[-1:]) == (INTERRUPTED, ["in order"]), ended.stderr
+    assert ended.stderr.splitlines()[-1] == "interrupted"

@@ -11,7 +11,7 @@ from dce_ray.cluster.fetch import FOLDER_LINE, PLACE_LINE
 from dce_ray.cluster.jobs import SUCCEEDED, exit_status
 from dce_ray.words import argument, command_line
 
-GO_ON = re.compile(r"Go on with: .*\bdce_ray\.search (\S.*)$", re.MULTILINE)
+GO_ON = re.compile(r"[Gg]o on(?: with)?: .*\bdce_ray\.search (\S.*)$", re.MULTILINE)
 """What a search says that was ended before its end, with its arguments: paths count from the job's folder."""
 CAMPAIGN_LINE = re.compile(r"^campaign: (/.+)$", re.MULTILINE)
 """Tells the folder of a campaign, which is what goes on with all of its searches."""
@@ -46,7 +46,7 @@ def ways_on(address: str, details: Any, log: str) -> list[str]:
         log: all of it.
     """
     lines = []
-    if details.status != SUCCEEDED and (way := _way_on(log)):
+    if details.status != SUCCEEDED and (way := _way_on(log, refused=exit_status(details) == MISTAKE)):
         lines.append(f"To go on with it: {_submit_again(address, details, log)} -- {way}")
     if FOLDER_LINE.search(log):
         lines.append(f"Its results: {verb_line('fetch', address, str(details.submission_id))}")
@@ -58,14 +58,18 @@ def ways_on(address: str, details: Any, log: str) -> list[str]:
     return lines
 
 
-def _way_on(log: str) -> str:
+def _way_on(log: str, *, refused: bool) -> str:
     """Arguments of the search that goes on; empty where none can.
+
+    One that was killed has said nothing, and its folder is what goes on; one that was ``refused`` may have none.
 
     Of a campaign it is always the campaign: its searches say how each of them goes on alone, the last to fail last.
     """
     if campaigns := CAMPAIGN_LINE.findall(log):
         return argument("resume", campaigns[-1].strip())
     ways = GO_ON.findall(log)
+    if not ways and not refused:
+        ways = [argument("resume", folder.strip()) for folder in FOLDER_LINE.findall(log)]
     return ways[-1].strip() if ways else ""
 
 

@@ -116,6 +116,14 @@ DRAWS = {"bench": 11}
 """Seed of a size where none is asked for, else 0; ``bench`` was chosen on its draws 1 to 5, so it takes another."""
 
 
+def size_of(store: FeatureStore) -> str | None:
+    """Name of the size that generated data are of; None for those of no size in :data:`SIZES`."""
+    counts = store.manifest.counts
+    found = (counts["train"], counts["test"], len(store.class_names), store.rgb_size)
+    sizes = {name: (one.train_videos, one.test_videos, one.classes, one.channels) for name, one in SIZES.items()}
+    return next((name for name, numbers in sizes.items() if numbers == found), None)
+
+
 def generate_synthetic(target: Path | str, *, size: str = DEFAULT_SIZE, seed: int | None = None) -> Path:
     """Generate a data set and import it as the feature store ``target``.
 

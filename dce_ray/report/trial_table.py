@@ -120,6 +120,8 @@ def read_trials(folder: ExperimentFolder, study: optuna.Study | None = None, *, 
         home = folder.trial(key) if key else None
         known = home is not None and home.exists()
         record, readings = (home.record(), home.readings()) if home and known else (None, [])
+        if record is not None and record.number != trial.number:  # the same run, tried again as another trial
+            readings = []
         row = _row(trial, record, readings, further)
         rows.append(replace(row, state=unended) if row.state == "running" else row)
         for name, distribution in trial.distributions.items():

@@ -16,7 +16,7 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.mirrored import at_storage
 from dce_ray.experiment.study import read_study
 from dce_ray.files import AGAIN
-from dce_ray.interrupts import ends_at_once, was_interrupted
+from dce_ray.interrupts import ends_at_once, nothing_asked, was_interrupted
 from dce_ray.points.standing import Standing, read_standing
 from dce_ray.provenance import environment
 from dce_ray.search.advice import changed_lines, seeds_note
@@ -203,6 +203,7 @@ def conduct(experiment: Experiment, folder: ExperimentFolder, *, made: bool = Fa
     from dce_ray.search.in_flight import INTERRUPTED, OUT_OF_TIME
     from dce_ray.search.stages import Search
 
+    nothing_asked()
     print(f"experiment folder: {folder.path}")
     for note in filter(None, [holdout_note(folder.config), seeds_note(experiment.settings.confirm.seeds)]):
         print(f"note: {note}")

@@ -134,12 +134,20 @@ class Cost(Observer):
         ended = [one for one in self.former if one.state != "running"]
         self._confirmed = sum(one.on_test for one in ended)
         self._done = len(ended) - self._confirmed
+        self._former = {one.key for one in ended}
         for one in ended:
             if one.state == "finished" and one.started is not None and one.ended is not None:
                 (self._confirmation if one.on_test else self._search).add(one.ended - one.started)
 
     def started(self, record: RunRecord) -> None:
-        """A run begins; with the confirmation's first it is known up to which iteration they train."""
+        """A run begins; with the confirmation's first it is known up to which iteration they train.
+
+        One that had ended is tried again, and counts once.
+        """
+        if record.key in self._former:
+            self._former.remove(record.key)
+            self._done -= not record.on_test
+            self._confirmed -= record.on_test
         if not record.on_test:
             return
         full = record.config.get("training", {}).get("iterations")

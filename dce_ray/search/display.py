@@ -53,6 +53,7 @@ class Display(Observer):
         """Of the whole search, where a confirmation comes after this stage: part of the time to go."""
         self.counts = Counter(record.state for record in ended)
         self.before = len(ended)
+        self._former = {record.key: record.state for record in ended}
         self.began = time.monotonic()
         trials = [record for record in ended if _is_ranked(record) and not standing]
         self.best = max(trials, key=lambda record: record.value or 0.0, default=None)
@@ -85,7 +86,10 @@ class Display(Observer):
                 self.live = False
 
     def started(self, record: RunRecord) -> None:
-        """A run begins or goes on."""
+        """A run begins or goes on; one that had ended is tried again, and counts once."""
+        if (state := self._former.pop(record.key, None)) is not None:
+            self.counts[state] -= 1
+            self.before -= 1
         self.running[record.key] = (record, 0, None)
         self._slots = max(self._slots, len(self.running))
         if self._told is None:

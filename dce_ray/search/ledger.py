@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -25,6 +25,7 @@ from dce_ray.experiment.record import RunRecord, decisive
 from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.experiment.study import STATE_OF
 from dce_ray.search.space import SearchSpace
+from dce_ray.verdict.asked import looked_at_test
 
 
 class Ledger(Protocol):
@@ -62,6 +63,24 @@ def run_key(config: Mapping[str, Any], digest: str) -> str:
     """
     text = json.dumps([decisive(config), digest], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def lost_runs(
+    trials: Sequence[optuna.trial.FrozenTrial], counts: Callable[[optuna.trial.FrozenTrial], bool]
+) -> tuple[list[optuna.trial.FrozenTrial], set[int]]:
+    """Runs of earlier sessions whose processes were lost: those that are still to be tried again, and the numbers of
+    the others, of which a later trial is the same run.
+
+    Args:
+        trials: of the study, by number.
+        counts: whether it is to be tried again.
+    """
+    last = {trial.user_attrs.get("key"): trial.number for trial in trials}
+    lost = [
+        trial for trial in trials if trial.state == TrialState.FAIL and trial.user_attrs.get(LOST) and counts(trial)
+    ]
+    again = {trial.number for trial in lost if last[trial.user_attrs["key"]] > trial.number}
+    return [trial for trial in lost if trial.number not in again], again
 
 
 def fold_of(config: Mapping[str, Any]) -> int | None:
@@ -141,6 +160,12 @@ class StudyLedger(abc.ABC):
         """Whether every trial has ended."""
         states = [trial.state for trial in self.trials()]
         return self.exhausted and all(state.is_finished() or state == TrialState.WAITING for state in states)
+
+    @property
+    def _chosen(self) -> bool:
+        """Whether all runs were had and test was read: until more runs are asked for what was lost stays lost, for the
+        choice that the verdict is about would be made anew."""
+        return self.started >= self.num_runs and looked_at_test(self.folder)
 
     def ask(self) -> RunFolder | None:
         """The next run: an interrupted one before all others."""

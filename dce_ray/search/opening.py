@@ -24,7 +24,7 @@ from dce_ray.search.space_checks import at_equal_shares
 from dce_ray.search.storage import brought_here, check_storage, with_data_there
 from dce_ray.search.surroundings import check_surroundings, remove
 from dce_ray.store import FeatureStore, open_store
-from dce_ray.words import counted
+from dce_ray.words import command_line, counted
 
 
 def create(request: Request) -> tuple[Experiment, ExperimentFolder]:
@@ -64,10 +64,12 @@ def reopen(path: str | Path, changes: Mapping[str, Any]) -> tuple[Experiment, Ex
     here, changes, moved = brought_here(str(path), changes)
     try:
         return _reopened(here, changes, moved)
-    except DceError:
-        if moved:
-            remove(Path(here))
-        raise
+    except DceError as fault:
+        if not moved:
+            raise
+        remove(Path(here))
+        again = command_line("dce_ray.search", resume=path)
+        raise type(fault)(f"{fault}\n{here} is removed again; to have it here: {again}") from fault
 
 
 def _reopened(path: str, changes: Mapping[str, Any], moved: Mapping[str, Any]) -> tuple[Experiment, ExperimentFolder]:

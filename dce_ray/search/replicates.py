@@ -20,17 +20,22 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from dce_ray.config import SCALARS
 from dce_ray.experiment.candidate import search_seed
-from dce_ray.experiment.record import PLAIN, WITHOUT_METHOD, RunRecord
+from dce_ray.experiment.record import PLAIN, SEARCHED, WITHOUT_METHOD, RunRecord
 from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.experiment.study import STATE_OF
 from dce_ray.points.runs import PointRun, Replicate
 from dce_ray.points.scores import RunningScores
 from dce_ray.points.threads import one_thread
 from dce_ray.presets import merge
-from dce_ray.search.ledger import LOST, StudyLedger, finite_score, fold_of, run_key
+from dce_ray.search.ledger import StudyLedger, finite_score, fold_of, lost_runs, run_key
 from dce_ray.search.policy import FAILURES, Proposal
 from dce_ray.searchable import ITERATIONS, typed
-from dce_ray.verdict.asked import looked_at_test
+
+
+def _anchors(trial: FrozenTrial) -> bool:
+    """Whether a run is one that others are compared with: the plain baseline's, where it is a partner of every point's,
+    and those of the published points, which are confirmed whoever wins."""
+    return trial.user_attrs["origin"] != SEARCHED and not trial.user_attrs.get("own_search")
 
 
 class Proposer(Protocol):
@@ -56,7 +61,7 @@ class ReplicateLedger(StudyLedger):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._lost, self._tried_again = self._lost_plain()
+        self._lost, self._tried_again = lost_runs(self.trials(), _anchors)
         self.study.sampler = optuna.samplers.RandomSampler(seed=0)  # asked for nothing: proposals come queued
         started = [self._run(trial) for trial in self.trials() if trial.state != TrialState.WAITING]
         self._runs = {run.number: run for run in started}
@@ -82,41 +87,21 @@ class ReplicateLedger(StudyLedger):
     @property
     def _told(self) -> list[PointRun]:
         """What the policy hears of: without the plain baseline's failures of earlier sessions where it only failed, and
-        without its lost runs that are tried again.
+        without lost runs that are tried again.
 
         Nothing can be compared without the plain baseline, and who resumes has mended something.
         """
         return [run for run in self.runs if run.number not in self._forgiven | self._tried_again]
 
-    def _lost_plain(self) -> tuple[list[FrozenTrial], set[int]]:
-        """The plain baseline's runs of earlier sessions whose processes were lost: those that are still to be tried
-        again, and the numbers of the others, of which a later trial is the same run.
-
-        Every point that shared a replicate with such a run would otherwise stay without its partner. Where the plain
-        baseline has a search of its own its runs are nobody's partners.
-        """
-        trials = self.trials()
-        last = {trial.user_attrs.get("key"): trial.number for trial in trials}
-        lost = [
-            trial
-            for trial in trials
-            if trial.state == TrialState.FAIL and trial.user_attrs.get(LOST) and trial.user_attrs["point"] is None
-        ]
-        again = {trial.number for trial in lost if last[trial.user_attrs["key"]] > trial.number}
-        return [trial for trial in lost if trial.number not in again], again
-
     def _try_lost_again(self) -> None:
-        """Queue the plain baseline's lost runs once more, before all else, each in its place of the budget.
-
-        Where all runs were had and test was read, they stay lost until more runs are asked for: the choice that the
-        verdict is about would be made anew.
-        """
+        """Queue lost runs once more, before all else, each in its place of the budget."""
         lost, self._lost = self._lost, []
-        if lost and self.started >= self.num_runs and looked_at_test(self.folder):
+        if lost and self._chosen:
             return
         for trial in lost:
-            replicate = Replicate(trial.user_attrs["fold"], trial.user_attrs["round"])
-            self._enqueue(Proposal(None, False, {}, replicate, PLAIN))
+            attributes = trial.user_attrs
+            replicate = Replicate(attributes["fold"], attributes["round"])
+            self._enqueue(Proposal(attributes["point"], False, dict(trial.params), replicate, attributes["origin"]))
             self._tried_again.add(trial.number)
 
     @property

@@ -12,7 +12,7 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.search.options import ConfirmOptions
 from dce_ray.search.plan import Planned, plan_confirmation, plan_second_stage
 from dce_ray.search.set_aside import hold_planned
-from dce_ray.verdict.asked import FIXED, keep_asked, numbers_that_hold
+from dce_ray.verdict.asked import FIXED, begun_looks, keep_asked, numbers_that_hold
 from dce_ray.verdict.judge import differences_of, paired_runs
 from dce_ray.verdict.stein import SeedPlan, identity_of, plan_seeds
 from dce_ray.words import command_line, counted
@@ -36,7 +36,7 @@ def confirmation_stages(
     if plain is not None and fixed is not None and fixed.identity == identity_of(winner, plain) and fixed.more:
         second = plan_second_stage(folder, [winner, plain], options.seeds, fixed.more, after=len(first))
     hold_planned(folder, [*first, *second])
-    keep_asked(folder, options)
+    keep_asked(folder, options, identity_of(winner, plain) if plain else "")
     yield first
     if plain is not None:
         if any(not item.finished for item in first if item.record.setting in (winner.setting, plain.setting)):
@@ -61,8 +61,7 @@ def fix_seeds(folder: ExperimentFolder, winner: Candidate, plain: Candidate, opt
             max_seeds=options.max_seeds,
             identity=identity,
         )
-        if former is not None:
-            plan = replace(plan, looks=former.looks + 1)
+        plan = replace(plan, looks=max(begun_looks(folder), former.looks + 1 if former else 1))
         if plan.deviation is not None:  # fewer than two pairs decide nothing; a resumed search tries again
             plan.write(folder)
     return plan
@@ -72,26 +71,24 @@ def refuse_other_seeds(folder: ExperimentFolder, options: ConfirmOptions) -> Non
     """Keep a resumed search from changing how many seeds there are after a look at what any of them gave.
 
     Who stops once the numbers please, or goes on until they do, calls a difference real where there is none in up to a
-    quarter of cases instead of 5 %. ``confirm.seeds=0`` is allowed: it trains nothing more.
+    quarter of cases instead of 5 %. ``confirm.seeds=0`` alone is allowed: it trains nothing more.
 
     Raises:
         ConfigError: a number that the confirmation was not begun with.
     """
-    if options.seeds == 0:
-        return
     plan, begun = SeedPlan.read(folder), numbers_that_hold(folder)
     if begun is None:
         return
-    asked: Mapping[str, Any] = {name: getattr(options, name) for name in FIXED}
+    asked: Mapping[str, Any] = {name: getattr(options, name) for name in FIXED if options.seeds or name != "seeds"}
     wrong = [f"confirm.{name}={_shown(value)}" for name, value in asked.items() if value != begun[name]]
     if wrong:
         fixed = ", ".join(f"confirm.{name}={_shown(value)}" for name, value in begun.items())
         pairs = f" ({counted(plan.total, 'pair')} of seeds)" if plan else ""
-        fresh = command_line("dce_ray.confirm", search=folder.path, seeds=max(options.seeds, _fewest(plan, begun)))
+        fresh = command_line("dce_ray.confirm", search=folder.path, seeds=max(2, options.seeds, _fewest(plan, begun)))
         raise ConfigError(
             f"{', '.join(wrong)}: {folder.path} has read test with {fixed} already{pairs}; other numbers after that "
             f"look would make the interval too narrow. Leave them out; with fresh seeds, as many as you like"
-            f"{'' if plan else ', once this one has ended'}: {fresh}"
+            f"{'' if folder.confirmation.is_file() else ', once this one has ended'}: {fresh}"
         )
 
 

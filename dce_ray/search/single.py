@@ -19,7 +19,7 @@ from optuna.trial import Trial, TrialState
 from dce_ray.experiment.record import ALTERED, SEARCHED, RunRecord
 from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.experiment.study import REPEATS
-from dce_ray.search.ledger import StudyLedger, finite_score, fold_of, run_key
+from dce_ray.search.ledger import StudyLedger, finite_score, fold_of, lost_runs, run_key
 from dce_ray.search.study import make_sampler
 from dce_ray.train.run_files import best_of
 from dce_ray.words import counted
@@ -46,6 +46,7 @@ class SingleLedger(StudyLedger):
         self._repeats = {trial.number for trial in self.trials() if REPEATS in trial.user_attrs}
         training = self.configure({})["training"]
         self._length = min(training["iterations"], training.get("stop_at") or training["iterations"])
+        self._lost, self._tried_again = lost_runs(self.trials(), lambda trial: "origin" in trial.user_attrs)
         super().__post_init__()
         for number in self._interrupted:
             self._complete_point(number)
@@ -78,8 +79,9 @@ class SingleLedger(StudyLedger):
 
     @property
     def started(self) -> int:
-        """Runs that were ever started: trials without those that repeat a known point."""
-        return super().started - len(self._repeats)
+        """Runs that were ever started: trials without those that repeat a known point; one that was lost and is tried
+        again counts once."""
+        return super().started - len(self._repeats) - len(self._tried_again)
 
     @property
     def exhausted(self) -> bool:
@@ -121,6 +123,17 @@ class SingleLedger(StudyLedger):
         self._look_again()
         return notes
 
+    def ask(self) -> RunFolder | None:
+        """The next run; published points whose processes were lost before all others."""
+        lost, self._lost = self._lost, []
+        if lost and not self._chosen:
+            for trial in lost:
+                same = {name: trial.user_attrs[name] for name in ("origin", "params", "key")}
+                self.study.enqueue_trial(trial.params, user_attrs=same)
+                self._tried_again.add(trial.number)
+            self._look_again()
+        return super().ask()
+
     def _again(self, number: int) -> Trial:
         self.study.sampler = self._sampler_of(number)
         return super()._again(number)
@@ -136,7 +149,8 @@ class SingleLedger(StudyLedger):
     def _start(self, trial: Trial) -> RunFolder | None:
         record = self._record(trial)
         folder = self.folder.trial(record.key)
-        if folder.exists() and (known := folder.record()).number != record.number:
+        known = folder.record() if folder.exists() else record
+        if known.number not in {record.number, *self._tried_again}:
             self._tell_known(trial, self.trial(known.number))
             return None
         return super()._start(trial)

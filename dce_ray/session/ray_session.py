@@ -19,6 +19,7 @@ from typing import Any
 import ray
 
 from dce_ray.errors import SearchError
+from dce_ray.interrupts import sigterm_kept
 from dce_ray.session.address import address_fault
 from dce_ray.session.gpu_nodes import with_gpu_memory
 from dce_ray.session.gpus import gpu_memory
@@ -81,7 +82,8 @@ def ray_session(
                 with Watch(_doors(), functools.partial(end_now, go_on=go_on)).watching():
                     yield with_gpu_memory(first_nodes())
             finally:
-                ray.shutdown()
+                with sigterm_kept():
+                    ray.shutdown()
 
 
 @contextlib.contextmanager
@@ -169,7 +171,7 @@ def _start(address: str, num_cpus: int | None) -> None:
         options["address"] = address
     for left in reversed(range(STARTS)):
         try:
-            with children_of_their_own_group():
+            with children_of_their_own_group(), sigterm_kept():
                 ray.init(**options)
         except Exception as fault:  # Ray raises ValueError, ConnectionError, RuntimeError and its own
             if left and TOO_SLOW in str(fault):

@@ -198,7 +198,7 @@ class Writer:
         memory.readings = len(readings)
         report.values += len(values)
         if ended:
-            self._send_input(store, known)
+            self._send_input(store, upload, known)
             self._send_files(store, upload, known, memory)
             store.set_status(known, content.status, content.end_ms)
             store.send(known, (), {}, {SENT_TAG: upload.fingerprint})
@@ -220,9 +220,11 @@ class Writer:
                 report.notes.append(f"{name}: MLflow keeps {key}={known.params[key]}, it is now {value}")
         return {key: value for key, value in params.items() if key not in known.params}
 
-    def _send_input(self, store: RunStore, known: KnownRun) -> None:
-        data = data_input(self.folder.config, self.folder.data_name)
-        if data is not None:
+    def _send_input(self, store: RunStore, upload: RunUpload, known: KnownRun) -> None:
+        config = self.folder.config
+        data, read = data_input(config, self.folder.data_name), config.get("run", {}).get("data")
+        drew = config.get("kind") == "ablation" and upload.content.params.get("data", read) != read  # data of its own
+        if data is not None and not drew:
             store.add_input(known, data)
 
     def _send_files(self, store: RunStore, upload: RunUpload, known: KnownRun, memory: Memory) -> None:

@@ -82,7 +82,7 @@ def main(arguments: list[str]) -> int:
     config, options = configure(values)
     mlflow = MlflowOptions.from_mapping(options["tracking"], "tracking.")
     store = open_store(config.data)
-    name = results_name(str(values.get("data", config.data)), store)
+    name = results_name(str(values["data"]) if "data" in values else None, store)
     folder = Path(options["folder"] or _default_folder(name, config.baseline))
     _check_free(folder)
     print(presets_line(config, data_set_of(store.name), scalars_given(values)))

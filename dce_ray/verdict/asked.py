@@ -1,4 +1,4 @@
-"""With how many seeds a confirmation was begun: from its first result on nobody may change that."""
+"""With how many seeds a confirmation was begun, and of which winner: from its first result on that is not undone."""
 
 from __future__ import annotations
 
@@ -14,15 +14,25 @@ FIXED = ("seeds", "precision", "max_seeds")
 """Keys of ``confirm`` that decide how many pairs there are."""
 
 
-def keep_asked(folder: ExperimentFolder, options: Any) -> None:
+def keep_asked(folder: ExperimentFolder, options: Any, identity: str) -> None:
     """Note with which numbers a confirmation begins; they are those of before where something of it was seen.
 
     Args:
         folder: of the search.
         options: with the attributes :data:`FIXED`.
+        identity: of winner and plain baseline; another one after something was seen is another look at test.
     """
-    if not (_file(folder).is_file() and looked_at_test(folder)):
-        write_json(_file(folder), {name: getattr(options, name) for name in FIXED})
+    numbers = {name: getattr(options, name) for name in FIXED}
+    known = read_json(_file(folder)) if _file(folder).is_file() else {}
+    if not (known and looked_at_test(folder)):
+        write_json(_file(folder), {**numbers, "identity": identity, "looks": 1})
+    elif known.get("identity") != identity:
+        write_json(_file(folder), {**known, "identity": identity, "looks": begun_looks(folder) + 1})
+
+
+def begun_looks(folder: ExperimentFolder) -> int:
+    """How many winners were confirmed so far while something was seen, the present one included."""
+    return int(read_json(_file(folder)).get("looks", 1)) if _file(folder).is_file() else 1
 
 
 def numbers_that_hold(folder: ExperimentFolder) -> Mapping[str, Any] | None:
@@ -34,7 +44,7 @@ def numbers_that_hold(folder: ExperimentFolder) -> Mapping[str, Any] | None:
         return None
     if _file(folder).is_file():
         found: Mapping[str, Any] = read_json(_file(folder))
-        return found
+        return {name: found[name] for name in FIXED}
     kept: Mapping[str, Any] = folder.config["confirm"]  # it began before the numbers were noted
     return {name: kept[name] for name in FIXED} if kept["seeds"] else None
 

@@ -132,3 +132,32 @@ def test_an_agent_whose_port_is_taken_is_told_with_its_remedy():
     )
     assert "start the head and its nodes with --dashboard-agent-listen-port=<a free port>" in told
     assert _refusal(ADDRESS, "one", RuntimeError("odd.")).endswith("does not take the job: odd")
+
+
+FOLDER = "experiment folder: /home/me/dce-ray/results/hapt/delu/one\n"
+DISK_FULL = (
+    f"{FOLDER}OutputError: /data/results: cannot be written (No space left on device); free some space, then "
+    "go on with: /env/bin/python -m dce_ray.search resume=results/hapt/delu/one\n"
+)
+NOTHING_TO_CONFIRM = (
+    f"{FOLDER}SearchError: no run ended well; to go on: python -m dce_ray.search resume=results/hapt/delu/one "
+    "search.num_runs=<more>\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("log", "code", "arguments"),
+    [
+        (DISK_FULL, 2, "resume=results/hapt/delu/one"),
+        (NOTHING_TO_CONFIRM, 2, "resume=results/hapt/delu/one search.num_runs=<more>"),
+        (f"{FOLDER}[3/32] point 1 finished\n", -9, "resume=/home/me/dce-ray/results/hapt/delu/one"),
+    ],
+    ids=["disk full", "nothing to confirm", "killed"],
+)
+def test_whatever_ended_a_search_it_says_how_to_go_on(log, code, arguments):
+    way, *_ = ways_on(ADDRESS, ended("FAILED", code), log)
+    assert way.endswith(f" submit address={ADDRESS} -- {arguments}")
+
+
+def test_a_search_that_was_refused_is_not_gone_on_with():
+    assert not [line for line in ways_on(ADDRESS, ended("FAILED", 2), FOLDER) if "To go on" in line]

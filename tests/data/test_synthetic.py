@@ -395,3 +395,10 @@ def test_without_a_target_the_command_makes_the_store_of_the_cache(tmp_path, mon
 def test_every_size_has_results_of_its_own(tiny_store, data, name):
     """Numbers of one size say nothing of another's: they lie apart, in MLflow and reports too."""
     assert results_name(data, open_store(tiny_store)) == name
+
+
+def test_a_size_is_told_by_the_store_where_a_configuration_names_it(tiny_store, monkeypatch):
+    """``config=best.yaml`` holds the store's path: its numbers belong to those of the search that wrote it."""
+    assert results_name(None, open_store(tiny_store)) == "synthetic-tiny"
+    monkeypatch.setitem(SIZES, "tiny", dataclasses.replace(SIZES["tiny"], test_videos=9))
+    assert results_name(None, open_store(tiny_store)) == "synthetic"

@@ -171,3 +171,13 @@ def test_a_resumed_search_counts_what_is_left(now):
     assert "a run of the confirmation takes about 8 s, up to the iteration that was chosen; they take about 24 s" in (
         cost.confirming()
     )
+
+
+def test_a_run_that_is_tried_again_is_still_to_come(now):
+    former = [record("a", started=0.0, ended=4.0), record("b", "failed", started=0.0, ended=1.0)]
+    cost = Cost(10, 0, 0, 1, 1.0, 0.0, former)
+    assert "the search takes about 32 s more" in cost.outlook()
+    cost.started(record("b", "running"))
+    assert "the search takes about 36 s more" in cost.outlook()
+    cost.started(record("b", "running"))  # after a retry elsewhere
+    assert "the search takes about 36 s more" in cost.outlook()

@@ -15,6 +15,7 @@ from dce_ray.points.model import fit
 from dce_ray.points.runs import Replicate, read_runs
 from dce_ray.points.scores import fair_scores
 from dce_ray.points.standing import read_standing
+from dce_ray.report.trial_table import read_trials
 from dce_ray.search.points_study import write_points_study
 from dce_ray.search.selection import select
 
@@ -217,6 +218,37 @@ def test_a_lost_run_of_plain_is_tried_again_by_a_resume_and_counts_once(make_rep
     once_more = make_replicates(num_runs=12)
     assert once_more.ask() is None
     assert history(once_more) == history(again)
+
+
+def test_a_published_points_lost_run_is_tried_again_and_a_found_ones_is_not(make_replicates):
+    """The published values are confirmed whoever wins: a lost machine must not take them out of the comparison."""
+    ledger, lost = make_replicates(num_runs=12), {}
+    while (folder := ledger.ask()) is not None:
+        record = folder.record()
+        if record.role == "trial" and record.origin not in lost:
+            lost[record.origin] = folder.key
+            ledger.fail(folder.key, "its process was killed", lost=True)
+            continue
+        for iteration in (1, 2, 3):
+            ledger.report(folder.key, iteration, score(record, iteration))
+        ledger.finish(folder.key)
+    assert set(lost) == {"paper", "search"}
+    again = make_replicates(num_runs=12)
+    folder = again.ask()
+    record = folder.record()
+    assert (folder.key, record.point, record.origin, record.number) == (lost["paper"], 0, "paper", 12)
+    for iteration in (1, 2, 3):
+        folder.append(iteration, {"score": score(record, iteration)})
+        again.report(folder.key, iteration, score(record, iteration))
+    again.finish(folder.key)
+    run_all(again)
+    rows = {row.number: row for row in read_trials(again.folder).rows if row.key == folder.key}
+    assert {number: row.iterations for number, row in rows.items()} == {min(rows): None, 12: 3}
+    states = {run.key: run.record().state for run in again.folder.trials()}
+    assert (states[lost["paper"]], states[lost["search"]]) == ("finished", "failed")
+    assert again.started == len(states) == 12
+    once_more = make_replicates(num_runs=12)
+    assert once_more.ask() is None
 
 
 def test_plain_is_not_tried_again_where_it_failed_by_itself(make_replicates):

@@ -184,3 +184,13 @@ def test_the_key_that_a_small_holdout_is_told_is_one_that_the_search_takes(polic
     (key,) = re.findall(r"\((\S+)=\)", note)
     words = [f"policy={policy}", f"{key}=2"]
     assert build_experiment(request_of(parse(words)), "store", "default").settings.search.folds == 2
+
+
+def test_a_run_that_is_tried_again_counts_once():
+    stream = StringIO()
+    former = [ended(0, "failed", error="lost"), ended(1, "finished", 0.2)]
+    display = Display("search", 2, 27, former, stream=stream)
+    display.started(ended(0, "running"))
+    display.ended(ended(0, "finished", 0.3))
+    assert "[2/2] trial 0 finished" in stream.getvalue()
+    assert display.counts["failed"] == 0

@@ -410,3 +410,30 @@ def test_a_rung_at_the_very_end_stops_nothing(make_ledger):
         folder = ledger.ask()
         assert not ledger.report(folder.key, 9, score)
         ledger.finish(folder.key)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_published_point_whose_process_was_lost_is_tried_again_by_a_resume_and_counts_once(make_ledger, cut):
+    ledger = make_ledger(num_trials=4)
+    ledger.enqueue({"paper": PAPER, "released": RELEASED})
+    lost, broken = ledger.ask(), ledger.ask()
+    ledger.fail(lost.key, "its process was killed", lost=True)
+    ledger.fail(broken.key, "the loss is not finite")
+    run_all(ledger)
+    again = make_ledger(num_trials=4)
+    again.enqueue({"paper": PAPER, "released": RELEASED})
+    folder = again.ask()
+    assert (folder.key, folder.record().number, folder.record().origin) == (lost.key, 4, "paper")
+    if cut:
+        again = make_ledger(num_trials=4)
+        assert again.ask().key == lost.key
+    again.report(lost.key, 9, 0.5)
+    again.finish(lost.key)
+    run_all(again)
+    assert again.started == len(again.folder.trials()) == 4
+    assert again.complete
+    assert {run.record().key: run.record().state for run in again.folder.trials()}[lost.key] == "finished"
+    once_more = make_ledger(num_trials=4)
+    once_more.enqueue({"paper": PAPER, "released": RELEASED})
+    assert once_more.ask() is None
+    assert len(once_more.trials()) == 5

@@ -428,3 +428,40 @@ def test_a_confirmation_that_was_given_up_is_advised_with_its_own_numbers(experi
     assert given == ({"confirm.seeds": "3", "confirm.precision": "null"} if seen else {"confirm.seeds": "5"})
     options = {"seeds": int(given["confirm.seeds"]), "precision": None if seen else 1.0, "max_seeds": 20}
     refuse_other_seeds(experiment_folder, ConfirmOptions(**options))
+
+
+def test_the_numbers_hold_with_zero_seeds_too(experiment_folder):
+    """Else they are kept, and the seeds that it was begun with are refused for numbers that nobody gave."""
+    confirm(experiment_folder)
+    with pytest.raises(ConfigError, match=r"confirm\.precision=0\.5: "):
+        refuse_other_seeds(experiment_folder, TWO.replace(seeds=0, precision=0.5))
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_the_advice_of_a_confirmation_of_one_seed_is_one_that_can_be_taken(experiment_folder, over):
+    one = ConfirmOptions(seeds=1, precision=None)
+    run_all(next(confirmation_stages(experiment_folder, ALL, one)))
+    if over:
+        write_json(experiment_folder.confirmation, {})
+    with pytest.raises(ConfigError, match=r"-m dce_ray\.confirm search=\S+ seeds=2\Z") as refused:
+        refuse_other_seeds(experiment_folder, one.replace(precision=0.5))
+    assert ("once this one has ended" in str(refused.value)) is not over
+
+
+def test_a_first_stage_that_was_cut_off_was_a_look_at_test(experiment_folder):
+    finish(PlanLedger(next(confirmation_stages(experiment_folder, ALL, TWO))))
+    confirm(experiment_folder)  # the same winner
+    assert SeedPlan.read(experiment_folder).looks == 1
+
+
+@pytest.mark.parametrize("second", ["top2", "top3"])
+def test_a_cut_off_first_stage_of_another_winner_was_a_look_at_test(experiment_folder, second):
+    """Also where the former winner is the second best now, whose runs come back under its name."""
+    finish(PlanLedger(next(confirmation_stages(experiment_folder, ALL, TWO))))
+    other = candidate("top2", iteration=5 if second == "top2" else 7)
+    confirm(experiment_folder, candidates=[candidate(iteration=6), other, PLAIN])
+    assert SeedPlan.read(experiment_folder).looks == 2
+    stages = confirmation_stages(experiment_folder, [candidate(iteration=8), other, PLAIN], TWO)
+    finish(PlanLedger(next(stages)))
+    confirm(experiment_folder, candidates=[candidate(iteration=9), other, PLAIN])
+    assert SeedPlan.read(experiment_folder).looks == 4

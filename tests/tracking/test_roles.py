@@ -50,13 +50,16 @@ def test_ablations_are_runs_of_one_parent_that_no_report_takes_for_a_search(tmp_
     results = tmp_path / "results"
     results.mkdir()
     shutil.copy(empty_database, results / "mlflow.db")
-    config = {"kind": "ablation", "baseline": "delu", "data_set": "hapt", "run": RUN}
+    config = {"kind": "ablation", "baseline": "delu", "data_set": "hapt", "digest": "abc", "run": RUN}
     folder = ExperimentFolder.create(results / "hapt" / "delu" / "ablation", config, {"commit": "abc1234"})
     for number, scs in enumerate((True, False)):
         record = RunRecord(f"k{number}", "ablation", "scs" if scs else PLAIN, number, "finished", RUN, 0, started=1.0)
         run = folder.confirm(record.key)
         run.write(record.replace(config=RUN | {"scs": scs, "mcm": False}, value=0.5, ended=2.0))
         write_json(run.table, table_of(0.6).to_mapping())
+    drawn = folder.confirm("drawn")  # by a study that draws data of its own
+    drawn.write(record.replace(key="drawn", setting="drew", number=2, config=RUN | {"data": "of its own"}, ended=2.0))
+    write_json(drawn.table, table_of(0.6).to_mapping())
     for ending, text in (("csv", "setting,seed,value\nscs,0,50.0\n"), ("md", "| scs |\n"), ("json", "{}")):
         (folder.path / f"components.{ending}").write_text(text)
     assert tracking.main(["sync", str(results)]) == 0, "found below, though it has no trials"
@@ -68,6 +71,9 @@ def test_ablations_are_runs_of_one_parent_that_no_report_takes_for_a_search(tmp_
     table = (results / "mlartifacts").glob("**/artifacts/tables/components.json")
     assert json.loads(next(table).read_text())["data"] == [["scs", 0.0, 50.0]]
     assert runs["ablation ablation scs, seed 0"].data.metrics["test_score"] == 0.5
+    read = {name: [one.dataset.digest for one in run.inputs.dataset_inputs] for name, run in runs.items()}
+    assert read["ablation ablation scs, seed 0"] == read["ablation"] == ["abc"]
+    assert read["ablation ablation drew, seed 0"] == []
     assert fetch_experiments(f"sqlite:///{results / 'mlflow.db'}", tmp_path / "fetched") == []
 
 
