@@ -26,9 +26,9 @@ LIMIT_S = 60.0
 """How long a search waits at its end for what is still to be sent."""
 SILENT_LIMIT_S = 20.0
 """How long it waits for a store that does not answer; once it does, the whole limit holds again."""
-REST = 9.0
+REST = 4.0
 """After a pass the mirror rests this many times the processor time that it took."""
-LONGEST_REST_S = 30.0
+LONGEST_REST_S = 15.0
 LONGEST_PAUSE_S = 60.0
 """While the store does not answer."""
 INCOMPLETE = 3

@@ -14,7 +14,7 @@ from dce_ray.experiment.study import read_study
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
 RUNS = 8
 ASKED = [
-    *("baseline=delu", "training.iterations=120", "training.eval_every=10", "sampling.segments=24"),
+    *("baseline=delu", "training.iterations=360", "training.eval_every=30", "sampling.segments=24"),
     *("evaluation.proposal_thresholds=5", "policy=single", "sampler=random", "scheduler=none", "tracking=off"),
     *(
         f"search.num_runs={RUNS}",

@@ -122,7 +122,8 @@ def test_every_study_draws_from_nothing_to_three_seeds(tmp_path, study, seeds):
 def test_a_component_that_never_acted_is_told_at_the_ablation_too(tiny_store, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     ablation, store = ablate.build({"study": "components", "data": str(tiny_store), "baseline": "delu", "seeds": 2})
-    folder = ExperimentFolder(tmp_path / "results" / "synthetic" / "delu" / "ablation")
+    place = tmp_path / "results" / "synthetic" / "delu" / "ablation"
+    folder = ExperimentFolder.create(place, {"kind": "ablation", "run": ablation.run.to_mapping()}, {})
     plan = ablation.planned(folder, store.digest)
     for place, (name, planned) in enumerate(plan):
         planned.folder.write(planned.record.replace(state="finished"))
