@@ -202,6 +202,8 @@ class TestTable:
         gone = [PoolRun(2, 3, 1, 0), PoolRun(2, 3, 0, 1)]
         assert without(*gone).grid(2) == Grid((0, 1, 2), (zero, one, two), 2)  # 3 x 5 runs and not 4 x 3
         assert without(PoolRun(None, None, None, 1)).grid(2) == Grid((0, 1, 2, 3), (zero, one, two), 1)
+        seen = without(*(item.run for item in pool.runs if item.run.truth))
+        assert seen.grid(2) == Grid((0, 1, 2, 3), (zero, one, two), 0), "nobody asked for a truth"
         assert without(PoolRun(2, None, 1, 0)).grid(2) == Grid((0, 1, 2, 3), (zero,), 2), "plain was not there"
 
     def test_truth_is_in_percent_by_seed_and_leaves_failed_runs_out(self):
@@ -234,6 +236,11 @@ class TestCommand:
         target = tmp_path / "pool.parquet"
         folders = f"work={tmp_path / 'five'},{tmp_path / 'three'}"
         command.main(["write", folders, f"target={target}", "note=on two machines"])
+        assert "K=3: 3 points x 2 replicates with 1 truth runs each" in capsys.readouterr().out
+        command.main(["write", f"work={tmp_path / 'three'}", f"target={tmp_path / 'unconfirmed.parquet'}"])
+        told = capsys.readouterr().out
+        assert "K=3: 3 points x 2 replicates with 0 truth runs each" in told
+        assert "held out: mean 25.00 mAP, deviation between points 0.00" in told
         pool = read_pool(target)
         assert pool.about["note"] == "on two machines"
         assert len(pool.runs) == 12 + 8

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.bench_data import components, ratio_interval
 from benchmarks.policy.measure import EMULATED, OURS, RECORDED, TODAY, Measured
 from benchmarks.policy.surfaces import SETTINGS
-from benchmarks.pool.table import Pool
+from benchmarks.pool.table import Grid, Pool
 from dce_ray.experiment.record import SEARCHED
 
 Array = NDArray[np.float64]
@@ -79,8 +79,22 @@ def _show_grid(pool: Pool, folds: int) -> None:
         f"K={folds}: {len(grid.points)} points x {len(grid.replicates)} replicates with {grid.truths} truth runs each, "
         f"{failed} runs failed; {len(curves)} runs recorded in all"
     )
-    if len(grid.points) < 2 or grid.truths < 2:
+    if len(grid.points) < 2:
         return
+    if grid.truths > 1:
+        _show_truth(pool, grid)
+    seen = 100 * np.array([[_last(curves[point, replicate]) for replicate in grid.replicates] for point in grid.points])
+    seen = seen[np.isfinite(seen).all(axis=1)]
+    if len(grid.replicates) > 1 and len(seen) > 1:
+        found, (low, high) = components([seen]), ratio_interval([seen])
+        print(
+            f"  held out: mean {found.level:.2f} mAP, deviation between points {found.spread:.2f}, residual "
+            f"{found.residual:.2f}, replicates {found.seed:.2f}; ratio {found.ratio:.2f} ({low:.2f} to {high:.2f})"
+        )
+
+
+def _show_truth(pool: Pool, grid: Grid) -> None:
+    """How far apart the truth of the points lies."""
     table = pool.truths(grid)
     found, means = components([table]), table.mean(axis=1)
     print(
@@ -93,14 +107,6 @@ def _show_grid(pool: Pool, folds: int) -> None:
         if pool.origins[point] != SEARCHED:
             print(f", {pool.origins[point]} {mean - found.level:+.2f}", end="")
     print()
-    seen = 100 * np.array([[_last(curves[point, replicate]) for replicate in grid.replicates] for point in grid.points])
-    seen = seen[np.isfinite(seen).all(axis=1)]
-    if len(grid.replicates) > 1 and len(seen) > 1:
-        found, (low, high) = components([seen]), ratio_interval([seen])
-        print(
-            f"  held out: mean {found.level:.2f} mAP, deviation between points {found.spread:.2f}, residual "
-            f"{found.residual:.2f}, replicates {found.seed:.2f}; ratio {found.ratio:.2f} ({low:.2f} to {high:.2f})"
-        )
 
 
 def _last(curve: Mapping[int, float]) -> float:

@@ -5,7 +5,7 @@ goes on with what the folder holds; several processes may record into one folder
 to the end. A run takes one thread.
 
 ``write target=<file> work=<folder>[,<folder>] [note=<text>]`` gathers what folders of one baseline and data set hold so
-far; the note stands in the file beside where its numbers come from.
+far, and says how far apart points and runs lie; the note stands in the file beside where its numbers come from.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.policy.output import show_pool
 from benchmarks.pool.plan import PoolSource, Size, planned_runs
 from benchmarks.pool.record import record
 from benchmarks.pool.table import Pool, Recorded, about, gather, write_pool
@@ -84,6 +85,7 @@ def write_from(folders: list[Path], target: Path, note: str) -> None:
     pool = Pool(points, origins, runs, about(sources, contents, recorded) | {"note": note})
     write_pool(target, pool)
     print(f"{len(runs)} runs, {sum(len(run.curve) for run in runs)} evaluations, {target.stat().st_size:,} bytes")
+    show_pool(pool)
 
 
 def read_options(given: list[str], known: dict[str, str]) -> dict[str, str]:

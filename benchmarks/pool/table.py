@@ -70,7 +70,8 @@ class Pool:
     def grid(self, folds: int) -> Grid:
         """The largest whole part of what was recorded with one K: the one that holds the most runs.
 
-        A run that failed counts: that it failed is what a policy sees of it.
+        A run that failed counts: that it failed is what a policy sees of it. Where plain has no truth run, none are
+        asked of the points.
 
         Args:
             folds: K.
@@ -89,7 +90,7 @@ class Pool:
                 truths,
             )
             for count in range(1, had[None] + 1)
-            for truths in range(1, most + 1)
+            for truths in range(min(1, most), most + 1)
         ]
         return max(grids, key=lambda one: len(one.points) * (len(one.replicates) + one.truths), default=Grid((), (), 0))
 
