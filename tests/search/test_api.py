@@ -159,3 +159,20 @@ def test_the_second_ctrl_c_does_not_wait_for_the_report(tmp_path, monkeypatch, c
         conduct(*prepared)
     assert "What is done is kept. Go on with: " in capsys.readouterr().out
     assert bool(written) is not first
+
+
+def test_that_an_earlier_search_was_stopped_does_not_make_a_first_ctrl_c_the_second(tmp_path, monkeypatch):
+    """From Python, several searches are one process; the next one is stopped while its Ray starts."""
+
+    def run(self):
+        raise KeyboardInterrupt
+
+    written = []
+    monkeypatch.setattr(Search, "run", run)
+    monkeypatch.setattr(api, "_write_outputs", written.append)
+    with stop_on_signal(lambda: True):
+        os.kill(os.getpid(), signal.SIGINT)
+    settings = Settings(results=str(tmp_path), name="one", tracking=TrackingOptions(enabled=False))
+    with pytest.raises(KeyboardInterrupt):
+        conduct(*create(Request(data="synthetic-tiny", settings=settings)))
+    assert written

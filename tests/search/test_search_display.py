@@ -191,6 +191,7 @@ def test_a_run_that_is_tried_again_counts_once():
     former = [ended(0, "failed", error="lost"), ended(1, "finished", 0.2)]
     display = Display("search", 2, 27, former, stream=stream)
     display.started(ended(0, "running"))
+    assert display.before == 1, "what this session did not do is not counted as its pace"
     display.ended(ended(0, "finished", 0.3))
     assert "[2/2] trial 0 finished" in stream.getvalue()
     assert display.counts["failed"] == 0
