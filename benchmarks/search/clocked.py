@@ -71,6 +71,7 @@ class Clocked(RunTrainable):
     def _begin(self, config: dict[str, Any]) -> None:
         if START not in CLOCK.spent:
             import dce_ray.train
+            import torch._dynamo  # by the first optimiser of a process, else
 
             CLOCK.spent[START] = time.process_time()
             CLOCK.around(dce_ray.train.Run, "advance", "training")
