@@ -51,10 +51,12 @@ POLICIES: dict[str, Search] = {
     "ours, sampler=tpe": ours("tpe"),
     "ours, sampler=cmaes": ours("cmaes"),
     "ours, sampler=random": ours("random"),
+    "ours, without plain": ours(with_plain=False),
+    "ours, one fold, without plain": ours(one_fold=True, with_plain=False),
 }
-CHEAP = [name for name in POLICIES if name not in ("GP", "GP, three seeds", OURS)]
-FREE = [name for name in POLICIES if name.startswith("ours, sampler")]
-"""Policies that cannot choose among recorded points."""
+CHEAP = [name for name in POLICIES if name not in ("GP", "GP, three seeds", OURS) and "without plain" not in name]
+FREE = [name for name in POLICIES if name.startswith("ours, ")]
+"""Policies that are not asked to choose among recorded points."""
 RECORDED = {"recorded": 5, "recorded, K=3": 3}
 """Settings of the pool's own runs, and their K."""
 EMULATED = {"emulated": 5, "emulated, K=3": 3}

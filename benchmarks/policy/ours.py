@@ -72,15 +72,17 @@ class RecordedPolicy(Policy):
         return fresh[int(gain(np.array([places[point] for point in fresh])).argmax())]
 
 
-def ours(sampler: str = "gp") -> Search:
+def ours(sampler: str = "gp", *, one_fold: bool = False, with_plain: bool = True) -> Search:
     """The policy, and the choice by the model's mean.
 
     Args:
         sampler: on a recorded surface ``gp`` only.
+        one_fold: whether all points begin with the same fold and seed, as the peers' do, and go on with other seeds.
+        with_plain: whether the plain baseline meets every replicate, and is paid for.
     """
 
     def search(surface: Surface, budgets: Sequence[int], seed: int) -> Chosen:
-        policy = _policy(surface, seed, sampler)
+        policy = _policy(surface, seed, sampler, 1 if one_fold else surface.folds, with_plain)
         runs: list[PointRun] = []
         chosen: Chosen = {}
         value = 0.0
@@ -101,11 +103,11 @@ def ours(sampler: str = "gp") -> Search:
     return search
 
 
-def _policy(surface: Surface, seed: int, sampler: str) -> Policy:
+def _policy(surface: Surface, seed: int, sampler: str, folds: int, with_plain: bool) -> Policy:
     if isinstance(surface, RecordedSurface):
         assert sampler == "gp", "other samplers cannot propose recorded points"
-        return RecordedPolicy(surface.ranges, (), surface.folds, seed, surface=surface)
-    return Policy(surface.ranges, (), surface.folds, seed, sampler)
+        return RecordedPolicy(surface.ranges, (), folds, seed, surface=surface)
+    return Policy(surface.ranges, (), folds, seed, sampler, with_plain=with_plain)
 
 
 def _value(surface: Surface, policy: Policy, runs: Sequence[PointRun]) -> float:

@@ -118,7 +118,7 @@ def draw(results: Mapping[str, Mapping[str, Measured]], budgets: Sequence[int], 
     from dce_ray.report.style import COLOURS, INK, LINES, caption_below, house_style, new_figure, title_with_legend
 
     names = list(dict.fromkeys(name for found in results.values() for name in found))
-    shown = [name for name in names if "equal" not in name and "sampler" not in name]
+    shown = [name for name in names if "equal" not in name and not name.startswith("ours, ")]
     looks = {
         name: (COLOURS[index % len(COLOURS)], LINES[index // len(COLOURS) % len(LINES)], 1.2)
         for index, name in enumerate(name for name in shown if name != OURS)

@@ -20,7 +20,15 @@ TICKS = os.sysconf("SC_CLK_TCK")
 RUNS = ("training", "evaluation")
 """Parts of a worker that a search is there for."""
 PROGRAM = "import sys; from benchmarks.search.clocked import main; sys.exit(main(sys.argv[1:]))"
-DAEMONS = ("raylet", "gcs_server", "/ray/dashboard/", "/ray/_private/", "ray-dashboard", "ray::Dashboard", "ray::Runtime")
+DAEMONS = (
+    "raylet",
+    "gcs_server",
+    "/ray/dashboard/",
+    "/ray/_private/",
+    "ray-dashboard",
+    "ray::Dashboard",
+    "ray::Runtime",
+)
 MIRROR = """
 import time
 import dce_ray.tracking.__main__, dce_ray.tracking.writer

@@ -147,3 +147,29 @@ def test_every_policy_has_a_value(monkeypatch):
         values, seconds = one_search("smooth 0.4", policy, (12,), 1)
         assert np.isfinite(values).all()
         assert seconds > 0
+
+
+def test_what_plain_and_the_folds_cost_can_be_taken_out():
+    class Watched(World):
+        asked: list[tuple[bool, Replicate]]
+
+        def train(self, scalars, replicate):
+            self.asked.append((scalars is None, replicate))
+            return super().train(scalars, replicate)
+
+    def asked(policy):
+        world = Watched(SETTINGS["smooth 1"], 0)
+        world.asked = []
+        POLICIES[policy](world, (16,), 0)
+        return world.asked
+
+    whole = asked("ours")
+    assert [replicate for plain, replicate in whole if plain] == [Replicate(fold, 0) for fold in range(FOLDS)]
+    unpaid = asked("ours, without plain")
+    assert not any(plain for plain, _ in unpaid)
+    assert {replicate.fold for _, replicate in unpaid} == set(range(FOLDS))
+    alone = asked("ours, one fold, without plain")
+    assert len(whole) == len(unpaid) == len(alone) == 16
+    assert [replicate for _, replicate in alone[:10]] == 10 * [Replicate(0, 0)]
+    assert {replicate.fold for _, replicate in alone} == {0}
+    assert not any(plain for plain, _ in alone)
