@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import select
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +24,9 @@ from dce_ray.interrupts import (
     end_by_sigterm_too,
     ends_at_once,
     imported,
+    nobody_reads,
     was_interrupted,
+    was_unread,
 )
 from dce_ray.version import VERSION
 from dce_ray.words import masked
@@ -221,26 +222,22 @@ def command(main: Callable[[list[str]], int | None], usage: str) -> NoReturn:
 
     try:
         status = status_of(watched, usage, sys.argv[1:])
-        sys.stdout.flush()
+        _flush()
     except BrokenPipeError:
-        if not _nobody_reads():
+        if not nobody_reads():
             raise
+    if was_unread():
         status = UNREAD
     if at_once:  # all of ours is in order, and a Ray that was left in the middle takes seconds to be taken down
-        sys.stdout.flush()
+        _flush()
         sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
 
 
-def _nobody_reads() -> bool:
-    """Whether what reads our output has gone, as ``head`` goes; all further output is thrown away then."""
-    asked = select.poll()
-    asked.register(sys.stdout.fileno(), 0)
-    if not any(events & (select.POLLERR | select.POLLHUP) for _, events in asked.poll(0)):
-        return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return True
+def _flush() -> None:
+    if sys.stdout is not None:  # closed by who started us (``>&-``)
+        sys.stdout.flush()
 
 
 def status_of(main: Callable[[list[str]], int | None], usage: str, arguments: list[str]) -> int:

@@ -128,7 +128,8 @@ def prepare(options: Mapping[str, Any]) -> Look:
         before = ExperimentFolder(search.look(number - 1))
         left = before.path.exists() and before.config.get("identity") != identity_of(*pair)  # of an earlier choice
         if number > 2 and not left and Verdict.read(before) is None:
-            former = command_line("dce_ray.confirm", search=search.path, seeds=seeds, look=number - 1)
+            begun = before.config["confirm"]["seeds"] if before.path.exists() else seeds
+            former = command_line("dce_ray.confirm", search=search.path, seeds=begun, look=number - 1)
             raise ConfigError(f"look={number}: look {number - 1} has not ended; first: {former}")
         folder = ExperimentFolder.create(path, _asked(search, pair, options), environment())
     else:

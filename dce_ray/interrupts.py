@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -21,6 +22,12 @@ STOPPING = (
 )
 
 
+UNREAD_STOPPING = (
+    b"\nstopping: nobody reads the output any more; what is done is kept, and resume= or the same command goes on "
+    b"with it\n"
+)
+_unread = threading.Event()
+"""Set once what read the output was found to be gone."""
 _asked = threading.Event()
 """Set once the last work that could be stopped was asked to."""
 
@@ -80,11 +87,27 @@ def sigterm_kept() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
-    except SystemExit as fault:  # what Ray's own handler makes of it
-        raise KeyboardInterrupt from fault
+    except SystemExit:  # what Ray's own handler makes of it
+        raise KeyboardInterrupt from None
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
+
+
+def nobody_reads() -> bool:
+    """Whether what reads our output has gone, as ``head`` goes; all further output is thrown away then."""
+    asked = select.poll()
+    asked.register(sys.stdout.fileno(), 0)
+    if not any(events & (select.POLLERR | select.POLLHUP) for _, events in asked.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _unread.set()
+    return True
+
+
+def was_unread() -> bool:
+    """Whether :func:`nobody_reads` has found so."""
+    return _unread.is_set()
 
 
 def nothing_asked() -> None:

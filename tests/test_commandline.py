@@ -43,6 +43,13 @@ def test_a_reader_that_goes_ends_a_command_without_a_traceback(many):
     assert (ended.returncode, ended.stderr) == (UNREAD, "")
 
 
+def test_a_command_works_whose_output_is_closed():
+    code = "from dce_ray.commandline import command\ncommand(lambda arguments: print('a line'), 'usage')"
+    shell = ["bash", "-c", f'{sys.executable} -c "$0" >&-', code]
+    ended = subprocess.run(shell, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_another_broken_pipe_than_the_outputs_is_a_fault():
     code = "from dce_ray.commandline import command\ndef broken(arguments):\n    raise BrokenPipeError('a socket')\n"
     ended = subprocess.run(

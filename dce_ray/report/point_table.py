@@ -135,7 +135,7 @@ def _row(point: int | None, runs: Sequence[TrialRow], one: PointEstimate | None,
         **{field_of(name): runs[0].parameter(name) for name in SCALARS},
         further=dict(runs[0].further),
         runs=one.runs if one else 0,
-        failed_runs=sum(row.state == "failed" for row in runs),
+        failed_runs=_failed(runs),
         mean_fraction=one.mean if one else None,
         deviation_fraction=one.deviation if one else None,
         low_fraction=one.low if one else None,
@@ -144,6 +144,12 @@ def _row(point: int | None, runs: Sequence[TrialRow], one: PointEstimate | None,
         probability_best=one.best if one else None,
         iteration=scores.chosen(point) if one else None,
     )
+
+
+def _failed(runs: Sequence[TrialRow]) -> int:
+    """Runs that failed; one that was tried again by a later trial is what that one is."""
+    last = {row.key: row for row in sorted(runs, key=lambda row: row.number) if row.key is not None}
+    return sum(row.state == "failed" for row in runs if row.key is None or last[row.key] is row)
 
 
 def write_points(table: PointTable, parquet: Path, comma_separated: Path) -> None:

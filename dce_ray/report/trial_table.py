@@ -154,7 +154,7 @@ def _row(
         mcm_share=_last_reading(progress, "mcm_share"),
         origin=attributes.get("origin", record.origin if record else None),
         duration_s=trial.duration.total_seconds() if trial.duration else None,
-        error=attributes.get("error"),
+        error=attributes.get("error") if trial.state == optuna.trial.TrialState.FAIL else None,
     )
 
 

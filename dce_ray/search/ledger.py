@@ -248,7 +248,7 @@ class StudyLedger(abc.ABC):
             state=STATE_OF[trial.state],
             value=value,
             iteration=iteration,
-            error=trial.user_attrs.get("error"),
+            error=error_of(trial),
             ended=trial.datetime_complete.timestamp() if trial.datetime_complete else time.time(),
         )
 
@@ -256,7 +256,10 @@ class StudyLedger(abc.ABC):
         """Records whose trial ended in the study just before the driver was killed."""
         for trial in self.trials():
             if trial.state.is_finished() and "key" in trial.user_attrs:
-                record = self.folder.trial(trial.user_attrs["key"]).record()
+                home = self.folder.trial(trial.user_attrs["key"])
+                if not home.exists():  # a later trial of the same run had cleared it, and was killed before it wrote
+                    continue
+                record = home.record()
                 if record.state != STATE_OF[trial.state] and record.number == trial.number:
                     self._write_end(trial)
 
@@ -264,6 +267,11 @@ class StudyLedger(abc.ABC):
         """All trials of the study by their number; a pass over all of them, which no event of a run may cost."""
         trials: list[optuna.trial.FrozenTrial] = self.study.get_trials(deepcopy=False)
         return trials
+
+
+def error_of(trial: optuna.trial.FrozenTrial) -> str | None:
+    """Why a trial failed; one that was to fail when the driver was killed, and went on, has the reason still."""
+    return trial.user_attrs.get("error") if trial.state == TrialState.FAIL else None
 
 
 def finite_score(score: float | None) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 
 from dce_ray.experiment.record import RunRecord
+from dce_ray.interrupts import STANDARD_ERROR, UNREAD_STOPPING, nobody_reads
 
 
 class Observer:
@@ -27,32 +29,43 @@ class Observer:
 
 
 class Observers(Observer):
-    """Several observers as one."""
+    """Several observers as one. What reads the output may go (``| head``): the others hear all the same.
+
+    Args:
+        members: who is told, in this order.
+    """
 
     def __init__(self, members: Sequence[Observer]) -> None:
         self.members = tuple(members)
+        self.unread: Callable[[], object] = lambda: None
+        """What to do when nobody reads the output any more: in Tune's hands the fault would end a run."""
 
     def started(self, record: RunRecord) -> None:
         """Pass on."""
-        for member in self.members:
-            member.started(record)
+        self._tell(lambda member: member.started(record))
 
     def scored(self, record: RunRecord, iteration: int, score: float | None) -> None:
         """Pass on."""
-        for member in self.members:
-            member.scored(record, iteration, score)
+        self._tell(lambda member: member.scored(record, iteration, score))
 
     def ended(self, record: RunRecord) -> None:
         """Pass on."""
-        for member in self.members:
-            member.ended(record)
+        self._tell(lambda member: member.ended(record))
 
     def retried(self, record: RunRecord, error: str) -> None:
         """Pass on."""
-        for member in self.members:
-            member.retried(record, error)
+        self._tell(lambda member: member.retried(record, error))
 
     def noted(self, text: str) -> None:
         """Pass on."""
+        self._tell(lambda member: member.noted(text))
+
+    def _tell(self, tell: Callable[[Observer], None]) -> None:
         for member in self.members:
-            member.noted(text)
+            try:
+                tell(member)
+            except BrokenPipeError:
+                if not nobody_reads():
+                    raise
+                os.write(STANDARD_ERROR, UNREAD_STOPPING)
+                self.unread()

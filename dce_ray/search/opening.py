@@ -61,14 +61,15 @@ def check(request: Request) -> tuple[Experiment, Path]:
 
 def reopen(path: str | Path, changes: Mapping[str, Any]) -> tuple[Experiment, ExperimentFolder]:
     """What an experiment folder holds, with the changes of dotted keys; the data must be what it was."""
-    here, changes, moved = brought_here(str(path), changes)
+    here, left, moved = brought_here(str(path), changes)
     try:
-        return _reopened(here, changes, moved)
+        return _reopened(here, left, moved)
     except DceError as fault:
         if not moved:
             raise
         remove(Path(here))
-        again = command_line("dce_ray.search", resume=path)
+        given = {"results": changes["results"]} if "results" in changes else {}
+        again = command_line("dce_ray.search", resume=path, **given)
         raise type(fault)(f"{fault}\n{here} is removed again; to have it here: {again}") from fault
 
 

@@ -15,6 +15,7 @@ from dce_ray.search.set_aside import hold_planned
 from dce_ray.verdict.asked import FIXED, begun_looks, keep_asked, numbers_that_hold
 from dce_ray.verdict.judge import differences_of, paired_runs
 from dce_ray.verdict.stein import SeedPlan, identity_of, plan_seeds
+from dce_ray.verdict.text import next_look
 from dce_ray.words import command_line, counted
 
 
@@ -84,7 +85,8 @@ def refuse_other_seeds(folder: ExperimentFolder, options: ConfirmOptions) -> Non
     if wrong:
         fixed = ", ".join(f"confirm.{name}={_shown(value)}" for name, value in begun.items())
         pairs = f" ({counted(plan.total, 'pair')} of seeds)" if plan else ""
-        fresh = command_line("dce_ray.confirm", search=folder.path, seeds=max(2, options.seeds, _fewest(plan, begun)))
+        look = next_look(folder, max(2, options.seeds, _fewest(plan, begun)))
+        fresh = command_line("dce_ray.confirm", search=folder.path, **look)
         raise ConfigError(
             f"{', '.join(wrong)}: {folder.path} has read test with {fixed} already{pairs}; other numbers after that "
             f"look would make the interval too narrow. Leave them out; with fresh seeds, as many as you like"

@@ -106,7 +106,9 @@ def run_ledger(
         OutputError: the experiment folder cannot be written.
     """
     fleet = fleet or Fleet(resources)
-    runs = RunsInFlight(ledger, fleet, observer or Observer(), out_of_time, max_failures, system)
+    heard = observer if isinstance(observer, Observers) else Observers([observer or Observer()])
+    runs = RunsInFlight(ledger, fleet, heard, out_of_time, max_failures, system)
+    heard.unread = runs.interrupt
     scratch = scratch_folder("dce-ray-tune")
     tuner = tune.Tuner(
         tune.with_resources(trainable, placement),

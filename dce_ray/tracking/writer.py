@@ -192,6 +192,8 @@ class Writer:
         values = [value for reading in readings[memory.readings :] for value in reading]
         values += self._changed(upload, memory)
         tags = {key: value for key, value in content.tags.items() if known.tags.get(key) != value}
+        if known.tags.get("error") and "error" not in content.tags:
+            tags["error"] = ""  # of an attempt before: the run was tried again
         if not known.tags.get(NOTE_TAG, "verdict:").startswith("verdict:"):
             tags.pop(NOTE_TAG, None)  # somebody's own words in the place of ours
         store.send(known, values, self._new_params(report, upload, known), tags)

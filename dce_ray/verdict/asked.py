@@ -26,8 +26,15 @@ def keep_asked(folder: ExperimentFolder, options: Any, identity: str) -> None:
     known = read_json(_file(folder)) if _file(folder).is_file() else {}
     if not (known and looked_at_test(folder)):
         write_json(_file(folder), {**numbers, "identity": identity, "looks": 1})
-    elif known.get("identity") != identity:
+    elif "identity" not in known:  # written before winners were told apart: nobody knows of another look
+        write_json(_file(folder), {**known, "identity": identity, "looks": known.get("looks", 1)})
+    elif known["identity"] != identity:
         write_json(_file(folder), {**known, "identity": identity, "looks": begun_looks(folder) + 1})
+
+
+def confirmed_identity(folder: ExperimentFolder) -> str | None:
+    """Of the winner and plain baseline that the confirmation was last begun with; None where nobody noted it."""
+    return read_json(_file(folder)).get("identity") if _file(folder).is_file() else None
 
 
 def begun_looks(folder: ExperimentFolder) -> int:

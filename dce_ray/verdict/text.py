@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import origin_label
-from dce_ray.verdict.asked import numbers_that_hold
+from dce_ray.verdict.asked import confirmed_identity, numbers_that_hold
 from dce_ray.verdict.statistics import difference_for_power
 from dce_ray.verdict.stein import BETTER, UNDECIDED, UNTESTED, WORSE
 from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
@@ -192,11 +193,32 @@ def next_command(verdict: Verdict, folder: ExperimentFolder) -> str:
         return ""
     seeds = advised_seeds(verdict)
     search = folder.searched if config.get("kind") == ANEW else folder
-    look = 2
-    while search.look(look).exists():
-        look += 1
-    later = {"look": look} if look > 2 else {}
-    return portable_command("dce_ray.confirm", search=str(search.path), seeds=seeds, **later)
+    return portable_command("dce_ray.confirm", search=str(search.path), **next_look(search, seeds, ended=folder.path))
+
+
+def next_look(search: ExperimentFolder, seeds: int, ended: Path | None = None) -> dict[str, Any]:
+    """Arguments of the confirmation anew that may come next: one that was begun and has not ended, else a new one.
+
+    Args:
+        search: whose winner it confirms.
+        seeds: of a new one.
+        ended: folder of one that has ended, also where its verdict is not written yet.
+    """
+    identity, number = confirmed_identity(search), 2
+    while search.look(number).exists():
+        look = ExperimentFolder(search.look(number))
+        if look.path != ended and _goes_on(look, identity):
+            seeds = look.config["confirm"]["seeds"]
+            break
+        number += 1
+    return {"seeds": seeds, **({"look": number} if number > 2 else {})}
+
+
+def _goes_on(look: ExperimentFolder, identity: str | None) -> bool:
+    """Whether a confirmation anew of these two settings was begun and has not ended."""
+    if not (look.path / "config.json").is_file() or Verdict.read(look) is not None:
+        return False
+    return identity in (None, look.config.get("identity"))
 
 
 def advised_seeds(verdict: Verdict) -> int:

@@ -8,6 +8,7 @@ import pytest
 from optuna.trial import TrialState
 from toy import PAPER
 
+from dce_ray.experiment.run_folder import RunFolder
 from dce_ray.experiment.study import POINTS_STUDY, open_journal, read_study
 from dce_ray.files import write_json
 from dce_ray.points import standing as standing_module
@@ -15,6 +16,7 @@ from dce_ray.points.model import fit
 from dce_ray.points.runs import Replicate, read_runs
 from dce_ray.points.scores import fair_scores
 from dce_ray.points.standing import read_standing
+from dce_ray.report.point_table import read_points
 from dce_ray.report.trial_table import read_trials
 from dce_ray.search.points_study import write_points_study
 from dce_ray.search.selection import select
@@ -220,6 +222,47 @@ def test_a_lost_run_of_plain_is_tried_again_by_a_resume_and_counts_once(make_rep
     assert history(once_more) == history(again)
 
 
+def test_a_kill_behind_the_clearing_of_a_lost_runs_folder_keeps_nothing_from_going_on(make_replicates, monkeypatch):
+    ledger = make_replicates(num_runs=12)
+    lost = fail_first_of_plain(ledger, lost=True)
+    clear = RunFolder.clear
+
+    def killed(folder):
+        clear(folder)
+        raise KeyboardInterrupt
+
+    again = make_replicates(num_runs=12)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "clear", killed)
+        with pytest.raises(KeyboardInterrupt):
+            again.ask()
+    assert not lost.exists()
+    after = make_replicates(num_runs=12)
+    assert after.ask().key == lost.key
+    after = make_replicates(num_runs=12)
+    run_all(after)
+    assert set(states_of_plain(after).values()) == {"finished"}
+    assert after.complete
+    assert after.started == len(after.folder.trials()) == 12
+
+
+def test_a_run_that_was_to_fail_when_the_driver_was_killed_and_finished_has_no_error(make_replicates, monkeypatch):
+    ledger = make_replicates(num_runs=12)
+    folder = ledger.ask()
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ledger, "_end", killed)
+    with pytest.raises(KeyboardInterrupt):
+        ledger.fail(folder.key, "its process was killed", lost=True)
+    again = make_replicates(num_runs=12)
+    run_all(again)
+    record = folder.record()
+    assert (record.state, record.error) == ("finished", None)
+    assert [row.error for row in read_trials(again.folder).rows if row.key == folder.key] == [None]
+
+
 def test_a_published_points_lost_run_is_tried_again_and_a_found_ones_is_not(make_replicates):
     """The published values are confirmed whoever wins: a lost machine must not take them out of the comparison."""
     ledger, lost = make_replicates(num_runs=12), {}
@@ -244,6 +287,10 @@ def test_a_published_points_lost_run_is_tried_again_and_a_found_ones_is_not(make
     run_all(again)
     rows = {row.number: row for row in read_trials(again.folder).rows if row.key == folder.key}
     assert {number: row.iterations for number, row in rows.items()} == {min(rows): None, 12: 3}
+    points = {row.point: row for row in read_points(read_trials(again.folder), read_standing(again.folder)).rows}
+    assert sum(row.failed_runs for row in points.values()) == 1  # the found one's
+    assert points[0].runs >= 1
+    assert points[0].failed_runs == 0
     states = {run.key: run.record().state for run in again.folder.trials()}
     assert (states[lost["paper"]], states[lost["search"]]) == ("finished", "failed")
     assert again.started == len(states) == 12

@@ -1,6 +1,9 @@
 """What a user sees of a running search, and the durations that a search understands."""
 
+import os
 import re
+import subprocess
+import sys
 from io import StringIO
 from types import SimpleNamespace
 
@@ -48,6 +51,36 @@ def test_the_plain_baseline_has_one_name_in_every_stage():
     record = ended(0, "finished", 0.2, role="confirm", setting="baseline")
     assert called(record) == "confirm plain baseline, seed 0"
     assert called(ended(0, "finished", 0.2, role="plain", setting="baseline")) == "plain baseline"
+
+
+def test_who_hears_when_nobody_reads_any_more():
+    """``search | head``: the search is asked to end, all observers hear of every event, and the status is 141."""
+    code = """
+from dce_ray.commandline import command
+from dce_ray.search.observers import Observer, Observers
+heard = []
+class Printing(Observer):
+    def noted(self, text):
+        print(text, flush=True)
+class Hearing(Observer):
+    def noted(self, text):
+        heard.append(text)
+def main(arguments):
+    both = Observers([Printing(), Hearing()])
+    both.unread = lambda: heard.append("asked to end")
+    both.noted("one")
+    both.noted("two")
+    assert heard == ["asked to end", "one", "two"], heard
+    return 130
+command(main, "usage")
+"""
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert ended.returncode == 141
+    assert ended.stderr.count("nobody reads the output any more") == 1
+    assert "Traceback" not in ended.stderr
 
 
 def test_plain_lines_one_per_event():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from test_search_plan import CONFIG, candidate, finish
 
@@ -16,6 +18,7 @@ from dce_ray.search.plan import PlanLedger, plan_second_stage
 from dce_ray.search.seed_stages import confirmation_stages, refuse_other_seeds
 from dce_ray.search.set_aside import GoesOn, set_aside_superseded
 from dce_ray.search.settings import Experiment, build_experiment
+from dce_ray.verdict.asked import begun_looks
 from dce_ray.verdict.stein import SeedPlan
 from dce_ray.verdict.text import next_command
 from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
@@ -93,6 +96,19 @@ def test_the_numbers_may_change_before_anything_was_seen_and_not_after_zero_seed
     refuse_other_seeds(experiment_folder, other)
     with pytest.raises(ConfigError, match=r"confirm\.seeds=3: .* has read test with confirm\.seeds=2"):
         refuse_other_seeds(experiment_folder, first)
+
+
+def test_numbers_that_were_noted_before_winners_were_told_apart_are_no_other_look(experiment_folder):
+    asked = ConfirmOptions(seeds=3, precision=None)
+    finish(PlanLedger(next(confirmation_stages(experiment_folder, ALL, asked))))
+    file = experiment_folder.path / "seeds_asked.json"
+    whole = json.loads(file.read_text())
+    write_json(file, {name: whole[name] for name in ("seeds", "precision", "max_seeds")})
+    next(confirmation_stages(experiment_folder, ALL, asked))
+    assert begun_looks(experiment_folder) == 1
+    assert json.loads(file.read_text()) == whole
+    next(confirmation_stages(experiment_folder, [candidate("top1", iteration=6), SECOND, PLAIN], asked))
+    assert begun_looks(experiment_folder) == 2
 
 
 def test_what_was_seen_of_a_former_winner_counts_as_seen(experiment_folder):

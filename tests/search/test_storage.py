@@ -60,7 +60,8 @@ def test_another_machine_goes_on_with_data_and_settings_of_its_own_place(tiny_st
     assert (again.settings.storage, again.settings.results) == (f"{bucket}/kept", str(tmp_path / "mine"))
     assert again.settings.search.num_runs == 64
     assert again.digest == experiment.digest
-    removed = rf"/wrong/synthetic/delu/one is removed again; to have it here: .*dce_ray\.search resume={address}\Z"
+    again = rf".*dce_ray\.search resume={address} results=\S*wrong\Z"
+    removed = rf"/wrong/synthetic/delu/one is removed again; to have it here: {again}"
     with pytest.raises(ConfigError, match=rf"seed cannot be changed(.|\n)*{removed}"):
         reopen(address, {"results": str(tmp_path / "wrong"), "search.seed": 1})
     assert not list((tmp_path / "wrong").glob("*"))

@@ -197,9 +197,12 @@ def test_a_resumed_search_goes_on_in_its_runs(make_experiment: Make):
     sync(folder)
     ids = {name: run.info.run_id for name, run in runs_of(client_of(folder), "first").items()}
     interrupted = folder.trials()[4]
+    interrupted.update(state="failed", error="its process was lost")
+    sync(folder)
+    assert runs_of(client_of(folder), "first")["first trial 004"].data.tags["error"] == "its process was lost"
     # Resumed from the checkpoint of iteration 80: two readings come again, later and at another speed.
     readings(interrupted, 90, 150, level=interrupted.readings()[0].metrics["mAP/0.5"] - 0.01, offset_s=600.0)
-    interrupted.update(state="finished", value=0.3, iteration=150, ended=START_S + 900)
+    interrupted.update(state="finished", value=0.3, iteration=150, ended=START_S + 900, error=None)
     add_trial(folder, 5)
     report = sync(folder)
     assert report.created == 1
@@ -208,6 +211,7 @@ def test_a_resumed_search_goes_on_in_its_runs(make_experiment: Make):
     assert {name: runs[name].info.run_id for name in ids} == ids
     resumed = runs["first trial 004"]
     assert resumed.info.status == "FINISHED"
+    assert not resumed.data.tags["error"]
     for key in ("iterations_per_second", "mAP/0.5"):
         assert [step for step, _ in curve(client, resumed, key)] == list(range(10, 151, 10)), key
 

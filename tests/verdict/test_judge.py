@@ -79,9 +79,17 @@ def test_undecided_says_what_it_would_take_and_tests_nothing_else(tmp_path):
     search = tmp_path / "experiment"
     assert verdict.command == f"python -m dce_ray.confirm search={search} seeds=20"
     assert verdict.text.splitlines() == [verdict.sentence, *verdict.details, runnable(verdict.command)]
-    search.with_name("experiment-confirm-2").mkdir()  # made already: the next one is another
+    second = search.with_name("experiment-confirm-2")
+    second.mkdir()  # made already: the next one is another
     again = judge(ExperimentFolder(search), [WINNER, PAPER, PLAIN])
     assert again.command == f"{verdict.command} look=3"
+    identity = identity_of(WINNER, PLAIN)
+    write_json(search / "seeds_asked.json", {"identity": identity, "looks": 1})
+    write_json(second / "config.json", {"kind": ANEW, "identity": identity, "confirm": {"seeds": 7}})
+    begun = judge(ExperimentFolder(search), [WINNER, PAPER, PLAIN])  # begun and not ended: it goes on, with its seeds
+    assert begun.command == f"python -m dce_ray.confirm search={search} seeds=7"
+    write_json(second / "config.json", {"kind": ANEW, "identity": "another winner's", "confirm": {"seeds": 7}})
+    assert judge(ExperimentFolder(search), [WINNER, PAPER, PLAIN]).command == f"{verdict.command} look=3"
 
 
 @pytest.mark.parametrize(("ours", "seeds"), [([43, 42.4, 43.1], 5), ([43, 42, 43.5], 6), ([50, 30, 60], 20)])
