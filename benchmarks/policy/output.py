@@ -147,7 +147,7 @@ def draw(results: Mapping[str, Mapping[str, Measured]], budgets: Sequence[int], 
             axes.set_xlabel("budget [runs]")
         title_with_legend(figure, "Truth at the chosen point, above the mean", list(handles.values()), list(handles))
         count = len(next(iter(next(iter(results.values())).values())).values)
-        caption_below(figure, f"{count} repetitions; bands: 95 % intervals of the mean\n{_said(results)}")
+        caption_below(figure, f"{count} repetitions; bands: 95 % intervals of the mean;\n{_said(results)}")
         figure.savefig(path, format="png", dpi=200, metadata={"Software": None})
 
 
