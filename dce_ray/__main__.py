@@ -38,7 +38,7 @@ def usage() -> str:
             "Begin with: python -m dce_ray.search baseline=delu",
             "",
             "exit status  0 done; 1 a fault nobody foresaw; 2 a mistake, or a fault of the machine, with its remedy;",
-            "             130 stopped by Ctrl-C or SIGTERM, what is done is kept",
+            "             130 stopped by Ctrl-C or SIGTERM, what is done is kept; 141 what read the output has gone",
             "environment  DCE_DATA (where named data sets lie), DCE_CACHE (what is imported and generated),",
             "             DCE_SEARCHES (where searches of one machine know of each other), MLFLOW_TRACKING_URI,",
             "             RAY_ADDRESS, NO_COLOR (any value: no colours)",

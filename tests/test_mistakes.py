@@ -68,7 +68,7 @@ MISTAKES = [
     ("train scs=maybe", 2, ["must be on or off"], []),
     ("search search.folds=1", 2, ["must lie between 2 and 20"], []),
     (f"search {TINY} search.num_runs=3", 2, ["search.num_runs=3", "give more, or lower search.folds"], []),
-    ("search space.delta.high=2", 2, ["as you changed it", "delta", "leaves [0, 1]"], ["search_spaces"]),
+    ("search space.delta.high=2", 2, ["as you changed it", "delta", "must lie in [0, 1]"], ["search_spaces"]),
     ("search method.delta=abc", 2, ["as you changed it", "unknown scalar 'abc'"], ["search_spaces"]),
     ("search space.foo.low=1", 2, ["'space.foo.low'", "are known"], ["space.lambda.step"]),
     ("search space.evaluation.nms_parameter={{low:0.1,high:1}}", 2, ["cannot be searched"], []),

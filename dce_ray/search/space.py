@@ -209,7 +209,7 @@ def _range(name: str, item: Mapping[str, Any], low: float, high: float) -> tuple
             f"high (a fixed value is written {fixed}={dimension.low:g})"
         )
     if dimension.low < low or dimension.high > high:
-        faults.append(f"{name}: the range [{dimension.low:g}, {dimension.high:g}] leaves [{low:g}, {high:g}]")
+        faults.append(f"{name}: the range [{dimension.low:g}, {dimension.high:g}] must lie in [{low:g}, {high:g}]")
     if logarithmic and dimension.low <= 0:
         faults.append(f"{name}: log needs low > 0, found {dimension.low:g}; give one above 0, or log: false")
     return dimension, faults

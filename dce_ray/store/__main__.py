@@ -151,7 +151,9 @@ def info_command(arguments: list[str]) -> None:
     )
     print(f"  {store.fps:g} fps, {store.stride_frames} frames per snippet = {1 / store.snippets_per_second:g} s")
     print(f"  digest {store.digest}")
-    print(f"  made by {store.manifest.provenance.get('made_by')} at {store.manifest.provenance.get('made_at')}")
+    origin = store.manifest.provenance
+    if origin.get("made_by"):
+        print(f"  made by {origin['made_by']} at {origin.get('made_at')}")
     per_video = store.labels(rows).sum(axis=0)
     per_instance = np.bincount(store.instances(rows).label, minlength=len(store.class_names))
     width = max(map(len, store.class_names))

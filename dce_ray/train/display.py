@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
+from dce_ray.interrupts import STANDARD_ERROR, UNREAD_STOPPING, nobody_reads
 from dce_ray.train.run import Run
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 LINE_EVERY_S = 5.0
 
@@ -22,11 +28,10 @@ class RunDisplay:
     """
 
     def __init__(self, run: Run, folder: Path) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._run = run
-        self._console = Console()
+        self._console = _console()
         self._bar = Progress(
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             BarColumn(bar_width=24),
@@ -39,7 +44,7 @@ class RunDisplay:
         self._last_line = 0.0
         self._first = run.iteration
         self._started = time.monotonic()
-        self._console.print(f"{run.caption('training')}, on {run.device} -> {folder}", highlight=False)
+        self._say(f"{run.caption('training')}, on {run.device} -> {folder}")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -60,9 +65,29 @@ class RunDisplay:
             self._last_line = now
             rate = (run.iteration - self._first) / max(now - self._started, 1e-9)
             left_s = (total - run.iteration) / rate
-            self._console.print(
-                f"{run.iteration}/{total}  {left_s:.0f} s left  {text}", highlight=False, soft_wrap=True
-            )
+            self._say(f"{run.iteration}/{total}  {left_s:.0f} s left  {text}")
+
+    def _say(self, text: str) -> None:
+        """A line; where what reads the output has gone (``| head``), the run ends tidily instead."""
+        try:
+            self._console.print(text, highlight=False, soft_wrap=True)
+        except BrokenPipeError:
+            if not nobody_reads():
+                raise
+            os.write(STANDARD_ERROR, UNREAD_STOPPING)
+            self._run.request_stop()
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    class Told(Console):
+        """Its own way would end the process with status 1 and without a word."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    return Told()
 
 
 def describe(metrics: Mapping[str, float], best: float | None) -> str:

@@ -169,7 +169,8 @@ def _expected(verdict: Verdict, config: Mapping[str, Any]) -> str:
     measure = "classification mAP" if config["metric"] == "classification" else "mAP"
     if verdict.shrunken:
         return f"The search's model expected {verdict.expected_gain:+.2f} {measure} on {split}."
-    return f"Single runs on {split} promised {verdict.expected_gain:+.2f} {measure}, which is optimistic."
+    optimistic = ", which is optimistic" if verdict.expected_gain > 0 else ""
+    return f"Single runs on {split} promised {verdict.expected_gain:+.2f} {measure}{optimistic}."
 
 
 def next_command(verdict: Verdict, folder: ExperimentFolder) -> str:

@@ -48,7 +48,7 @@ def test_tie_to_a_fixed_scalar():
         ({"detla": 0.5}, ["space.detla", "did you mean space.delta"]),
         ({"delta.hihg": 0.5}, ["did you mean space.delta.high"]),
         ({"delta.low": 0.99}, ["delta", "low must be below", "high"]),
-        ({"delta.high": 1.5}, ["delta", "leaves [0, 1]"]),
+        ({"delta.high": 1.5}, ["delta", "must lie in [0, 1]"]),
         ({"beta.low": 0}, ["beta", "log needs low > 0"]),
         ({"delta.high": "much"}, ["delta", "must be numbers"]),
         ({"lambda": 2}, ["lambda=2", "[0, 1]"]),

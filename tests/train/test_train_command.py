@@ -131,6 +131,25 @@ def test_ctrl_c_saves_and_says_how_to_go_on(never_stopped, tiny_store, tmp_path)
     assert torch.equal(final_weights(folder), final_weights(never_stopped))
 
 
+def test_a_reader_that_goes_stops_a_run_tidily(never_stopped, tiny_store, tmp_path):
+    """``train | head``: 141, and a resume ends with the same weights."""
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "dce_ray.train", *QUICK, f"data={tiny_store}", f"folder={folder}"]
+    read, write = os.pipe()
+    os.close(read)
+    buffered = environment() | {"PYTHONUNBUFFERED": ""}  # else it is the line before the run that meets it
+    ended = subprocess.run(
+        command, stdout=write, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path, env=buffered
+    )
+    os.close(write)
+    assert ended.returncode == 141, ended.stderr
+    assert ended.stderr.count("nobody reads the output any more") == 1
+    assert "Traceback" not in ended.stderr
+    again = train(f"resume={folder}", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert torch.equal(final_weights(folder), final_weights(never_stopped))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
