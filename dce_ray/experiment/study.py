@@ -27,6 +27,11 @@ STATE_OF = {
 """Our words for Optuna's states; ``waiting`` is a first point that was not started, all others a record has too."""
 
 
+def error_of(trial: optuna.trial.FrozenTrial) -> str | None:
+    """Why a trial failed; one that was to fail when the driver was killed, and went on, has the reason still."""
+    return trial.user_attrs.get("error") if trial.state == TrialState.FAIL else None
+
+
 def read_study(journal: Path) -> optuna.Study:
     """The study of an experiment, as its journal says now; also while a search writes it.
 

@@ -18,7 +18,7 @@ import optuna
 from dce_ray.config import SCALARS, ScalarRange
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import PLAIN, RunRecord, searched_beside
-from dce_ray.experiment.study import REPEATS, STATE_OF, read_study
+from dce_ray.experiment.study import REPEATS, STATE_OF, error_of, read_study
 from dce_ray.report import table_files
 from dce_ray.train.run_files import Reading, best_of
 
@@ -154,7 +154,7 @@ def _row(
         mcm_share=_last_reading(progress, "mcm_share"),
         origin=attributes.get("origin", record.origin if record else None),
         duration_s=trial.duration.total_seconds() if trial.duration else None,
-        error=attributes.get("error") if trial.state == optuna.trial.TrialState.FAIL else None,
+        error=error_of(trial),
     )
 
 

@@ -23,7 +23,7 @@ from optuna.trial import Trial, TrialState
 from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.experiment.record import RunRecord, decisive
 from dce_ray.experiment.run_folder import RunFolder
-from dce_ray.experiment.study import STATE_OF
+from dce_ray.experiment.study import STATE_OF, error_of
 from dce_ray.search.space import SearchSpace
 from dce_ray.verdict.asked import looked_at_test
 
@@ -267,11 +267,6 @@ class StudyLedger(abc.ABC):
         """All trials of the study by their number; a pass over all of them, which no event of a run may cost."""
         trials: list[optuna.trial.FrozenTrial] = self.study.get_trials(deepcopy=False)
         return trials
-
-
-def error_of(trial: optuna.trial.FrozenTrial) -> str | None:
-    """Why a trial failed; one that was to fail when the driver was killed, and went on, has the reason still."""
-    return trial.user_attrs.get("error") if trial.state == TrialState.FAIL else None
 
 
 def finite_score(score: float | None) -> bool:

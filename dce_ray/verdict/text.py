@@ -36,7 +36,7 @@ def told(verdict: Verdict, folder: ExperimentFolder, known: Sequence[str] = ()) 
     """
     config, command = folder.config, next_command(verdict, folder)
     lines = _unconfirmed(verdict, config) if verdict.outcome == UNCONFIRMED else _confirmed(verdict, config)
-    details = [*lines, *known, *_next(verdict, command)]
+    details = [*lines, *known, *_next(verdict, command, _look_anew(verdict, folder)["seeds"])]
     text = f"verdict: {verdict.outcome}: {_sentence(verdict, config)}."
     return replace(verdict, sentence=text, details=tuple(details), command=command)
 
@@ -180,7 +180,7 @@ def next_command(verdict: Verdict, folder: ExperimentFolder) -> str:
         verdict: with outcome and numbers.
         folder: of the search, or of a confirmation that was made anew.
     """
-    config, confirm = folder.config, folder.config["confirm"]
+    confirm = folder.config["confirm"]
     if verdict.outcome == UNCONFIRMED:
         if confirm["seeds"] > 0:
             return portable_command("dce_ray.search", resume=str(folder.path), search__time_budget="null")
@@ -192,9 +192,16 @@ def next_command(verdict: Verdict, folder: ExperimentFolder) -> str:
     comparable = verdict.planned_pairs > 0 and verdict.deviation != 0
     if verdict.outcome != UNDECIDED or not comparable or not _worth_it(verdict):
         return ""
-    seeds = advised_seeds(verdict)
-    search = folder.searched if config.get("kind") == ANEW else folder
-    return portable_command("dce_ray.confirm", search=str(search.path), **next_look(search, seeds, ended=folder.path))
+    return portable_command("dce_ray.confirm", search=str(_search_of(folder).path), **_look_anew(verdict, folder))
+
+
+def _search_of(folder: ExperimentFolder) -> ExperimentFolder:
+    return folder.searched if folder.config.get("kind") == ANEW else folder
+
+
+def _look_anew(verdict: Verdict, folder: ExperimentFolder) -> dict[str, Any]:
+    """Arguments of the confirmation anew that is advised."""
+    return next_look(_search_of(folder), advised_seeds(verdict), ended=folder.path)
 
 
 def next_look(search: ExperimentFolder, seeds: int, ended: Path | None = None) -> dict[str, Any]:
@@ -228,12 +235,12 @@ def advised_seeds(verdict: Verdict) -> int:
     return min(max(wanted, verdict.planned_pairs), MOST_SEEDS)
 
 
-def _next(verdict: Verdict, command: str) -> Iterator[str]:
-    """What the command that follows does."""
+def _next(verdict: Verdict, command: str, seeds: int) -> Iterator[str]:
+    """What the command that follows does; ``seeds`` are those of a confirmation anew."""
     if not command:
         return
     if verdict.outcome != UNCONFIRMED:
-        yield f"To confirm the same setting anew, with fresh seeds ({2 * advised_seeds(verdict)} runs):"
+        yield f"To confirm the same setting anew, with fresh seeds ({2 * seeds} runs):"
     elif verdict.planned_pairs:
         yield "To go on, without a time budget:"
     else:

@@ -88,6 +88,7 @@ def test_undecided_says_what_it_would_take_and_tests_nothing_else(tmp_path):
     write_json(second / "config.json", {"kind": ANEW, "identity": identity, "confirm": {"seeds": 7}})
     begun = judge(ExperimentFolder(search), [WINNER, PAPER, PLAIN])  # begun and not ended: it goes on, with its seeds
     assert begun.command == f"python -m dce_ray.confirm search={search} seeds=7"
+    assert begun.details[-1] == "To confirm the same setting anew, with fresh seeds (14 runs):"
     write_json(second / "config.json", {"kind": ANEW, "identity": "another winner's", "confirm": {"seeds": 7}})
     assert judge(ExperimentFolder(search), [WINNER, PAPER, PLAIN]).command == f"{verdict.command} look=3"
 
