@@ -48,6 +48,13 @@ def here(tmp_path_factory):
         yield folder
 
 
+def run_of_its_own(here: Path) -> Path:
+    """``runs/first``, the guides' run outside a results folder, newly copied from the fixture's."""
+    folder = here / "runs" / "first"
+    shutil.rmtree(folder, ignore_errors=True)
+    return Path(shutil.copytree(here / "results" / "mine" / "delu" / "first", folder))
+
+
 def test_own_data_is_imported_looked_at_and_verified(here, capsys):
     assert carry_out("own-data.md", "store", "info") == 0
     assert "Jump" in capsys.readouterr().out
@@ -65,8 +72,7 @@ def test_train_takes_the_keys_of_an_import(here):
 
 
 def test_a_run_goes_on_and_writes_anew_what_is_gone(here):
-    folder = here / "runs" / "synthetic-tiny" / "delu" / "first"
-    shutil.copytree(here / "results" / "mine" / "delu" / "first", folder)
+    folder = run_of_its_own(here)
     before = json.loads((folder / "table-holdout.json").read_text())
     (folder / "table-holdout.json").unlink()
     assert carry_out("resume-and-repair.md", "train") == 0
@@ -81,7 +87,7 @@ def test_new_videos_are_looked_through(here):
 
 def test_a_single_run_is_brought_into_the_database_of_the_searches(here):
     """A search's experiment is called after its data and baseline, too."""
-    shutil.copytree(here / "results" / "mine" / "delu" / "first", here / "runs" / "first")
+    run_of_its_own(here)
     assert not (here / "results" / "mlflow.db").exists()
     assert carry_out("mlflow.md", "tracking", "runs/first", "uri=sqlite:///results/mlflow.db") == 0
     client = MlflowClient(f"sqlite:///{here / 'results' / 'mlflow.db'}")

@@ -94,7 +94,7 @@ def test_a_searched_length_is_evaluated_at_equal_shares():
     ("words", "message"),
     [
         (["training.iterations={low: 1010, high: 9000}"], "iterations.low=1010: must be a multiple of 100.*take 1000"),
-        (["training.iterations={low: 0, high: 900}"], r"the range \[0, 900\] leaves \[1, 1e\+09\]"),
+        (["training.iterations={low: 0, high: 900}"], r"the range \[0, 900\] must lie in \[1, 1e\+09\]"),
         (["training.iterations={low: 120, high: 480, step: 60}"], "step=60: must be a multiple of 100"),
     ],
 )
@@ -135,7 +135,7 @@ def test_a_length_whose_evaluations_do_not_divide_it_is_refused():
         (["space.training.learning_rat={low: 1, high: 2}"], "did you mean space.training.learning_rate"),
         (["space.training.learning_rate=0.001"], "a fixed value is written without space."),
         (["space.training.learning_rate=beta"], "it cannot be tied"),
-        (["space.training.learning_rate={low: 0.1, high: 20}"], r"the range \[0.1, 20\] leaves \[1e-12, 10\]"),
+        (["space.training.learning_rate={low: 0.1, high: 20}"], r"the range \[0.1, 20\] must lie in \[1e-12, 10\]"),
         (["space.training.learning_rate={low: 0, high: 1, log: true}"], "log needs low > 0"),
         (["space.training.learning_rate={low: 0.1, high: 0.1}"], "holds nothing to search"),
         (["space.training.learning_rate={low: 0.1, high: 0.2, step: 1}"], "give {low, high} or {low, high, log}"),
@@ -143,7 +143,7 @@ def test_a_length_whose_evaluations_do_not_divide_it_is_refused():
         (["space.sampling.batch={low: 8.5, high: 12}"], "low=8.5 must be a whole number; take 8 or 9"),
         (["space.sampling.batch={low: 8, high: 12, step: 3}"], "low=8 must be a multiple of step=3; take 6 or 9"),
         (["space.sampling.batch={low: 8, high: 12, step: 0}"], "step=0 must be a whole number from 1"),
-        (["space.sampling.batch={low: 1, high: 12}"], r"leaves \[2, 10000\]"),
+        (["space.sampling.batch={low: 1, high: 12}"], r"must lie in \[2, 10000\]"),
         (["space.sampling.batch={low: 4, high: 12}"], "at sampling.batch=4 there is no valid run.*pairs=3"),
         (["space.sampling.pairs={low: 1, high: 9}"], "18 videos do not fit into batch=10.*narrow the ranges"),
         ([RATE_WORD, "training.learning_rate=1e-4"], "training.learning_rate=0.0001: space.training.* not both"),
