@@ -85,13 +85,20 @@ def _sync(text: str, uri: str | None, interval_s: float) -> int:
 
 
 def _ui(text: str, uri: str | None, interval_s: float) -> int:
-    from dce_ray.tracking.address import address_of
+    from dce_ray.tracking.address import address_of, sync_command
     from dce_ray.tracking.mirror import closing_lines
+    from dce_ray.tracking.state import was_sent
 
     told: set[str] = set()
 
     def show(folder: ExperimentFolder) -> None:
-        text = "\n".join(closing_lines(folder, uri, address_of(folder, uri, key="uri")))
+        address = address_of(folder, uri, key="uri")
+        if not was_sent(folder, address.uri):
+            raise TrackingError(
+                f"{folder.path}: it was never sent to MLflow {address.shown}, so there is nothing to open; "
+                f"send it: {sync_command(folder, uri)}"
+            )
+        text = "\n".join(closing_lines(folder, uri, address))
         if text not in told:  # several of one database and one form of the table
             print(text)
         told.add(text)

@@ -59,10 +59,14 @@ def keep_report(folder: ExperimentFolder, uri: str, report: SyncReport) -> None:
         write_json(_of_store(folder, uri, ".json"), report.to_mapping())
 
 
+def was_sent(folder: ExperimentFolder, uri: str) -> bool:
+    """Whether anything was ever sent, or tried to be, to this store."""
+    return _of_store(folder, uri, ".json").is_file()
+
+
 def last_report(folder: ExperimentFolder, uri: str) -> SyncReport | None:
     """The report that the last sender to this store kept; None where nothing was ever sent."""
-    path = _of_store(folder, uri, ".json")
-    return SyncReport.from_mapping(read_json(path)) if path.is_file() else None
+    return SyncReport.from_mapping(read_json(_of_store(folder, uri, ".json"))) if was_sent(folder, uri) else None
 
 
 @contextlib.contextmanager
