@@ -97,8 +97,14 @@ def test_the_undecided_verdict_ends_with_a_command_that_works_when_pasted(search
     assert capsys.readouterr().out.rstrip().endswith(both)
     with pytest.raises(ConfigError, match=r"seeds=4: .* was begun with seeds=3, .* look=3 makes another one"):
         confirm.main([arguments[0], "seeds=4"])
-    with pytest.raises(ConfigError, match=r"look=4: look 3 has not ended; first: .* -m dce_ray\.confirm .* look=3"):
-        confirm.main([arguments[0], "seeds=3", "look=4"])
+    refused = r"look=4: look 3 has not ended; first: .* -m dce_ray\.confirm .* seeds={} look=3$"
+    with pytest.raises(ConfigError, match=refused.format(5)):
+        confirm.main([arguments[0], "seeds=5", "look=4"])
+    begun = searched.look(3)
+    write_json(begun / "config.json", look.config | {"confirm": {"seeds": 3}})  # goes on with the seeds that it has
+    with pytest.raises(ConfigError, match=refused.format(3)):
+        confirm.main([arguments[0], "seeds=5", "look=4"])
+    shutil.rmtree(begun)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from test_search_plan import CONFIG, candidate, finish
 
 from dce_ray.commandline import parse
 from dce_ray.errors import ConfigError
+from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.files import read_json, write_json
 from dce_ray.report.confirmation import write_confirmation
 from dce_ray.report.measured import confirmed_settings
@@ -18,9 +19,9 @@ from dce_ray.search.plan import PlanLedger, plan_second_stage
 from dce_ray.search.seed_stages import confirmation_stages, refuse_other_seeds
 from dce_ray.search.set_aside import GoesOn, set_aside_superseded
 from dce_ray.search.settings import Experiment, build_experiment
-from dce_ray.verdict.asked import begun_looks
+from dce_ray.verdict.asked import begun_looks, confirmed_identity
 from dce_ray.verdict.stein import SeedPlan
-from dce_ray.verdict.text import next_command
+from dce_ray.verdict.text import ANEW, next_command
 from dce_ray.verdict.verdict import UNCONFIRMED, Verdict
 from dce_ray.words import runnable
 
@@ -84,6 +85,13 @@ def test_no_number_of_the_confirmation_changes_once_a_run_of_it_has_ended(experi
         with pytest.raises(ConfigError, match=r"has read test with confirm\.seeds=4, confirm\.precision=null, .*"):
             refuse_other_seeds(experiment_folder, options)
     with pytest.raises(ConfigError, match=r"confirm\.seeds=3: .* as many as you like, once this one has ended: .*=4$"):
+        refuse_other_seeds(experiment_folder, asked.replace(seeds=3))
+    begun = ExperimentFolder(experiment_folder.look(2))
+    identity = confirmed_identity(experiment_folder)
+    write_json(begun.path / "config.json", {"kind": ANEW, "identity": identity, "confirm": {"seeds": 6}})
+    with pytest.raises(
+        ConfigError, match=rf"search={experiment_folder.path} seeds=6$"
+    ):  # with the seeds of what goes on
         refuse_other_seeds(experiment_folder, asked.replace(seeds=3))
 
 

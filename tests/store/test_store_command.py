@@ -31,6 +31,11 @@ def test_import_info_verify_export(small, tmp_path):
     shown = run("info", f"store={store}").stdout
     for part in ("4 train, 2 test", "8 channels (4 RGB, 4 flow), float16", "25 fps, 16 frames per snippet = 0.64 s"):
         assert part in shown
+    assert "  made by dce_ray " in shown
+    manifest = json.loads((store / "manifest.json").read_text())
+    manifest["provenance"].pop("made_by")  # as another's store may be
+    (store / "manifest.json").write_text(json.dumps(manifest))
+    assert "made by" not in run("info", f"store={store}").stdout
     classes = {tuple(line.split()) for line in shown.splitlines() if line.endswith("instances")}
     assert ("Jump", "3", "videos", "3", "instances") in classes
 

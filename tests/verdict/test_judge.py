@@ -295,13 +295,16 @@ def test_selection_on_test_is_said(tmp_path, seeds):
     assert ("optimistic" in verdict.sentence) == bool(seeds)
 
 
-def test_what_single_runs_promised_is_called_so(tmp_path):
-    winner = candidate(deviation=None)
+@pytest.mark.parametrize(
+    ("value", "said"), [(0.5, "+1.00 classification mAP, which is optimistic."), (0.48, "-1.00 classification mAP.")]
+)
+def test_what_single_runs_promised_is_called_so(value, said, tmp_path):
+    winner = candidate(deviation=None, value=value)
     folder = make_folder(tmp_path, run=merge(RUN, {"metric": "classification"}))
     add_runs(folder, winner, [43, 44, 48])
     add_runs(folder, PLAIN, [40, 42, 44])
     verdict = judge(folder, [winner, PLAIN])
-    assert "Single runs on holdout promised +1.00 classification mAP, which is optimistic." in verdict.details
+    assert f"Single runs on holdout promised {said}" in verdict.details
     assert "+3.00 detection mAP" in verdict.sentence  # test is measured in something else than the search ranked by
 
 
