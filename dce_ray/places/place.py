@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 from uuid import uuid4
 
@@ -275,10 +276,23 @@ def _undisturbed(action: Callable[..., None], *arguments: object) -> None:
     """Do it in a thread of its own, and wait for it: signals, and what they raise, reach the main thread alone.
 
     An upload that is left by an exception is completed by pyarrow, and a part of the object replaces the whole one. So
-    a process that is told to end finishes the object first.
+    a process that is told to end finishes the object first, or does not begin it where it is told so while the thread
+    starts, since the pool would not wait for such a thread.
     """
+    begin: SimpleQueue[bool] = SimpleQueue()
+
+    def act() -> None:
+        if begin.get():
+            action(*arguments)
+
     with ThreadPoolExecutor(1, thread_name_prefix="upload") as pool:
-        pool.submit(action, *arguments).result()
+        try:
+            done = pool.submit(act)
+            begin.put(True)
+        except BaseException:
+            begin.put(False)
+            raise
+        done.result()
 
 
 def _write_file(path: Path, content: bytes) -> None:

@@ -200,6 +200,27 @@ def test_a_process_that_is_told_to_end_leaves_no_part_of_an_object(bucket, monke
     assert place.read("checkpoint.pt") == content
 
 
+def test_a_process_that_is_told_to_end_while_an_upload_starts_does_not_begin_it(bucket, monkeypatch, tmp_path):
+    place, file = Place.at(f"{bucket}/a"), tmp_path / "checkpoint.pt"
+    file.write_bytes(os.urandom(20 * 2**20))
+    place.write(file.name, b"the last whole one")
+    start = threading.Thread.start
+
+    def told_to_end(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name.startswith("upload"):
+            time.sleep(0.2)  # the thread is there, and whoever started it knows nothing of it
+            sys.exit(1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", told_to_end)
+        with pytest.raises(SystemExit):
+            place.send(file, file.name)
+    for thread in [one for one in threading.enumerate() if one.name.startswith("upload")]:
+        thread.join()
+    assert place.read(file.name) == b"the last whole one"
+
+
 class Expired(BaseHTTPRequestHandler):
     """What S3 answers to a key that has expired: 400, and to a HEAD without a body that would say why."""
 
