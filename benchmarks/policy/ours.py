@@ -13,7 +13,7 @@ from dce_ray.experiment.record import SEARCHED
 from dce_ray.points.model import Posterior
 from dce_ray.points.runs import PointRun, replicate_of
 from dce_ray.search.policy import Policy, Proposal
-from dce_ray.search.suggestion import RIVALS, NoisyGain, unit_place
+from dce_ray.search.suggestion import RIVALS, NoisyGain, inwards, unit_place
 
 
 class UsedUpError(Exception):
@@ -60,7 +60,7 @@ class RecordedPolicy(Policy):
         return min(best, key=lambda point: (len(points[point or 0]), -mean[point], point or 0), default=None)
 
     def _best_new(self, runs: Sequence[PointRun], posterior: Posterior, fresh: Sequence[int]) -> int:
-        """The recorded point with the largest noisy expected improvement, as the search's sampler computes it."""
+        """The recorded point with the largest weighted improvement, as the search's sampler computes it."""
         random = np.random.default_rng(np.random.SeedSequence((self.seed, len(runs))))
         mean = {estimate.point: estimate.mean for estimate in posterior.points if estimate.point is not None}
         best = sorted(mean, key=lambda point: (-mean[point], point))[:RIVALS]
@@ -69,7 +69,9 @@ class RecordedPolicy(Policy):
         places = [unit_place(self.ranges, scalars) for scalars in self.surface.points]
         rivals = np.array([places[point] for point in dict.fromkeys([*best, *running])])
         gain = NoisyGain(posterior, rivals, [places[one] for one in lost], min(mean.values()), random=random)
-        return fresh[int(gain(np.array([places[point] for point in fresh])).argmax())]
+        among = np.array([places[point] for point in fresh])
+        ended = sum(run.usable and not run.plain for run in runs)
+        return fresh[int((gain(among) * inwards(among, posterior, ended)).argmax())]
 
 
 def ours(sampler: str = "gp", *, one_fold: bool = False, with_plain: bool = True) -> Search:

@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 
 import dce_ray.search.policy as policy_module
-from dce_ray.config import ScalarRange
+from dce_ray.config import SCALARS, ScalarRange
 from dce_ray.errors import ConfigError
 from dce_ray.experiment.record import PLAIN, SEARCHED
 from dce_ray.points import components
 from dce_ray.points.model import fit
 from dce_ray.points.runs import PointRun, Replicate, replicate_of
+from dce_ray.search import suggestion
 from dce_ray.search.policy import Policy, Proposal, refitted_at
-from dce_ray.search.suggestion import NoisyGain, spread, suggest, unit_place
+from dce_ray.search.suggestion import NoisyGain, inwards, spread, suggest, unit_place
 
 RANGES = {"delta": ScalarRange(0.4, 1.0), "lambda": ScalarRange(0.01, 1.0, log=True), "beta": ScalarRange(0.0, 2.0)}
 PAPER = {"delta": 0.8, "lambda": 1.0, "beta": 0.5}
@@ -414,6 +415,39 @@ def test_the_noisy_gain_is_the_mean_over_draws_of_all_places():
     draws = np.random.default_rng(1).multivariate_normal(mean, spread_, size=400_000)
     gains = np.maximum(draws[:, 2:] - draws[:, :2].max(axis=1, keepdims=True), 0).mean(axis=0)
     assert gain(posterior, places[:2], places[2:], draws=100_000) == pytest.approx(gains, rel=0.05, abs=1e-7)
+
+
+def test_new_points_keep_to_the_inside_while_runs_say_little():
+    runs, _ = search(a_policy(), 16)
+    posterior = fit(runs, RANGES)
+    middle, edge, corner = np.full(3, 0.5), np.array([0.5, 1.0, 0.5]), np.array([0.0, 1.0, 0.0])
+    noise = 1 - posterior.shares.signal_share
+    assert 0 < noise < 1
+    weights = inwards(np.array([middle, edge, corner]), posterior, 10)
+    assert weights == pytest.approx(np.exp(-4 * noise * np.array([0, 0.25, 0.75])))
+    assert inwards(corner[None], posterior, 1000) == pytest.approx(np.exp(-0.04 * noise * 0.75))
+    certain = fit(runs, RANGES, fitted_with=dataclasses.replace(posterior.hyper, noise=1e-9, point_fold=1e-9))
+    assert inwards(corner[None], certain, 1) == pytest.approx(1)
+
+
+def test_noise_alone_sends_no_search_into_the_corners(monkeypatch):
+    """With scores that depend on nothing, the improvement alone proposes ends of ranges most of the time."""
+    ranges = {name: ScalarRange(0.0, 1.0) for name in SCALARS}
+
+    def at_ends():
+        random, found = np.random.default_rng(0), []
+        for seed in range(3):
+            policy, runs = Policy(ranges, (), 3, seed, replicate_every=0), []
+            for number in range(28):
+                one = policy.propose(runs)
+                curve = {1: 0.3 + 0.01 * float(random.standard_normal())}
+                runs.append(PointRun(number, one.point, one.scalars, one.replicate, "finished", curve))
+            found += [unit_place(ranges, run.scalars) for run in runs[14:] if not run.plain]
+        return np.mean(np.abs(np.array(found) - 0.5) > 0.45)
+
+    assert at_ends() < 0.3
+    monkeypatch.setattr(suggestion, "inwards", lambda candidates, *_: np.ones(len(candidates)))
+    assert at_ends() > 0.45
 
 
 # Samplers ------------------------------------------------------------------------------------------------------------
