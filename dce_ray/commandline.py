@@ -210,6 +210,8 @@ def command(main: Callable[[list[str]], int | None], usage: str) -> NoReturn:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # its first import tells of its own cache
     end_by_sigterm_too()
+    if sys.stdout is None:  # closed by who started us (``>&-``)
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
     at_once = False
 
     def watched(arguments: list[str]) -> int | None:
@@ -222,22 +224,17 @@ def command(main: Callable[[list[str]], int | None], usage: str) -> NoReturn:
 
     try:
         status = status_of(watched, usage, sys.argv[1:])
-        _flush()
+        sys.stdout.flush()
     except BrokenPipeError:
         if not nobody_reads():
             raise
     if was_unread():
         status = UNREAD
     if at_once:  # all of ours is in order, and a Ray that was left in the middle takes seconds to be taken down
-        _flush()
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
-
-
-def _flush() -> None:
-    if sys.stdout is not None:  # closed by who started us (``>&-``)
-        sys.stdout.flush()
 
 
 def status_of(main: Callable[[list[str]], int | None], usage: str, arguments: list[str]) -> int:

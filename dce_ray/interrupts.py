@@ -105,6 +105,14 @@ def nobody_reads() -> bool:
     return True
 
 
+def tell_unread() -> None:
+    """Say on standard error that the work stops; where nobody reads that either (``2>&1 | head``), throw it away."""
+    try:
+        os.write(STANDARD_ERROR, UNREAD_STOPPING)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_ERROR)
+
+
 def was_unread() -> bool:
     """Whether :func:`nobody_reads` has found so."""
     return _unread.is_set()

@@ -13,7 +13,7 @@ from dce_ray.experiment.record import SEARCHED
 from dce_ray.points.model import Posterior
 from dce_ray.points.runs import PointRun, replicate_of
 from dce_ray.search.policy import Policy, Proposal
-from dce_ray.search.suggestion import RIVALS, NoisyGain, inwards, unit_place
+from dce_ray.search.suggestion import RIVALS, NoisyGain, ended_runs, inwards, unit_place
 
 
 class UsedUpError(Exception):
@@ -70,8 +70,7 @@ class RecordedPolicy(Policy):
         rivals = np.array([places[point] for point in dict.fromkeys([*best, *running])])
         gain = NoisyGain(posterior, rivals, [places[one] for one in lost], min(mean.values()), random=random)
         among = np.array([places[point] for point in fresh])
-        ended = sum(run.usable and not run.plain for run in runs)
-        return fresh[int((gain(among) * inwards(among, posterior, ended)).argmax())]
+        return fresh[int((gain(among) * inwards(among, posterior, ended_runs(runs))).argmax())]
 
 
 def ours(sampler: str = "gp", *, one_fold: bool = False, with_plain: bool = True) -> Search:

@@ -6,10 +6,10 @@ where a download was cut off.
 
 from __future__ import annotations
 
+import _thread
 import os
 import urllib.parse
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -276,23 +276,32 @@ def _undisturbed(action: Callable[..., None], *arguments: object) -> None:
     """Do it in a thread of its own, and wait for it: signals, and what they raise, reach the main thread alone.
 
     An upload that is left by an exception is completed by pyarrow, and a part of the object replaces the whole one. So
-    a process that is told to end finishes the object first, or does not begin it where it is told so while the thread
-    starts, since the pool would not wait for such a thread.
+    a process that is told to end finishes the object first, or does not begin it. Thread and queues are the
+    interpreter's own: those of ``threading`` hold locks in Python, which an exception out of a signal may leave held.
     """
     begin: SimpleQueue[bool] = SimpleQueue()
+    ended: SimpleQueue[BaseException | None] = SimpleQueue()
 
     def act() -> None:
-        if begin.get():
-            action(*arguments)
-
-    with ThreadPoolExecutor(1, thread_name_prefix="upload") as pool:
+        fault = None
         try:
-            done = pool.submit(act)
-            begin.put(True)
-        except BaseException:
-            begin.put(False)
-            raise
-        done.result()
+            if begin.get():
+                action(*arguments)
+        except BaseException as met:
+            fault = met
+        ended.put(fault)
+        ended.put(fault)  # told to end when it had the first, the main thread asks again
+
+    _thread.start_new_thread(act, ())
+    try:
+        begin.put(True)
+        fault = ended.get()
+    except BaseException:
+        begin.put(False)
+        ended.get()
+        raise
+    if fault is not None:
+        raise fault
 
 
 def _write_file(path: Path, content: bytes) -> None:

@@ -196,6 +196,8 @@ def _conduct_all(campaign: CampaignFolder, waiting: Sequence[tuple[Member, Exper
             _enter(session, campaign, experiment)
             try:
                 result = conduct(experiment, ExperimentFolder.open(campaign.search(member)))
+            except BrokenPipeError:  # nobody reads the output any more (``| head``), as Ctrl-C
+                raise
             except DceError as fault:
                 campaign.note(member, "failed", str(fault))
                 print(f"failed: {fault}")

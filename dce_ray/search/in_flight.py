@@ -171,7 +171,7 @@ class RunsInFlight:
         for line in result.get("lacks", ()):
             if line not in self._lacks:
                 self._lacks.add(line)
-                print(f"note: {line}; tracking.system=off says nothing of it", flush=True)
+                self.observer.noted(f"{line}; tracking.system=off says nothing of it")
 
     def began(self, trial_id: str) -> None:
         """A run's process has its share of a node."""

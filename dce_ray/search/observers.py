@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 
 from dce_ray.experiment.record import RunRecord
-from dce_ray.interrupts import STANDARD_ERROR, UNREAD_STOPPING, nobody_reads
+from dce_ray.interrupts import nobody_reads, tell_unread
 
 
 class Observer:
@@ -67,5 +66,5 @@ class Observers(Observer):
             except BrokenPipeError:
                 if not nobody_reads():
                     raise
-                os.write(STANDARD_ERROR, UNREAD_STOPPING)
                 self.unread()
+                tell_unread()

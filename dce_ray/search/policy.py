@@ -144,7 +144,8 @@ class Policy:
             worth = self._worth_replicating(points, posterior)
             if worth is not None:
                 return self._replicate(worth, points[worth])
-        scalars = suggest(self.sampler, self.ranges, runs, posterior, (self.seed, len(runs)))
+        believed = [scalars for _, scalars in self.first_points]
+        scalars = suggest(self.sampler, self.ranges, runs, posterior, (self.seed, len(runs)), believed=believed)
         known = self._known(points, scalars)
         if known is None:
             return self._new(points, scalars, SEARCHED)

@@ -66,6 +66,8 @@ def suggest(
     runs: Sequence[PointRun],
     posterior: Posterior,
     seed: tuple[int, int],
+    *,
+    believed: Sequence[Mapping[str, float]] = (),
 ) -> dict[str, float]:
     """Scalars of the next point.
 
@@ -75,19 +77,24 @@ def suggest(
         runs: all started runs by number.
         posterior: of the usable ones, some of them a point's.
         seed: the search's seed and the number of the run.
+        believed: scalars of points that somebody thinks good, such as published ones.
 
     Raises:
         ConfigError: for an unknown sampler.
     """
     if sampler == "gp":
-        return _improve(ranges, runs, posterior, seed)
+        return _improve(ranges, runs, posterior, seed, believed)
     if sampler == "cmaes" and len(ranges) > 1:
         return _evolve(ranges, runs, posterior, seed)
     return _ask(sampler, ranges, runs, posterior, seed)
 
 
 def _improve(
-    ranges: Mapping[str, ScalarRange], runs: Sequence[PointRun], posterior: Posterior, seed: tuple[int, int]
+    ranges: Mapping[str, ScalarRange],
+    runs: Sequence[PointRun],
+    posterior: Posterior,
+    seed: tuple[int, int],
+    believed: Sequence[Mapping[str, float]],
 ) -> dict[str, float]:
     """The place with the largest noisy expected improvement (Letham et al. 2019) under the model of all runs.
 
@@ -108,10 +115,10 @@ def _improve(
         place[run.point] for run in runs if run.state == "failed" and run.point is not None and run.point not in mean
     ]
     gain_of = NoisyGain(posterior, rivals, lost, min(mean.values()), random=random)
-    ended = sum(run.usable and not run.plain for run in runs)
+    ended, thought_good = ended_runs(runs), [unit_place(ranges, scalars) for scalars in believed]
 
     def gain_at(candidates: Array) -> Array:
-        return gain_of(candidates) * inwards(candidates, posterior, ended)
+        return gain_of(candidates) * inwards(candidates, posterior, ended, thought_good)
 
     candidates = _reachable(
         ranges,
@@ -129,26 +136,35 @@ def _improve(
     return _in_units(ranges, candidates[int(gain_at(candidates).argmax())])
 
 
-def inwards(places: Array, posterior: Posterior, ended: int) -> Array:
+def inwards(places: Array, posterior: Posterior, ended: int, believed: Sequence[Array] = ()) -> Array:
     r"""The belief that good settings lie inside of the ranges, by which the gain of a place is multiplied.
 
-    .. math:: \exp(-40 \, \nu \, |x - 1/2|^2 / n)
+    .. math:: \exp(-40 \, \nu \, |x - m(x)|^2 / n)
 
-    after n ended runs of points, nu being the share of a run's variance that is noise: a normal belief around the
-    middle, raised to a power that falls as 1/n (Hvarfner et al. 2022, pi-BO). While few noisy runs have ended a model
-    is least sure of the corners, and the improvement alone asks there again and again; whoever gave the ranges thought
-    of what lies between their ends. Where a run says much, and once there are many, the weight is the same everywhere.
+    after n ended runs of points, nu being the share of a run's variance that is noise, and m(x) the nearest place that
+    lies, in every scalar, between the middle of the range and the points that are believed to be good: a normal belief
+    that is raised to a power that falls as 1/n (Hvarfner et al. 2022, pi-BO). While few noisy runs have ended a model
+    is least sure of the corners, and the improvement alone asks there again and again. Where a run says much, and once
+    there are many, the weight is the same everywhere. What it is worth, and where it costs, stands in docs/measured.md.
 
     Args:
         places: (m, d) in the unit cube.
         posterior: of the usable runs.
-        ended: how many usable runs of points there are, from 1.
+        ended: how many runs of points have ended, from 1; those that failed say something of the middle, too.
+        believed: (d,) places of points that somebody thinks good: an end at which one lies is not kept away from.
 
     Returns:
         (m,) weights in (0, 1].
     """
     power = INWARDS * (1 - posterior.shares.signal_share) / ended
-    return np.asarray(np.exp(-power * ((places - 0.5) ** 2).sum(axis=1)))
+    good = np.array([np.full(places.shape[1], 0.5), *believed])
+    beyond = places - np.clip(places, good.min(axis=0), good.max(axis=0))
+    return np.asarray(np.exp(-power * (beyond**2).sum(axis=1)))
+
+
+def ended_runs(runs: Sequence[PointRun]) -> int:
+    """How many runs of points have ended, well or not."""
+    return sum(run.state != "running" and not run.plain for run in runs)
 
 
 class NoisyGain:

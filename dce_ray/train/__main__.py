@@ -185,6 +185,7 @@ def _drive(driver: Driver, folder: Path, *, test: bool) -> int:
         while not run.finished and not run.stop_requested:
             display.update(driver.step().metrics)
     if not run.finished:
+        driver.keep_stopped()
         go_on = command_line("dce_ray.train", resume=folder)
         print(f"stopped at iteration {run.iteration}; go on with: {go_on}")
         return 130

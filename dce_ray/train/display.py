@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from dce_ray.interrupts import STANDARD_ERROR, UNREAD_STOPPING, nobody_reads
+from dce_ray.interrupts import nobody_reads, tell_unread
 from dce_ray.train.run import Run
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ class RunDisplay:
         except BrokenPipeError:
             if not nobody_reads():
                 raise
-            os.write(STANDARD_ERROR, UNREAD_STOPPING)
             self._run.request_stop()
+            tell_unread()
 
 
 def _console() -> Console:

@@ -64,6 +64,8 @@ class Driver:
         self.run, self.files = run, files
         self.read_every, self.keep_best, self.keep_last = read_every, keep_best, keep_last
         self._writing_s, self._written = 0.0, time.monotonic()
+        self._kept: int | None = None
+        """Iteration of the checkpoint that was written last."""
 
     def resume(self) -> bool:
         """Go on from the folder's checkpoint; False where it holds none.
@@ -90,6 +92,11 @@ class Driver:
         reading = self.files.append(run.iteration, metrics) if metrics else None
         self._keep(due)
         return Step(run.iteration, metrics, score, run.finished, reading)
+
+    def keep_stopped(self) -> None:
+        """Write the checkpoint of a run that stops here, unless its last step did: it may be asked to behind that."""
+        if self._kept != self.run.iteration:
+            self._write()
 
     def test(self) -> MapTable:
         """The run's table on test; its detections are written.
@@ -124,10 +131,14 @@ class Driver:
         due = evaluated or now - self._written > CHECKPOINT_EVERY_S
         affordable = now - self._written >= self._writing_s / CHECKPOINT_SHARE
         if run.finished or run.stop_requested or (due and affordable):
-            run.save(self.files.checkpoint)
-            self.files.publish()
-            self._written = time.monotonic()
-            self._writing_s = self._written - now
+            self._write()
+
+    def _write(self) -> None:
+        before = time.monotonic()
+        self.run.save(self.files.checkpoint)
+        self.files.publish()
+        self._written, self._kept = time.monotonic(), self.run.iteration
+        self._writing_s = self._written - before
 
 
 def _up_to(iteration: int, every: int) -> int:

@@ -34,7 +34,9 @@ def keep_asked(folder: ExperimentFolder, options: Any, identity: str) -> None:
 
 def confirmed_identity(folder: ExperimentFolder) -> str | None:
     """Of the winner and plain baseline that the confirmation was last begun with; None where nobody noted it."""
-    return read_json(_file(folder)).get("identity") if _file(folder).is_file() else None
+    noted = read_json(_file(folder)).get("identity") if _file(folder).is_file() else None
+    plan = SeedPlan.read(folder)
+    return noted or (plan.identity if plan else "") or None
 
 
 def begun_looks(folder: ExperimentFolder) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import _thread
 import io
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from s3_server import KEY, SECRET
 
 from dce_ray.errors import OutputError, StorageAwayError, StorageError
 from dce_ray.places import Place, faults, refuse_credentials
+from dce_ray.places.place import _undisturbed
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -204,21 +208,56 @@ def test_a_process_that_is_told_to_end_while_an_upload_starts_does_not_begin_it(
     place, file = Place.at(f"{bucket}/a"), tmp_path / "checkpoint.pt"
     file.write_bytes(os.urandom(20 * 2**20))
     place.write(file.name, b"the last whole one")
-    start = threading.Thread.start
+    start = _thread.start_new_thread
 
-    def told_to_end(thread: threading.Thread) -> None:
-        start(thread)
-        if thread.name.startswith("upload"):
-            time.sleep(0.2)  # the thread is there, and whoever started it knows nothing of it
-            sys.exit(1)
+    def told_to_end(act: Callable[[], None], arguments: tuple[()]) -> None:
+        start(act, arguments)
+        time.sleep(0.2)  # the thread is there, and whoever started it knows nothing of it
+        sys.exit(1)
 
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", told_to_end)
+        patch.setattr(_thread, "start_new_thread", told_to_end)
         with pytest.raises(SystemExit):
             place.send(file, file.name)
-    for thread in [one for one in threading.enumerate() if one.name.startswith("upload")]:
-        thread.join()
+    time.sleep(1)
     assert place.read(file.name) == b"the last whole one"
+
+
+def test_what_an_upload_meets_is_met_by_who_asked_for_it():
+    def broken(text: str) -> None:
+        raise KeyError(text)
+
+    with pytest.raises(KeyError, match="a key"):
+        _undisturbed(broken, "a key")
+
+
+def test_signals_at_any_moment_leave_no_upload_running_and_nothing_hanging():
+    """A process that is told to end over and over, at random moments of uploads that take next to no time."""
+    code = """
+import random, signal, sys, time
+from dce_ray.places.place import _undisturbed
+running = 0
+def upload():
+    global running
+    running += 1
+    time.sleep(1e-4)
+    running -= 1
+def told(*_):
+    raise SystemExit(1)
+signal.signal(signal.SIGALRM, told)
+ends = 0
+deadline = time.monotonic() + 4
+while time.monotonic() < deadline:
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 4e-4))
+        _undisturbed(upload)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except SystemExit:
+        ends += 1
+        assert running == 0, "an upload was left running"
+assert ends > 100, ends
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 class Expired(BaseHTTPRequestHandler):

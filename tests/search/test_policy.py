@@ -225,7 +225,7 @@ def test_two_failures_and_no_success_end_an_arm(monkeypatch):
     runs = history([None, *CLEAR[1:]])
     policy = dataclasses.replace(BEST_TWO, replicate_every=0)
     corner = dict(runs[3].scalars)
-    monkeypatch.setattr(policy_module, "suggest", lambda *_: corner)
+    monkeypatch.setattr(policy_module, "suggest", lambda *_, **__: corner)
     assert policy.propose(runs).point == 0  # failed once: may be asked again
     again = a_run(12, 0, corner, 1, None)
     proposal = policy.propose([*runs, again])
@@ -238,7 +238,7 @@ def test_a_suggestion_that_is_known_is_its_next_replicate(monkeypatch):
     runs = history(CLEAR)
     policy = dataclasses.replace(BEST_TWO, replicate_every=0)
     monkeypatch.setattr(
-        policy_module, "suggest", lambda *_: {**runs[5].scalars, "delta": runs[5].scalars["delta"] + 1e-5}
+        policy_module, "suggest", lambda *_, **__: {**runs[5].scalars, "delta": runs[5].scalars["delta"] + 1e-5}
     )
     proposal = policy.propose(runs)
     assert (proposal.point, proposal.new, proposal.replicate) == (2, False, replicate_of(2, 1, 3))
@@ -426,6 +426,8 @@ def test_new_points_keep_to_the_inside_while_runs_say_little():
     weights = inwards(np.array([middle, edge, corner]), posterior, 10)
     assert weights == pytest.approx(np.exp(-4 * noise * np.array([0, 0.25, 0.75])))
     assert inwards(corner[None], posterior, 1000) == pytest.approx(np.exp(-0.04 * noise * 0.75))
+    at_corner = inwards(np.array([corner, 1 - corner]), posterior, 10, [np.array([0.0, 0.9, 0.2])])
+    assert at_corner == pytest.approx(np.exp(-4 * noise * np.array([0.1**2 + 0.2**2, 3 * 0.25])))
     certain = fit(runs, RANGES, fitted_with=dataclasses.replace(posterior.hyper, noise=1e-9, point_fold=1e-9))
     assert inwards(corner[None], certain, 1) == pytest.approx(1)
 

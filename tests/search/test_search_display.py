@@ -4,7 +4,9 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from io import StringIO
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -81,6 +83,41 @@ command(main, "usage")
     assert ended.returncode == 141
     assert ended.stderr.count("nobody reads the output any more") == 1
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("lost", ["both", "closed"])
+def test_nobody_reads_what_stands_on_standard_error_either(lost):
+    """``search 2>&1 | head``: asked to end all the same; ``search >&-``: there is nothing that anybody would read."""
+    code = """
+import sys
+from dce_ray.commandline import command
+from dce_ray.search.display import Display
+from dce_ray.search.observers import Observers
+asked = []
+def main(arguments):
+    display = Display("search", 4, 27, [])
+    heard = Observers([display])
+    heard.unread = lambda: asked.append(1)
+    with display.shown():
+        heard.noted("one")
+        heard.noted("two")
+    print("asked", len(asked), file=open(sys.argv[1], "w"))
+    return 130
+command(main, "usage")
+"""
+    with tempfile.NamedTemporaryFile() as told:
+        if lost == "closed":
+            shell = ["bash", "-c", f'{sys.executable} -c "$0" {told.name} >&-', code]
+            ended = subprocess.run(shell, stderr=subprocess.PIPE, text=True, check=False)
+            assert (ended.returncode, ended.stderr) == (130, "")
+            assert Path(told.name).read_text() == "asked 0\n"
+            return
+        read, write = os.pipe()
+        os.close(read)
+        ended = subprocess.run([sys.executable, "-c", code, told.name], stdout=write, stderr=write, check=False)
+        os.close(write)
+        assert ended.returncode == 141
+        assert Path(told.name).read_text() == "asked 1\n"
 
 
 def test_plain_lines_one_per_event():

@@ -54,7 +54,9 @@ def test_several_of_one_database_are_opened_by_one_command(make_experiment: Make
 
 def test_what_was_never_sent_is_not_opened(make_experiment: Make, capsys: pytest.CaptureFixture):
     folder = make_experiment()
-    with pytest.raises(TrackingError, match=r"was never sent to MLflow .*; send it: .*sync") as refusal:
+    with pytest.raises(
+        TrackingError, match=r"no note of having been sent to MLflow .*; send it, .*: .*sync"
+    ) as refusal:
         tracking.main(["ui", str(folder.path)])
     assert str(folder.path) in str(refusal.value)
     assert capsys.readouterr().out == ""

@@ -150,6 +150,25 @@ def test_a_reader_that_goes_stops_a_run_tidily(never_stopped, tiny_store, tmp_pa
     assert torch.equal(final_weights(folder), final_weights(never_stopped))
 
 
+def test_a_reader_that_goes_in_the_middle_loses_no_iteration(tiny_store, tmp_path):
+    folder = tmp_path / "run"
+    quick = [key for key in QUICK if not key.startswith(("training.iterations", "training.eval_every"))]
+    keys = [*quick, "training.iterations=100000", "training.eval_every=100000"]
+    command = [sys.executable, "-m", "dce_ray.train", *keys, f"data={tiny_store}", f"folder={folder}"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment()
+    ) as process:
+        assert process.stdout.readline().startswith("presets")
+        wait_for((folder / "progress.jsonl").is_file)
+        process.stdout.close()
+        process.wait(120)
+        said = process.stderr.read()
+    assert process.returncode == 141, said
+    assert said.count("nobody reads the output any more") == 1
+    told = [json.loads(line)["iteration"] for line in (folder / "progress.jsonl").read_text().splitlines()]
+    assert torch.load(folder / "checkpoint.pt", weights_only=True)["iteration"] == told[-1] > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

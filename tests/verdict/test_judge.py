@@ -91,6 +91,9 @@ def test_undecided_says_what_it_would_take_and_tests_nothing_else(tmp_path):
     assert begun.details[-1] == "To confirm the same setting anew, with fresh seeds (14 runs):"
     write_json(second / "config.json", {"kind": ANEW, "identity": "another winner's", "confirm": {"seeds": 7}})
     assert judge(ExperimentFolder(search), [WINNER, PAPER, PLAIN]).command == f"{verdict.command} look=3"
+    write_json(search / "seeds_asked.json", {"looks": 1})  # as it was before winners were told apart
+    plan_seeds([3.0], seeds=3, precision=None, max_seeds=3, identity=identity).write(ExperimentFolder(search))
+    assert judge(ExperimentFolder(search), [WINNER, PAPER, PLAIN]).command.endswith(" look=3")
 
 
 @pytest.mark.parametrize(("ours", "seeds"), [([43, 42.4, 43.1], 5), ([43, 42, 43.5], 6), ([50, 30, 60], 20)])
