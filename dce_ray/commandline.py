@@ -211,7 +211,7 @@ def command(main: Callable[[list[str]], int | None], usage: str) -> NoReturn:
     logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # its first import tells of its own cache
     end_by_sigterm_too()
     if sys.stdout is None:  # closed by who started us (``>&-``)
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     at_once = False
 
     def watched(arguments: list[str]) -> int | None:
