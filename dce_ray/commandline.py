@@ -207,11 +207,10 @@ UNREAD = 128 + signal.SIGPIPE
 def command(main: Callable[[list[str]], int | None], usage: str) -> NoReturn:
     """Run a command and end the process: the body of every ``if __name__ == "__main__"``."""
     imported()
+    _stand_in_for_closed()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # its first import tells of its own cache
     end_by_sigterm_too()
-    if sys.stdout is None:  # closed by who started us (``>&-``)
-        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     at_once = False
 
     def watched(arguments: list[str]) -> int | None:
@@ -226,7 +225,7 @@ def command(main: Callable[[list[str]], int | None], usage: str) -> NoReturn:
         status = status_of(watched, usage, sys.argv[1:])
         sys.stdout.flush()
     except BrokenPipeError:
-        if not nobody_reads():
+        if not (was_unread() or nobody_reads()):
             raise
     if was_unread():
         status = UNREAD
@@ -235,6 +234,16 @@ def command(main: Callable[[list[str]], int | None], usage: str) -> NoReturn:
         sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
+
+
+def _stand_in_for_closed() -> None:
+    """Have all three standard descriptors, where who started us has closed some (``>&-``): else the next file that is
+    opened gets the number of one, and with it whatever is written there."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def status_of(main: Callable[[list[str]], int | None], usage: str, arguments: list[str]) -> int:

@@ -55,7 +55,7 @@ def stop_on_signal(request: Callable[[], bool]) -> Iterator[None]:
             at_once = True
             raise KeyboardInterrupt
         _asked.set()
-        os.write(STANDARD_ERROR, STOPPING)  # a print that was interrupted may not be entered again
+        _tell(STOPPING)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -106,9 +106,18 @@ def nobody_reads() -> bool:
 
 
 def tell_unread() -> None:
-    """Say on standard error that the work stops; where nobody reads that either (``2>&1 | head``), throw it away."""
+    """Say on standard error that the work stops since nobody reads."""
+    _tell(UNREAD_STOPPING)
+
+
+def _tell(text: bytes) -> None:
+    """Write on standard error, past what may not be entered again where a signal has interrupted it.
+
+    Where nobody reads that either (``2>&1 | head``, or a ``tee`` that Ctrl-C has ended), it is thrown away, now and
+    later: the work has to stop tidily all the same.
+    """
     try:
-        os.write(STANDARD_ERROR, UNREAD_STOPPING)
+        os.write(STANDARD_ERROR, text)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_ERROR)
 

@@ -50,6 +50,21 @@ def test_a_command_works_whose_output_is_closed():
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_no_file_gets_the_number_of_what_was_closed(closed, tmp_path):
+    """Else what is written on standard error would stand in that file."""
+    code = (
+        "import os, sys, subprocess\nfrom dce_ray.commandline import command\ndef main(arguments):\n"
+        "    file = open(sys.argv[1], 'w')\n    print('out')\n    print('err', file=sys.stderr)\n"
+        "    os.write(2, b'err')\n    subprocess.run(['sh', '-c', 'echo out && echo err >&2'], check=True)\n"
+        "    file.write(str(file.fileno() > 2))\n    file.close()\ncommand(main, 'usage')"
+    )
+    shell = ["bash", "-c", f'{sys.executable} -c "$0" {tmp_path / "file"} {closed}', code]
+    ended = subprocess.run(shell, check=False, capture_output=True)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "file").read_text() == "True"
+
+
 def test_another_broken_pipe_than_the_outputs_is_a_fault():
     code = "from dce_ray.commandline import command\ndef broken(arguments):\n    raise BrokenPipeError('a socket')\n"
     ended = subprocess.run(

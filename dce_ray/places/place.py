@@ -276,8 +276,9 @@ def _undisturbed(action: Callable[..., None], *arguments: object) -> None:
     """Do it in a thread of its own, and wait for it: signals, and what they raise, reach the main thread alone.
 
     An upload that is left by an exception is completed by pyarrow, and a part of the object replaces the whole one. So
-    a process that is told to end finishes the object first, or does not begin it. Thread and queues are the
-    interpreter's own: those of ``threading`` hold locks in Python, which an exception out of a signal may leave held.
+    a process that is told to end finishes the object first, or does not begin it; told a second time, it leaves it.
+    Thread and queues are the interpreter's own: those of ``threading`` hold locks in Python, which an exception out of
+    a signal may leave held.
     """
     begin: SimpleQueue[bool] = SimpleQueue()
     ended: SimpleQueue[BaseException | None] = SimpleQueue()

@@ -18,6 +18,7 @@ from typing import Any
 from dce_ray.errors import ConfigError, DceError, SearchError
 from dce_ray.experiment.campaign import CampaignFolder, Member
 from dce_ray.experiment.folder import ExperimentFolder
+from dce_ray.interrupts import nobody_reads
 from dce_ray.provenance import environment
 from dce_ray.report.gather import PAGE, Outcome, find_experiments, make_tables, write_report
 from dce_ray.search.advice import changed_lines
@@ -196,13 +197,13 @@ def _conduct_all(campaign: CampaignFolder, waiting: Sequence[tuple[Member, Exper
             _enter(session, campaign, experiment)
             try:
                 result = conduct(experiment, ExperimentFolder.open(campaign.search(member)))
-            except BrokenPipeError:  # nobody reads the output any more (``| head``), as Ctrl-C
-                raise
             except DceError as fault:
                 campaign.note(member, "failed", str(fault))
                 print(f"failed: {fault}")
                 session.close()  # what failed may be Ray: the next search gets a new one
             except Exception as fault:  # nobody foresaw it; the other searches have their right all the same
+                if isinstance(fault, BrokenPipeError) and nobody_reads():  # as Ctrl-C
+                    raise
                 log.exception("%s", campaign.search(member))
                 campaign.note(member, "failed", f"{type(fault).__name__}: {fault}")
                 session.close()

@@ -23,12 +23,12 @@ def keep_asked(folder: ExperimentFolder, options: Any, identity: str) -> None:
         identity: of winner and plain baseline; another one after something was seen is another look at test.
     """
     numbers = {name: getattr(options, name) for name in FIXED}
-    known = read_json(_file(folder)) if _file(folder).is_file() else {}
+    known, former = read_json(_file(folder)) if _file(folder).is_file() else {}, confirmed_identity(folder)
     if not (known and looked_at_test(folder)):
         write_json(_file(folder), {**numbers, "identity": identity, "looks": 1})
-    elif "identity" not in known:  # written before winners were told apart: nobody knows of another look
+    elif former is None:  # written before winners were told apart: nobody knows of another look
         write_json(_file(folder), {**known, "identity": identity, "looks": known.get("looks", 1)})
-    elif known["identity"] != identity:
+    elif former != identity:
         write_json(_file(folder), {**known, "identity": identity, "looks": begun_looks(folder) + 1})
 
 

@@ -13,7 +13,7 @@ from dce_ray.experiment.folder import ExperimentFolder
 from dce_ray.presets import run_config
 from dce_ray.search import estimate as module
 from dce_ray.search.__main__ import main, request_of
-from dce_ray.search.campaign import SEVERAL, create_campaign, spread_out
+from dce_ray.search.campaign import SEVERAL, conduct_campaign, create_campaign, spread_out
 from dce_ray.search.cost import Runs
 from dce_ray.search.estimate import Estimate, Planned, RunTime, total_text
 from dce_ray.session.resources import Resources
@@ -116,6 +116,22 @@ def test_the_cost_is_measured_and_told_before_the_first_search_begins(cluster, t
     assert first, told
     assert re.search(r"^cost: about \S+ core hours \(.*\), \S+ s on these slots$", told, re.M)
     assert told.index("cost: about") < told.index("experiment folder:")
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_broken_pipe_ends_a_campaign_where_it_is_its_reader_that_went(gone, tiny, tmp_path, monkeypatch):
+    command = ["baseline=co2net,delu", f"data={tiny}", f"results={tmp_path}", "name=pipe", "tracking=off", *SHORT]
+    campaign, experiments = create_campaign([request_of(one) for one in spread_out(parse(command, several=SEVERAL))])
+
+    def broken(experiment, folder):
+        raise BrokenPipeError("a socket, or our output")
+
+    for name, stand_in in {"conduct": broken, "nobody_reads": lambda: gone, "_enter": lambda *_: None}.items():
+        monkeypatch.setattr(f"dce_ray.search.campaign.{name}", stand_in)
+    monkeypatch.setattr("dce_ray.search.campaign._tell_cost", lambda *_: None)
+    with pytest.raises(BrokenPipeError if gone else SearchError):
+        conduct_campaign(campaign, experiments)
+    assert [one.state for one in campaign.members] == (["waiting"] * 2 if gone else ["failed"] * 2)
 
 
 def test_what_a_resume_changes_holds_for_every_search_before_the_first_begins(tiny, tmp_path, monkeypatch):

@@ -120,6 +120,32 @@ command(main, "usage")
         assert Path(told.name).read_text() == "asked 1\n"
 
 
+def test_ctrl_c_that_ends_a_tee_too_is_a_tidy_stop():
+    """``search 2>&1 | tee log``: the terminal's Ctrl-C ends both, and the line that says so finds nobody."""
+    code = """
+import os, signal, sys
+from dce_ray.commandline import command
+from dce_ray.interrupts import stop_on_signal
+def main(arguments):
+    asked = []
+    with stop_on_signal(lambda: not asked and (asked.append(1) or True)):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked == [1]
+    with open(sys.argv[1], "w") as told:
+        told.write("went on")
+    print("stopped", flush=True)
+    return 130
+command(main, "usage")
+"""
+    with tempfile.NamedTemporaryFile() as told:
+        read, write = os.pipe()
+        os.close(read)
+        ended = subprocess.run([sys.executable, "-c", code, told.name], stdout=write, stderr=write, check=False)
+        os.close(write)
+        assert ended.returncode == 141
+        assert Path(told.name).read_text() == "went on"
+
+
 def test_plain_lines_one_per_event():
     stream = StringIO()
     display = Display("search", 4, 27, [ended(9, "finished", 0.2)], stream=stream)

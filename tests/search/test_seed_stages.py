@@ -119,6 +119,22 @@ def test_numbers_that_were_noted_before_winners_were_told_apart_are_no_other_loo
     assert begun_looks(experiment_folder) == 2
 
 
+def test_a_plan_of_before_tells_winners_apart_where_nothing_else_does(experiment_folder):
+    asked = ConfirmOptions(seeds=2, precision=12.0, max_seeds=9)
+    confirm(experiment_folder)
+    file = experiment_folder.path / "seeds_asked.json"
+    write_json(
+        file,
+        {
+            name: value
+            for name, value in json.loads(file.read_text()).items()
+            if name in {"seeds", "precision", "max_seeds"}
+        },
+    )
+    next(confirmation_stages(experiment_folder, [candidate("top1", iteration=6), SECOND, PLAIN], asked))
+    assert begun_looks(experiment_folder) == 2
+
+
 def test_what_was_seen_of_a_former_winner_counts_as_seen(experiment_folder):
     asked = ConfirmOptions(seeds=3, precision=None)
     finish(PlanLedger(next(confirmation_stages(experiment_folder, ALL, asked))))  # a run of top1, which is set aside
