@@ -155,7 +155,7 @@ def _unreadable(argument: str) -> str:
     if "=" not in argument and "/" in argument:
         return f"{argument!r}: which key is it the value of? Write <key>={argument}; --help lists the keys"
     if "=" not in argument:
-        return f"{argument!r}: is no key=value; write {argument.replace('-', '_')}=<value>, or see --help"
+        return f"{argument!r}: is no key=value; write {argument.lstrip('-').replace('-', '_')}=<value>, or see --help"
     return f"{argument!r}: cannot be read as key=value; quote odd characters: \"key='odd (value)'\""
 
 

@@ -23,8 +23,8 @@ STOPPING = (
 
 
 UNREAD_STOPPING = (
-    b"\nstopping: nobody reads the output any more; what is done is kept, and resume= or the same command goes on "
-    b"with it\n"
+    b"\nstopping: nobody reads the output any more; what is done is kept, and resume=<its folder> goes on with it "
+    b"(an ablation or a confirmation anew: the same command)\n"
 )
 _unread = threading.Event()
 """Set once what read the output was found to be gone."""

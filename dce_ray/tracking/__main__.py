@@ -95,8 +95,8 @@ def _ui(text: str, uri: str | None, interval_s: float) -> int:
         address = address_of(folder, uri, key="uri")
         if not was_sent(folder, address.uri):
             raise TrackingError(
-                f"{folder.path}: holds no note of having been sent to MLflow {address.shown} (it was not, or one of "
-                f"them was moved since); send it, which is safe to repeat: {sync_command(folder, uri)}"
+                f"{folder.path}: holds no note of having been sent to MLflow {address.shown} (it was not, or it or "
+                f"the database was moved since); send it, which is safe to repeat: {sync_command(folder, uri)}"
             )
         text = "\n".join(closing_lines(folder, uri, address))
         if text not in told:  # several of one database and one form of the table
