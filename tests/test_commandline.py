@@ -65,6 +65,18 @@ def test_no_file_gets_the_number_of_what_was_closed(closed, tmp_path):
     assert (tmp_path / "file").read_text() == "True"
 
 
+def test_a_fault_behind_the_reader_that_went_is_none():
+    """A campaign looks whether it was its reader that went, and leaves the fault to the command."""
+    code = "from dce_ray.commandline import command\nfrom dce_ray.interrupts import nobody_reads\n"
+    code += "def main(arguments):\n    assert nobody_reads()\n    raise BrokenPipeError('our output')\n"
+    read, write = os.pipe()
+    os.close(read)
+    whole = [sys.executable, "-c", f"{code}command(main, 'usage')"]
+    ended = subprocess.run(whole, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (UNREAD, "")
+
+
 def test_another_broken_pipe_than_the_outputs_is_a_fault():
     code = "from dce_ray.commandline import command\ndef broken(arguments):\n    raise BrokenPipeError('a socket')\n"
     ended = subprocess.run(

@@ -432,6 +432,19 @@ def test_new_points_keep_to_the_inside_while_runs_say_little():
     assert inwards(corner[None], certain, 1) == pytest.approx(1)
 
 
+def test_new_points_know_how_many_runs_have_ended_and_what_is_believed(monkeypatch):
+    runs, _ = search(a_policy(), 16)
+    runs = [failed(run) if run.number == 9 else run for run in runs]
+    pending = started(16, Proposal(99, True, dict(PAPER), Replicate(0, 0), SEARCHED))
+    asked = []
+    monkeypatch.setattr(suggestion, "inwards", lambda places, _, *more: asked.append(more) or np.ones(len(places)))
+    a_policy(replicate_every=0).propose([*runs, pending])
+    of_points = sum(not run.plain for run in runs)
+    assert {count for count, _ in asked} == {of_points}, "failed ones count, plain's and running ones do not"
+    expected = [unit_place(RANGES, scalars) for scalars in (PAPER, RELEASED)]
+    assert np.array_equal(asked[0][1], expected)
+
+
 def test_noise_alone_sends_no_search_into_the_corners(monkeypatch):
     """With scores that depend on nothing, the improvement alone proposes ends of ranges most of the time."""
     ranges = {name: ScalarRange(0.0, 1.0) for name in SCALARS}

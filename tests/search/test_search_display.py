@@ -85,6 +85,15 @@ command(main, "usage")
     assert "Traceback" not in ended.stderr
 
 
+def status_without_readers(code: str, argument: str) -> int:
+    """Exit status of a program whose output and errors go into one pipe that nobody reads any more."""
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run([sys.executable, "-c", code, argument], stdout=write, stderr=write, check=False)
+    os.close(write)
+    return ended.returncode
+
+
 @pytest.mark.parametrize("lost", ["both", "closed"])
 def test_nobody_reads_what_stands_on_standard_error_either(lost):
     """``search 2>&1 | head``: asked to end all the same; ``search >&-``: there is nothing that anybody would read."""
@@ -112,11 +121,7 @@ command(main, "usage")
             assert (ended.returncode, ended.stderr) == (130, "")
             assert Path(told.name).read_text() == "asked 0\n"
             return
-        read, write = os.pipe()
-        os.close(read)
-        ended = subprocess.run([sys.executable, "-c", code, told.name], stdout=write, stderr=write, check=False)
-        os.close(write)
-        assert ended.returncode == 141
+        assert status_without_readers(code, told.name) == 141
         assert Path(told.name).read_text() == "asked 1\n"
 
 
@@ -138,11 +143,7 @@ def main(arguments):
 command(main, "usage")
 """
     with tempfile.NamedTemporaryFile() as told:
-        read, write = os.pipe()
-        os.close(read)
-        ended = subprocess.run([sys.executable, "-c", code, told.name], stdout=write, stderr=write, check=False)
-        os.close(write)
-        assert ended.returncode == 141
+        assert status_without_readers(code, told.name) == 141
         assert Path(told.name).read_text() == "went on"
 
 
